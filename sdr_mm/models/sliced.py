@@ -1,0 +1,305 @@
+"""Layers of which a sub-net uses a slice (section 4.2, "Splits of sub-nets and SDR block").
+
+The channels of a routed layer are laid out ``[shared | g0 | g1 | …]``. The super-net uses all of
+them; a sub-net uses the shared group and one individual group. Every layer here takes the path as an
+argument of ``forward``, derives the channels from it, and remembers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Optional, Union
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+PathLike = Union[Sequence[int], Tensor]
+"""One group per routed block: a tuple, or an integer tensor of shape ``(num_blocks,)``."""
+
+Slices = tuple[Optional[Tensor], ...]
+"""For each leading dimension of a tensor, the selected indices, or ``None`` for all of them."""
+
+
+@dataclass(frozen=True)
+class ChannelLayout:
+    """How the channels of one layer are split.
+
+    Args:
+        shared (int): Channels that every sub-net has.
+        individual (int): Channels of one individual group. Defaults to 0.
+        num_groups (int): Individual groups. Defaults to 0.
+        block (int, optional): Which entry of the path chooses the group. ``None``: the layer is not
+            routed, every network has all of its channels. Defaults to None.
+    """
+
+    shared: int
+    individual: int = 0
+    num_groups: int = 0
+    block: Optional[int] = None
+
+    @property
+    def total(self) -> int:
+        """Channels of the super-net."""
+        return self.shared + self.individual * self.num_groups
+
+    @property
+    def active(self) -> int:
+        """Channels of a sub-net."""
+        return self.total if self.block is None else self.shared + self.individual
+
+    def scaled(self, factor: int) -> ChannelLayout:
+        """The same split of ``factor`` times as many channels."""
+        return replace(self, shared=self.shared * factor, individual=self.individual * factor)
+
+    def table(self) -> Optional[Tensor]:
+        """Channel indices by group, ``(num_groups, active)``, or ``None`` if not routed."""
+        if self.block is None:
+            return None
+        shared = torch.arange(self.shared).expand(self.num_groups, -1)
+        groups = self.shared + torch.arange(self.num_groups * self.individual).view(self.num_groups, -1)
+        return torch.cat([shared, groups], dim=1)
+
+
+def take(tensor: Tensor, slices: Slices) -> Tensor:
+    """The selected sub-tensor, as a differentiable copy (or ``tensor`` itself if all is selected)."""
+    for dim, index in enumerate(slices):
+        if index is not None:
+            tensor = tensor.index_select(dim, index)
+    return tensor
+
+
+def put(tensor: Tensor, slices: Slices, values: Tensor) -> None:
+    """Writes ``values`` into the selected sub-tensor, the inverse of :func:`take`, in place."""
+    shown = [index for index in slices if index is not None]
+    if not shown:
+        tensor.copy_(values)
+        return
+    grid = [
+        (torch.arange(size, device=tensor.device) if index is None else index).view(-1, *[1] * (len(slices) - 1 - dim))
+        for dim, (index, size) in enumerate(zip(slices, tensor.shape))
+    ]
+    tensor[tuple(grid)] = values
+
+
+class SlicedLayer(nn.Module):
+    """Mix-in for a layer whose input and output channels follow a :class:`ChannelLayout`."""
+
+    in_layout: ChannelLayout
+    out_layout: ChannelLayout
+
+    def _set_layouts(self, in_layout: ChannelLayout, out_layout: ChannelLayout) -> None:
+        self.in_layout, self.out_layout = in_layout, out_layout
+        # Derived from the layouts, so they follow .to(device) but are no part of a checkpoint.
+        self.register_buffer('in_table', in_layout.table(), persistent=False)
+        self.register_buffer('out_table', out_layout.table(), persistent=False)
+
+    def in_channels_of(self, path: Optional[PathLike]) -> Optional[Tensor]:
+        """Indices of the input channels on ``path``; ``None`` for all."""
+        return _row(self.in_table, self.in_layout.block, path)
+
+    def out_channels_of(self, path: Optional[PathLike]) -> Optional[Tensor]:
+        """Indices of the output channels on ``path``; ``None`` for all."""
+        return _row(self.out_table, self.out_layout.block, path)
+
+    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
+        """For each own parameter and buffer that ``path`` slices, which part of it the sub-net is."""
+        raise NotImplementedError
+
+
+def _row(table: Optional[Tensor], block: Optional[int], path: Optional[PathLike]) -> Optional[Tensor]:
+    if path is None or table is None or block is None:
+        return None
+    group = path[block]
+    # A tensor as index keeps the group out of a compiled graph: one graph then serves all sub-nets.
+    return table.index_select(0, group.view(1)).squeeze(0) if isinstance(group, Tensor) else table[group]
+
+
+class SlicedConv2d(SlicedLayer, nn.Conv2d):
+    """Convolution that uses the rows and columns of its weight that lie on the path.
+
+    Args:
+        in_layout (ChannelLayout): Split of the input channels.
+        out_layout (ChannelLayout): Split of the output channels.
+        kernel_size (int): Size of the kernel.
+        stride (int): Stride. Defaults to 1.
+        padding (int): Zero padding. Defaults to 0.
+        dilation (int): Dilation. Defaults to 1.
+    """
+
+    def __init__(self,
+                 in_layout: ChannelLayout,
+                 out_layout: ChannelLayout,
+                 kernel_size: int,
+                 stride: int = 1,
+                 padding: int = 0,
+                 dilation: int = 1) -> None:
+        super().__init__(
+            in_layout.total, out_layout.total, kernel_size, stride=stride, padding=padding, dilation=dilation, bias=False)
+        self._set_layouts(in_layout, out_layout)
+
+    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
+        return {'weight': (self.out_channels_of(path), self.in_channels_of(path))}
+
+    def forward(self, x: Tensor, path: Optional[PathLike] = None) -> Tensor:
+        """``(N, in, H, W)`` to ``(N, out, H', W')``, channels as the network on ``path`` has them."""
+        return self._conv_forward(x, take(self.weight, self.slices(path)['weight']), None)
+
+
+class SlicedLinear(SlicedLayer, nn.Linear):
+    """Linear layer that uses the rows and columns of its weight that lie on the path.
+
+    Args:
+        in_layout (ChannelLayout): Split of the input features.
+        out_layout (ChannelLayout): Split of the output features.
+        bias (bool): Whether to add a bias. Defaults to True.
+    """
+
+    def __init__(self, in_layout: ChannelLayout, out_layout: ChannelLayout, bias: bool = True) -> None:
+        super().__init__(in_layout.total, out_layout.total, bias=bias)
+        self._set_layouts(in_layout, out_layout)
+
+    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
+        out = self.out_channels_of(path)
+        slices: dict[str, Slices] = {'weight': (out, self.in_channels_of(path))}
+        return slices if self.bias is None else {**slices, 'bias': (out, )}
+
+    def forward(self, x: Tensor, path: Optional[PathLike] = None) -> Tensor:
+        """``(…, in)`` to ``(…, out)``, features as the network on ``path`` has them."""
+        slices = self.slices(path)
+        return F.linear(x, take(self.weight, slices['weight']),
+                        None if self.bias is None else take(self.bias, slices['bias']))
+
+
+class SlicedBatchNorm(SlicedLayer, _NormBase):
+    """Batch normalisation of 2-D or 4-D input for the super-net and its sub-nets.
+
+    In training every network normalises with the statistics of its batch, but only the super-net
+    updates the running ones: those of a sub-net would be a mixture over all networks that have the
+    channel. In evaluation a sub-net reads its slice of the super-net's running statistics, a stand-in
+    until :func:`sdr_mm.routing.reset_bn` has measured its own.
+
+    Note:
+        It is not a ``_BatchNorm``, so that ``SyncBatchNorm.convert_sync_batchnorm`` leaves it alone:
+        the converted layer would not know of paths. Ask for ``sync=True`` instead.
+
+    Args:
+        layout (ChannelLayout): Split of the channels.
+        eps (float): Added to the variance. Defaults to 1e-5.
+        momentum (float): Weight of the batch in the running statistics. Defaults to 0.1.
+        affine (bool): Whether to learn scale and shift. Defaults to True.
+        sync (bool): Whether to take the statistics over the batches of all ranks. Defaults to False.
+    """
+
+    def __init__(self,
+                 layout: ChannelLayout,
+                 eps: float = 1e-5,
+                 momentum: float = 0.1,
+                 affine: bool = True,
+                 sync: bool = False) -> None:
+        super().__init__(layout.total, eps=eps, momentum=momentum, affine=affine)
+        self.sync = sync
+        self._set_layouts(layout, layout)
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() not in (2, 4):
+            raise ValueError(f'expected 2-D or 4-D input, got {x.dim()}-D')
+
+    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
+        index = self.out_channels_of(path)
+        names = ['weight', 'bias'] if self.affine else []
+        return {name: (index, ) for name in [*names, 'running_mean', 'running_var']}
+
+    def forward(self, x: Tensor, path: Optional[PathLike] = None, update_stats: bool = True) -> Tensor:
+        """Normalises ``x``, of shape ``(N, C)`` or ``(N, C, H, W)``.
+
+        Args:
+            x (Tensor): The input, with the channels of the network on ``path``.
+            path (PathLike, optional): The sub-net. Defaults to None, the super-net.
+            update_stats (bool): ``False`` keeps a training forward of the super-net from updating the
+                running statistics, as when it teaches on a cluster. Defaults to True.
+        """
+        self._check_input_dim(x)
+        part = {name: take(getattr(self, name), index) for name, index in self.slices(path).items()}
+        weight, bias = part.get('weight'), part.get('bias')
+        if not self.training:
+            return F.batch_norm(x, part['running_mean'], part['running_var'], weight, bias, False, 0., self.eps)
+        mean = var = None
+        if path is None and update_stats:
+            mean, var = self.running_mean, self.running_var
+            self.num_batches_tracked.add_(1)
+        if self.sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            return _sync_batch_norm(x, weight, bias, mean, var, self.eps, self.momentum)
+        return F.batch_norm(x, mean, var, weight, bias, True, self.momentum, self.eps)
+
+
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over ranks, whose gradient is the sum of the ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        grad = grad.clone()
+        dist.all_reduce(grad)
+        return grad
+
+
+def _sync_batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], running_mean: Optional[Tensor],
+                     running_var: Optional[Tensor], eps: float, momentum: float) -> Tensor:
+    """Batch normalisation with the statistics of all ranks.
+
+    On CUDA this is the fused function under ``nn.SyncBatchNorm``, which exists for no other device;
+    elsewhere (gloo on CPUs) the moments are summed over the ranks in float64 and autograd does the rest.
+    """
+    if x.is_cuda:
+        from torch.nn.modules._functions import SyncBatchNorm
+        ones = x.new_ones(x.shape[1], dtype=torch.float32)
+        return SyncBatchNorm.apply(x, ones if weight is None else weight, torch.zeros_like(ones) if bias is None else bias,
+                                   running_mean, running_var, eps, momentum, dist.group.WORLD, dist.get_world_size())
+    dims = [dim for dim in range(x.dim()) if dim != 1]
+    wide = x.double()
+    count = wide.new_full((1, ), x.numel() // x.shape[1])
+    sums = _AllReduceSum.apply(torch.cat([wide.sum(dims), wide.square().sum(dims), count]))
+    total = sums[-1]
+    mean = sums[:x.shape[1]] / total
+    var = sums[x.shape[1]:-1] / total - mean.square()
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * total / (total - 1)).to(running_var.dtype), momentum)
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    out = ((wide - mean.view(shape)) * (var + eps).rsqrt().view(shape)).to(x.dtype)
+    if weight is not None and bias is not None:
+        out = out * weight.view(shape) + bias.view(shape)
+    return out
+
+
+def iter_slices(module: nn.Module, path: Optional[PathLike]) -> Iterator[tuple[str, Slices]]:
+    """For each tensor of ``module.state_dict()`` that ``path`` slices: its name and its slices."""
+    for prefix, layer in module.named_modules():
+        if isinstance(layer, SlicedLayer):
+            for name, slices in layer.slices(path).items():
+                yield f'{prefix}.{name}' if prefix else name, slices
+
+
+@torch.no_grad()
+def subnet_state_dict(module: nn.Module, path: Optional[PathLike]) -> dict[str, Tensor]:
+    """State of the network on ``path``, as copies, under the names it has in ``module``.
+
+    Args:
+        module (nn.Module): Anything made of sliced and plain layers.
+        path (PathLike, optional): The sub-net; ``None`` gives the super-net.
+
+    Returns:
+        dict[str, Tensor]: What a plain module of the sub-net's size loads as it is.
+    """
+    sliced = dict(iter_slices(module, path))
+    return {name: take(tensor.detach(), sliced.get(name, ())).clone() for name, tensor in module.state_dict().items()}
