@@ -1,0 +1,9 @@
+"""Scalable Dynamic Routing (AAAI 2022): one pre-training run, a backbone for every task.
+
+Importing this package makes the scope ``sdr_mm`` known to every OpenMMLab registry.
+"""
+
+from . import registry, resume  # noqa: F401
+from .version import __version__
+
+__all__ = ['__version__']

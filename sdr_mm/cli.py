@@ -1,0 +1,47 @@
+"""What the tools have in common: one line for bad input, and progress bars with the time left."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Iterable
+from typing import Optional, TypeVar
+
+from mmengine.dist import is_main_process
+from tqdm import tqdm
+
+from .errors import InputError
+from .files import out_of_space
+
+T = TypeVar('T')
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a tool; input that cannot be used ends it with one line on stderr and status 2."""
+    try:
+        main()
+    except InputError as error:
+        fail(error)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        fail(out_of_space(error.filename or 'the output'))
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
+
+
+def fail(error: InputError) -> None:
+    """Prints the error as one line and exits with status 2.
+
+    An error from a loader's worker arrives with the worker's traceback around it; its last line is
+    the error itself.
+    """
+    line = str(error).strip().splitlines()[-1]
+    print(f'error: {line.removeprefix("sdr_mm.errors.InputError: ")}', file=sys.stderr)
+    sys.exit(2)
+
+
+def progress(iterable: Optional[Iterable[T]] = None, total: Optional[int] = None, desc: str = '') -> tqdm:
+    """A progress bar with the time left, on stderr, shown by the main process only."""
+    return tqdm(iterable, total=total, desc=desc, disable=not is_main_process(), dynamic_ncols=True, leave=False)

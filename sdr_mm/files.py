@@ -1,0 +1,56 @@
+"""Writing files so that nothing is lost: whole or not at all, and never over another one unasked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Union
+
+from .errors import InputError
+
+
+def out_of_space(path: Union[str, Path]) -> InputError:
+    """The error for a full disk."""
+    return InputError(f'no space left on the disk of {path}: free some space or choose another place; nothing was overwritten')
+
+
+@contextmanager
+def atomic_write(path: Union[str, Path], overwrite: bool = False) -> Iterator[Path]:
+    """Gives a temporary file beside ``path`` to write to, and moves it there once it is whole.
+
+    Args:
+        path (str | Path): Where the file shall be. Missing folders are made.
+        overwrite (bool): Whether a file that is there already may be replaced. Defaults to False.
+
+    Yields:
+        Path: The temporary file, with the suffix of ``path``.
+
+    Raises:
+        InputError: If ``path`` exists and may not be replaced, or the disk is full.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise InputError(f'{path} exists already: give another name, or pass --overwrite to replace it')
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        # mkstemp makes files private; the result should have the permissions of any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise out_of_space(path) from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""Distillation from the super-net to a sub-net (section 4.2, "Task-customized knowledge distillation")."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..registry import MODELS
+
+Views = tuple[Tensor, Tensor]
+"""The same quantity for the two views of a batch, each ``(N, C)``."""
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean negative cosine similarity, eq. (1) and (4) as a loss, with stop-gradient on ``target``.
+
+    Both are normalised in float32, whatever autocast made of them: in half precision SimSiam loses
+    half a point.
+
+    Args:
+        prediction (Tensor): ``(N, C)``.
+        target (Tensor): ``(N, C)``.
+
+    Returns:
+        Tensor: A scalar in [-1, 1].
+    """
+    prediction = F.normalize(prediction.float(), dim=1)
+    target = F.normalize(target.detach().float(), dim=1)
+    return -(prediction * target).sum(dim=1).mean()
+
+
+@MODELS.register_module()
+class SiamKDLoss(nn.Module):
+    """Eq. (4): the sub-net's prediction of one view against the super-net's projection of the other.
+
+    The negative of the equation, averaged over the two ways to pair the views.
+
+    Args:
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, predictions: Views, projections: Views, teacher: Views) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            predictions (tuple[Tensor, Tensor]): ``h(f_Wi(x))`` of both views.
+            projections (tuple[Tensor, Tensor]): ``f_Wi(x)`` of both views; not used here.
+            teacher (tuple[Tensor, Tensor]): ``f_W0(x)`` of both views; no gradient reaches it.
+        """
+        (p1, p2), (t1, t2) = predictions, teacher
+        return self.loss_weight * (negative_cosine(p1, t2) + negative_cosine(p2, t1)) / 2
+
+
+@MODELS.register_module()
+class L2KDLoss(nn.Module):
+    """The alternative of section 5.3: squared distance between the projections of the same view.
+
+    Args:
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, predictions: Views, projections: Views, teacher: Views) -> Tensor:
+        """The loss, a scalar: the mean over images, features and views.
+
+        Args:
+            predictions (tuple[Tensor, Tensor]): ``h(f_Wi(x))`` of both views; not used here.
+            projections (tuple[Tensor, Tensor]): ``f_Wi(x)`` of both views.
+            teacher (tuple[Tensor, Tensor]): ``f_W0(x)`` of both views; no gradient reaches it.
+        """
+        (z1, z2), (t1, t2) = projections, teacher
+        distance = F.mse_loss(z1.float(), t1.detach().float()) + F.mse_loss(z2.float(), t2.detach().float())
+        return self.loss_weight * distance / 2
