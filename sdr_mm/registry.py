@@ -1,32 +1,45 @@
 """Registries of the scope ``sdr_mm``.
 
-Their parents are MMPretrain's registries, whose parents are MMEngine's roots. So a config with
-``default_scope = 'sdr_mm'`` finds ``SDRResNet`` and the plain names of every recipe it inherits
-from MMPretrain, and a config of any other OpenMMLab library finds ``sdr_mm.SDRResNet``.
+They are children of MMEngine's roots, so a config of any OpenMMLab library finds
+``sdr_mm.SDRResNet``; and they fall back on MMPretrain's registries, so a config with
+``default_scope = 'sdr_mm'`` finds ``SDRResNet`` and the plain names of every recipe it inherits from
+MMPretrain.
 """
 
+from __future__ import annotations
+
+from typing import Any, Optional
+
 from mmengine.registry import Registry
-from mmpretrain.registry import DATA_SAMPLERS as PARENT_DATA_SAMPLERS
-from mmpretrain.registry import DATASETS as PARENT_DATASETS
-from mmpretrain.registry import EVALUATORS as PARENT_EVALUATORS
-from mmpretrain.registry import HOOKS as PARENT_HOOKS
-from mmpretrain.registry import LOOPS as PARENT_LOOPS
-from mmpretrain.registry import MODELS as PARENT_MODELS
-from mmpretrain.registry import OPTIM_WRAPPERS as PARENT_OPTIM_WRAPPERS
-from mmpretrain.registry import TRANSFORMS as PARENT_TRANSFORMS
+from mmpretrain import registry as mmpretrain_registry
 
 SCOPE = 'sdr_mm'
 
 
-def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[f'sdr_mm.{name}' for name in locations])
+class FallbackRegistry(Registry):
+    """A child of MMPretrain's parent that looks in MMPretrain last.
+
+    Args:
+        fallback (Registry): MMPretrain's registry of the same kind.
+        locations (str): Subpackages of ``sdr_mm`` whose import registers the classes.
+    """
+
+    def __init__(self, fallback: Registry, *locations: str) -> None:
+        super().__init__(
+            fallback.name, parent=fallback.parent, scope=SCOPE, locations=[f'{SCOPE}.{name}' for name in locations])
+        self.fallback = fallback
+
+    def get(self, key: str) -> Optional[Any]:
+        found = super().get(key)
+        return self.fallback.get(key) if found is None else found
 
 
-MODELS = _child(PARENT_MODELS, 'models')
-DATASETS = _child(PARENT_DATASETS, 'datasets')
-DATA_SAMPLERS = _child(PARENT_DATA_SAMPLERS, 'datasets')
-TRANSFORMS = _child(PARENT_TRANSFORMS, 'datasets')
-HOOKS = _child(PARENT_HOOKS, 'engine')
-LOOPS = _child(PARENT_LOOPS, 'engine')
-OPTIM_WRAPPERS = _child(PARENT_OPTIM_WRAPPERS, 'engine')
-EVALUATORS = _child(PARENT_EVALUATORS, 'routing')
+MODELS = FallbackRegistry(mmpretrain_registry.MODELS, 'models')
+DATASETS = FallbackRegistry(mmpretrain_registry.DATASETS, 'datasets')
+DATA_SAMPLERS = FallbackRegistry(mmpretrain_registry.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = FallbackRegistry(mmpretrain_registry.TRANSFORMS, 'datasets')
+HOOKS = FallbackRegistry(mmpretrain_registry.HOOKS, 'engine')
+LOOPS = FallbackRegistry(mmpretrain_registry.LOOPS, 'engine')
+OPTIM_WRAPPERS = FallbackRegistry(mmpretrain_registry.OPTIM_WRAPPERS, 'engine')
+EVALUATORS = FallbackRegistry(mmpretrain_registry.EVALUATORS, 'routing')
+VISUALIZERS = FallbackRegistry(mmpretrain_registry.VISUALIZERS)

@@ -1,0 +1,13 @@
+"""Hooks, loops and optimiser wrappers that drive the training of an SDRNet."""
+
+from .collapse_monitor_hook import CollapseMonitorHook
+from .fixed_lr_hook import FixedLRHook
+from .loops import SDRTrainLoop
+from .progressive_training_hook import ProgressiveTrainingHook
+from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
+from .subnet_step_hook import SubnetStepHook
+
+__all__ = [
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'ProgressiveTrainingHook', 'SDRTrainLoop',
+    'SubnetOptimWrapper', 'SubnetStepHook'
+]

@@ -1,0 +1,114 @@
+"""Optimiser steps that move one network only (Algorithm 1, line 10: "Optimize W_i")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
+
+import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import InputError
+from ..models.sliced import Slices, put, take
+from ..registry import OPTIM_WRAPPERS
+
+Selection = dict[nn.Parameter, Slices]
+"""Which part of each sliced parameter belongs to the network being trained."""
+
+
+class _SubnetStep:
+    """Mix-in for an ``OptimWrapper`` whose step can be confined to a sub-net.
+
+    The gradient of a sub-net's batch is zero outside the sub-net, but weight decay and momentum
+    would move the other groups all the same. So the optimiser is shown the selected parts only, as
+    parameters of their own with their own part of its state, and the result is written back: exact
+    for any optimiser, layer-wise ones included, and what is outside keeps its weights and state bit
+    for bit.
+    """
+
+    optimizer: Optimizer
+    _selection: Optional[Selection] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if kwargs.get('accumulative_counts', 1) != 1:
+            raise InputError('accumulative_counts must be 1: the iterations of one step would belong to different '
+                             'networks; lower the batch size and the learning rate instead')
+
+    def confine(self, selection: Optional[Selection]) -> None:
+        """Confines the next step, and only it, to ``selection``; ``None`` is the super-net's step."""
+        self._selection = selection
+
+    def step(self, **kwargs: Any) -> None:
+        selection, self._selection = self._selection, None
+        if selection is None:
+            super().step(**kwargs)  # type: ignore[misc]
+        else:
+            with confined(self.optimizer, selection):
+                super().step(**kwargs)  # type: ignore[misc]
+
+
+@contextmanager
+def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
+    """Shows ``optimizer`` only the selected parts of its parameters, and writes back what it did.
+
+    Args:
+        optimizer (Optimizer): Any optimiser whose state is, for each parameter, tensors of its shape
+            and scalars.
+        selection (dict[nn.Parameter, Slices]): The parts; parameters that are not named are shown
+            whole.
+    """
+    full = [group['params'] for group in optimizer.param_groups]
+    parts: list[tuple[nn.Parameter, nn.Parameter, Slices]] = []
+    try:
+        for group in optimizer.param_groups:
+            shown = []
+            for parameter in group['params']:
+                slices = selection.get(parameter, ())
+                if parameter.grad is None or all(index is None for index in slices):
+                    shown.append(parameter)
+                    continue
+                part = nn.Parameter(take(parameter.detach(), slices))
+                part.grad = take(parameter.grad, slices)
+                if parameter in optimizer.state:
+                    optimizer.state[part] = {
+                        name: take(value, slices) if _is_sliced(value, parameter) else value
+                        for name, value in optimizer.state[parameter].items()
+                    }
+                parts.append((parameter, part, slices))
+                shown.append(part)
+            group['params'] = shown
+        yield
+        with torch.no_grad():
+            for parameter, part, slices in parts:
+                put(parameter, slices, part)
+                state = optimizer.state[parameter]
+                for name, value in optimizer.state.get(part, {}).items():
+                    if not _is_sliced(value, part):
+                        state[name] = value
+                        continue
+                    if not isinstance(state.get(name), Tensor):
+                        state[name] = torch.zeros_like(parameter, dtype=value.dtype)
+                    put(state[name], slices, value)
+    finally:
+        for group, parameters in zip(optimizer.param_groups, full):
+            group['params'] = parameters
+        for _, part, _ in parts:
+            optimizer.state.pop(part, None)
+
+
+def _is_sliced(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == parameter.shape
+
+
+@OPTIM_WRAPPERS.register_module()
+class SubnetOptimWrapper(_SubnetStep, OptimWrapper):
+    """``OptimWrapper`` whose step can be confined to a sub-net; see :class:`SubnetStepHook`."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class AmpSubnetOptimWrapper(_SubnetStep, AmpOptimWrapper):
+    """``AmpOptimWrapper`` whose step can be confined to a sub-net; see :class:`SubnetStepHook`."""

@@ -1,0 +1,43 @@
+"""Tells the optimiser which network the batch trains."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..errors import InputError
+from ..models.sliced import iter_slices
+from ..registry import HOOKS
+from ..space import SUPERNET
+from .subnet_optim_wrapper import Selection
+
+
+@HOOKS.register_module()
+class SubnetStepHook(Hook):
+    """Confines each step to the network of its batch (Algorithm 1, "Optimize W_i").
+
+    A batch with images of the super-net, joint ones included, moves all weights.
+
+    Note:
+        Needs ``SubnetOptimWrapper`` or ``AmpSubnetOptimWrapper``.
+    """
+
+    priority = 'NORMAL'
+
+    def before_train(self, runner: Runner) -> None:
+        if not hasattr(runner.optim_wrapper, 'confine'):
+            raise InputError(f'SubnetStepHook cannot confine the steps of {type(runner.optim_wrapper).__name__}: set '
+                             "optim_wrapper.type to 'SubnetOptimWrapper' or 'AmpSubnetOptimWrapper'")
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict[str, Any]] = None) -> None:
+        assert data_batch is not None
+        networks = {sample.network for sample in data_batch['data_samples']}
+        runner.optim_wrapper.confine(None if SUPERNET in networks else self._selection(runner, networks.pop()))
+
+    def _selection(self, runner: Runner, network: int) -> Selection:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        slices = dict(iter_slices(model, model.backbone.space.path(network)))
+        return {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}
