@@ -2,12 +2,13 @@
 
 from .collapse_monitor_hook import CollapseMonitorHook
 from .fixed_lr_hook import FixedLRHook
+from .loader_check_hook import LoaderCheckHook
 from .loops import SDRTrainLoop
 from .progressive_training_hook import ProgressiveTrainingHook
 from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'ProgressiveTrainingHook', 'SDRTrainLoop',
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'LoaderCheckHook', 'ProgressiveTrainingHook', 'SDRTrainLoop',
     'SubnetOptimWrapper', 'SubnetStepHook'
 ]

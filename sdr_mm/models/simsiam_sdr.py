@@ -53,7 +53,7 @@ class SimSiamSDR(BaseSelfSupervisor):
         if isinstance(backbone, dict):
             backbone = MODELS.build(backbone)
         if isinstance(neck, dict):
-            neck = {'in_channels': backbone.out_layout, **neck}
+            neck = MODELS.build({'in_channels': backbone.out_layout, **neck})
         super().__init__(backbone, neck, head, pretrained=pretrained, data_preprocessor=data_preprocessor,
                          init_cfg=init_cfg)
         self.distillation = None if distillation is None else MODELS.build(distillation)

@@ -1,0 +1,42 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs, once.
+PYTHON ?= python3
+LIGHT := .venv
+FULL := .venv-full
+UV_VERSION := 0.13.9
+# Images of your own for the demo, a folder: make demo DATA=~/images
+DATA ?=
+DEMO ?= work_dirs/demo
+
+.PHONY: demo test test-light test-full lint clean
+
+demo: $(LIGHT)/.installed
+	$(LIGHT)/bin/python tools/demo.py --out "$(DEMO)" $(if $(DATA),--data "$(DATA)")
+
+test: lint test-light test-full
+
+# What needs no compiled operator runs under both families of the OpenMMLab packages.
+test-light: $(LIGHT)/.installed
+	$(LIGHT)/bin/python -m pytest -m "not ops"
+
+test-full: $(FULL)/.installed
+	$(FULL)/bin/python -m pytest
+
+lint: $(LIGHT)/.installed
+	$(LIGHT)/bin/ruff check .
+	$(LIGHT)/bin/mypy
+
+# The light environment: upstream OpenMMLab, wheels only, about two minutes.
+$(LIGHT)/.installed: pyproject.toml requirements/light.txt
+	@echo "setting up $(LIGHT), about two minutes"
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	$(LIGHT)/bin/uv pip install --python $(LIGHT)/bin/python --constraint requirements/light.txt --editable '.[upstream,data,test]'
+	@touch $@
+
+# The full environment: maintained OpenMMLab with compiled operators, and MMDetection.
+$(FULL)/.installed: pyproject.toml requirements/full.txt requirements/install_full.sh
+	PYTHON="$(PYTHON)" UV_VERSION="$(UV_VERSION)" bash requirements/install_full.sh $(FULL)
+	@touch $@
+
+clean:
+	rm -rf $(LIGHT) $(FULL) work_dirs

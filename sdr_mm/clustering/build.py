@@ -1,0 +1,75 @@
+"""From features to clusters with paths, by any of the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..space import SubnetSpace
+from .clusters import Clusters
+from .features import Features
+from .kmeans import kmeans_clustering
+from .partition import Partition
+from .paths import hierarchical_paths, index_paths
+from .random_clusters import random_clustering
+from .rows import Rows
+from .sinkhorn import sinkhorn_clustering
+
+METHODS: dict[str, Callable[..., Partition]] = {
+    'sinkhorn': sinkhorn_clustering,
+    'kmeans': kmeans_clustering,
+    'random': random_clustering,
+}
+
+
+def build_clusters(features: Features,
+                   space: SubnetSpace,
+                   *,
+                   method: str = 'sinkhorn',
+                   paths: str = 'index',
+                   center: bool = True,
+                   device: str | torch.device = 'cpu',
+                   **options: Any) -> Clusters:
+    """Divides the images into one cluster per sub-net.
+
+    Args:
+        features (Features): Of the images. Those that could not be decoded belong to no cluster.
+        space (SubnetSpace): Its paths; there are as many clusters.
+        method (str): ``'sinkhorn'`` (the paper's), ``'kmeans'`` or ``'random'``. Defaults to
+            ``'sinkhorn'``.
+        paths (str): ``'index'``, or ``'hierarchical'`` to let similar clusters share a prefix.
+            Defaults to ``'index'``.
+        center (bool): See :class:`~sdr_mm.clustering.rows.Rows`. Defaults to True.
+        device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
+        **options: For the method: ``seed``, ``min_size``, ``report`` and its own.
+
+    Returns:
+        Clusters: Cluster ``i`` has path ``i``, whichever way the paths were given, so that the number
+        of a cluster is that of its sub-net.
+
+    Raises:
+        InputError: If the features are not finite, there are fewer images than clusters, or an
+            option is out of range.
+    """
+    if method not in METHODS:
+        raise InputError(f'there is no clustering method {method!r}: use one of {", ".join(METHODS)}')
+    if paths not in ('index', 'hierarchical'):
+        raise InputError(f"paths are given by 'index' or 'hierarchical', got {paths!r}")
+    features.check_finite()
+    decodable = features.decodable()
+    rows = Rows(features.array, decodable, center=center, device=device)
+    partition = METHODS[method](rows, len(space), **options)
+    assignment = np.full(len(features.names), -1, dtype=np.int64)
+    assignment[decodable] = partition.assignment
+    seed = options.get('seed', 0)
+    return Clusters(
+        assignment=assignment,
+        centroids=partition.centroids,
+        paths=index_paths(space) if paths == 'index' else hierarchical_paths(partition.centroids, space, seed),
+        num_groups=space.num_groups,
+        fingerprint=features.fingerprint,
+        method=method).in_path_order()

@@ -1,0 +1,142 @@
+"""The L2-normalised features that clustering works on, sharded over ranks and read in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather_object, all_reduce, get_dist_info
+from torch import Tensor
+
+from ..errors import InputError
+
+ScoreChunks = Callable[[], Iterator[Tensor]]
+
+
+class Rows:
+    """Unit vectors ``F`` of eq. (2), one row an image; this rank holds a contiguous shard of them.
+
+    Rows are numbered over all ranks. k-means prefers long vectors, and the scale of ``ε`` means
+    nothing, unless the features are L2-normalised, so nothing here gives them otherwise.
+
+    Averages of ReLU maps lie in a narrow cone around their mean: all cosines are near 1, their
+    differences far below ``ε`` = 0.05, and every posterior comes out uniform. So the mean of the unit
+    vectors is taken away and the rest normalised again, unless ``center`` is off.
+
+    Args:
+        features (np.ndarray): (m, d) of any float type, memory-mapped if it is large.
+        rows (np.ndarray, optional): (n,) int64, which rows of it to use. Defaults to all.
+        center (bool): Whether to take the mean direction away. Defaults to True.
+        device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
+        chunk_bytes (int): Size of the pieces that are read and computed at a time. Defaults to
+            64 MiB.
+        cache_bytes (int, optional): What may be kept in memory of this shard, and as much again of its
+            scores, instead of being read and computed again in each pass. Defaults to 1 GiB on the
+            CPU and to a third of the free memory of a GPU.
+
+    Raises:
+        InputError: If there are no rows.
+    """
+
+    def __init__(self,
+                 features: np.ndarray,
+                 rows: np.ndarray | None = None,
+                 center: bool = True,
+                 device: str | torch.device = 'cpu',
+                 chunk_bytes: int = 64 << 20,
+                 cache_bytes: int | None = None) -> None:
+        self.features = features
+        self.rows = np.arange(len(features)) if rows is None else rows
+        if not len(self.rows):
+            raise InputError('there are no features to cluster: extract them from a folder with images')
+        self.device = torch.device(device)
+        self.dim = features.shape[1]
+        if cache_bytes is None:
+            cache_bytes = torch.cuda.mem_get_info(self.device)[0] // 3 if self.device.type == 'cuda' else 1 << 30
+        self.chunk_bytes, self.cache_bytes = chunk_bytes, cache_bytes
+        rank, world = get_dist_info()
+        self.start, self.stop = len(self) * rank // world, len(self) * (rank + 1) // world
+        self.mean: Tensor | None = None
+        self._cache: Tensor | None = None
+        if center:
+            total = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
+            for chunk in self.chunks():
+                total += chunk.sum(dim=0, dtype=torch.float64)
+            all_reduce(total)
+            self.mean = (total / len(self)).float()
+        if self.num_local * self.dim * 4 <= cache_bytes:
+            kept = torch.empty(self.num_local, self.dim, device=self.device)
+            done = 0
+            for chunk in self.chunks():
+                kept[done:done + len(chunk)] = chunk
+                done += len(chunk)
+            self._cache = kept
+
+    def __len__(self) -> int:
+        """Number of rows over all ranks, ``n``."""
+        return len(self.rows)
+
+    @property
+    def num_local(self) -> int:
+        """Number of rows of this rank."""
+        return self.stop - self.start
+
+    def check_number(self, k: int) -> None:
+        """Refuses a number of clusters that these rows cannot give.
+
+        Raises:
+            InputError: If ``k`` is below 1 or above the number of rows, or a rank has no rows.
+        """
+        if not 1 <= k <= len(self):
+            raise InputError(
+                f'{k} clusters cannot be made of {len(self)} images: use fewer groups or blocks, or more images')
+        world = get_dist_info()[1]
+        if world > len(self):
+            raise InputError(f'{len(self)} images cannot be shared by {world} processes: start fewer')
+
+    def take(self, index: np.ndarray) -> Tensor:
+        """(len(index), d) float32 on the device: the unit vectors of any rows, of any shard."""
+        if self._cache is not None and (not len(index) or (index.min() >= self.start and index.max() < self.stop)):
+            return self._cache[torch.from_numpy(index - self.start).to(self.device)]
+        block = np.asarray(self.features[self.rows[index]])
+        unit = F.normalize(torch.from_numpy(block).to(self.device).float(), dim=1)
+        return unit if self.mean is None else F.normalize(unit - self.mean, dim=1)
+
+    def chunks(self, width: int = 1) -> Iterator[Tensor]:
+        """This rank's rows in order, (c, d) float32 at a time.
+
+        Args:
+            width (int): Numbers per row that the caller computes from a chunk. Defaults to 1.
+        """
+        step = max(1, self.chunk_bytes // (8 * max(width, self.dim)))
+        for start in range(self.start, self.stop, step):
+            stop = min(start + step, self.stop)
+            if self._cache is not None:
+                yield self._cache[start - self.start:stop - self.start]
+            else:
+                yield self.take(np.arange(start, stop))
+
+    def scores(self, centroids: Tensor) -> ScoreChunks:
+        """``S = FᵀC`` of this rank's rows, as a function that goes through them once a call.
+
+        Args:
+            centroids (Tensor): (k, d) float32 unit vectors.
+
+        Returns:
+            Callable: Gives an iterator over (c, k) float32 chunks.
+        """
+        k = len(centroids)
+        if self.num_local * k * 4 <= self.cache_bytes:
+            kept = [chunk @ centroids.T for chunk in self.chunks(k)]
+            return lambda: iter(kept)
+        return lambda: (chunk @ centroids.T for chunk in self.chunks(k))
+
+    def gather(self, local: Tensor) -> np.ndarray:
+        """(n, …): what each rank computed for its rows, joined in the order of the rows."""
+        return np.concatenate(all_gather_object(local.cpu().numpy()))
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """(min(count, n),) int64: distinct rows drawn at random, the same on all ranks."""
+        return np.random.default_rng(seed).permutation(len(self))[:count]

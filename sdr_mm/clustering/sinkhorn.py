@@ -1,0 +1,296 @@
+"""Sinkhorn-Knopp clustering of fixed features, the paper's method (section 4.2, eq. 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce, broadcast
+from torch import Tensor
+
+from ..errors import InputError
+from .partition import Partition
+from .rows import Rows, ScoreChunks
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """The maximiser ``U`` of eq. (2), held as one potential per cluster.
+
+    Given the potential ``b`` of the clusters, that of an image follows from its row alone, so
+    ``n·U`` is ``softmax(S / ε + b)`` row by row and no n × k matrix is ever stored. Rows have their
+    marginal 1/n exactly, columns theirs up to ``error``.
+
+    Args:
+        epsilon (float): ``ε``.
+        potential (Tensor): (k,) float64, ``b``.
+        error (float): L1 distance of the column marginals from 1/k.
+        iterations (int): Iterations done.
+    """
+
+    epsilon: float
+    potential: Tensor
+    error: float
+    iterations: int
+
+    def log_posterior(self, scores: Tensor) -> Tensor:
+        """(c, k) float64 ``log(n·U)`` of the images with (c, k) ``scores``."""
+        return torch.log_softmax(scores.double() / self.epsilon + self.potential, dim=1)
+
+
+def sinkhorn(scores: Tensor | ScoreChunks,
+             epsilon: float = 0.05,
+             tolerance: float = 1e-3,
+             max_iterations: int = 1000,
+             potential: Tensor | None = None) -> Transport:
+    """Solves eq. (2), ``max_U Tr(UᵀS) + ε H(U)`` with marginals 1/n and 1/k, in the log domain.
+
+    Each iteration makes the rows exact and then the columns (Sinkhorn-Knopp). One pass over the
+    scores does both, in float64 and with log-sum-exp, so nothing overflows however small ``ε`` is.
+    Over ranks only k-vectors are reduced.
+
+    Args:
+        scores (Tensor | Callable): (n, k) ``S`` of this rank's images, or a function that gives an
+            iterator over chunks of it.
+        epsilon (float): Weight ``ε`` of the entropy. Defaults to 0.05.
+        tolerance (float): Stop when the L1 error of the marginals is below this. Defaults to 1e-3.
+        max_iterations (int): Stop here at the latest. Defaults to 1000.
+        potential (Tensor, optional): (k,) where to start, for example from the solution for nearly
+            the same scores. Defaults to zeros.
+
+    Returns:
+        Transport: ``U``. Its ``error`` says whether it converged.
+
+    Raises:
+        InputError: If ``epsilon`` is not positive.
+    """
+    if not epsilon > 0:
+        raise InputError(f'epsilon of Sinkhorn-Knopp must be positive, got {epsilon}')
+    assert max_iterations >= 1, f'max_iterations={max_iterations}'
+    chunks: ScoreChunks = (lambda: iter((scores,))) if isinstance(scores, Tensor) else scores
+    if potential is None:
+        first = next(chunks())
+        potential = torch.zeros(first.shape[1], dtype=torch.float64, device=first.device)
+    k = len(potential)
+    for iteration in range(1, max_iterations + 1):
+        log_mass = torch.full_like(potential, -math.inf)
+        count = 0
+        for chunk in chunks():
+            log_rows = torch.log_softmax(chunk.double() / epsilon + potential, dim=1)
+            log_mass = torch.logaddexp(log_mass, torch.logsumexp(log_rows, dim=0))
+            count += len(chunk)
+        log_columns = _log_sum_over_ranks(log_mass) - math.log(_sum_over_ranks(count))
+        error = float((log_columns.exp() - 1 / k).abs().sum())
+        if error < tolerance or iteration == max_iterations:
+            break
+        potential = potential - log_columns - math.log(k)
+    return Transport(epsilon, potential, error, iteration)
+
+
+def _sum_over_ranks(number: float) -> float:
+    total = torch.tensor(number, dtype=torch.float64)
+    all_reduce(total)
+    return float(total)
+
+
+def _log_sum_over_ranks(log_values: Tensor) -> Tensor:
+    largest = log_values.clone()
+    all_reduce(largest, op='max')
+    total = (log_values - largest).exp()
+    all_reduce(total)
+    return total.log() + largest
+
+
+def objective(scores: ScoreChunks, transport: Transport, temperature: float) -> tuple[float, float]:
+    """The two objectives that the alternation works on.
+
+    Args:
+        scores (Callable): Chunks of ``S``, as for :func:`sinkhorn`.
+        transport (Transport): ``U``.
+        temperature (float): That of the softmax over ``S``.
+
+    Returns:
+        tuple[float, float]: ``Tr(UᵀS) + ε H(U)`` of eq. (2), and the mean cross entropy (nats per
+        image) between the rows of ``n·U`` and ``softmax(S / temperature)``.
+    """
+    sums = None
+    for chunk in scores():
+        log_rows = transport.log_posterior(chunk)
+        rows = log_rows.exp()
+        log_softmax = torch.log_softmax(chunk.double() / temperature, dim=1)
+        part = torch.stack([
+            (rows * chunk).sum(), -(rows * log_rows).sum(), -(rows * log_softmax).sum(),
+            torch.tensor(float(len(chunk)), dtype=torch.float64, device=chunk.device)])
+        sums = part if sums is None else sums + part
+    assert sums is not None
+    all_reduce(sums)
+    trace, entropy, cross_entropy, n = sums.tolist()
+    # U has n rows of mass 1/n each: its entropy is the mean entropy of the rows plus log n.
+    return trace / n + transport.epsilon * (entropy / n + math.log(n)), cross_entropy / n
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """Where the alternation stands after solving for ``U``.
+
+    Args:
+        epoch (int): Epochs of SGD on the centroids so far.
+        objective (float): ``Tr(UᵀS) + ε H(U)``, eq. (2); it rises.
+        cross_entropy (float): Nats per image between ``U`` and ``S``; it falls.
+        marginal_error (float): L1 distance of the column marginals of ``U`` from 1/k.
+        sinkhorn_iterations (int): What that took.
+    """
+
+    epoch: int
+    objective: float
+    cross_entropy: float
+    marginal_error: float
+    sinkhorn_iterations: int
+
+    def __str__(self) -> str:
+        return (f'epoch {self.epoch:3d}  objective {self.objective:.5f}  cross entropy {self.cross_entropy:.5f}  '
+                f'marginal error {self.marginal_error:.1e} after {self.sinkhorn_iterations} iterations')
+
+
+def sinkhorn_clustering(rows: Rows,
+                        k: int,
+                        *,
+                        epsilon: float = 0.05,
+                        epochs: int = 10,
+                        lr: float = 0.1,
+                        momentum: float = 0.9,
+                        batch_size: int = 256,
+                        temperature: float | None = None,
+                        assign: str = 'scores',
+                        min_size: int = 0,
+                        seed: int = 0,
+                        tolerance: float = 1e-3,
+                        max_iterations: int = 1000,
+                        report: Callable[[Iteration], None] | None = None) -> Partition:
+    """Optimises ``U`` and the centroids ``C`` in turn (section 4.2 of the paper).
+
+    ``U`` is solved over all images by :func:`sinkhorn`; then ``C`` takes one epoch of mini-batch SGD
+    on the cross entropy between the rows of ``n·U`` and ``softmax(S / temperature)``, and is put back
+    on the unit sphere after each step. A batch is the same set of images for any number of ranks.
+
+    Args:
+        rows (Rows): The features.
+        k (int): Number of clusters.
+        epsilon (float): ``ε`` of eq. (2). Defaults to 0.05.
+        epochs (int): Epochs of SGD. Defaults to 10.
+        lr (float): Learning rate at the start; it falls to zero by a cosine. The gradient is scaled
+            by ``k``, since only about 1/k of the images move a centroid, so that one rate suits
+            every number of clusters. Defaults to 0.1.
+        momentum (float): Momentum of SGD. Defaults to 0.9.
+        batch_size (int): Images in a step over all ranks. Defaults to 256.
+        temperature (float, optional): That of the softmax over ``S``. Defaults to twice ``epsilon``:
+            only where ``U`` is the sharper of the two does it pull the centroids apart.
+        assign (str): ``'scores'`` takes ``argmax S`` as the paper does. ``'posterior'`` takes
+            ``argmax U``, whose clusters are nearly equal in size: for small data sets, where every
+            cluster must fill a batch. Defaults to ``'scores'``.
+        min_size (int): Fill clusters up to this size from larger ones, see
+            :func:`~sdr_mm.clustering.partition.fill_small`. Defaults to 0.
+        seed (int): Of the first centroids and of the batches. Defaults to 0.
+        tolerance (float): See :func:`sinkhorn`. Defaults to 1e-3.
+        max_iterations (int): See :func:`sinkhorn`. Defaults to 1000.
+        report (Callable, optional): Called with each :class:`Iteration`.
+
+    Returns:
+        Partition: Clusters, centroids and the iterations.
+
+    Raises:
+        InputError: If there are fewer images than clusters, or an option is out of range.
+    """
+    temperature = 2 * epsilon if temperature is None else temperature
+    if assign not in ('scores', 'posterior'):
+        raise InputError(f"assign must be 'scores' or 'posterior', got {assign!r}")
+    for name, value in (('epsilon', epsilon), ('lr', lr), ('temperature', temperature), ('batch_size', batch_size)):
+        if not value > 0:
+            raise InputError(f'{name} of the clustering must be positive, got {value}')
+    if epochs < 0:
+        raise InputError(f'epochs of the clustering must not be negative, got {epochs}')
+    rows.check_number(k)
+
+    centroids = first_centroids(rows, k, seed)
+    velocity = torch.zeros_like(centroids)
+    batches_per_epoch = math.ceil(len(rows) / batch_size)
+    step, steps = 0, epochs * batches_per_epoch
+    history: list[Iteration] = []
+    potential = None
+    for epoch in range(epochs + 1):
+        scores = rows.scores(centroids)
+        transport = sinkhorn(scores, epsilon, tolerance, max_iterations, potential)
+        potential = transport.potential  # nearly the solution for the next centroids
+        history.append(
+            Iteration(epoch, *objective(scores, transport, temperature), transport.error, transport.iterations))
+        if report is not None:
+            report(history[-1])
+        if epoch == epochs:
+            break
+        target_centroids = centroids.clone()
+        for batch, size in _batches(rows, batch_size, seed, epoch):
+            # U stays fixed within the epoch: it is a function of the centroids it was solved for.
+            target = transport.log_posterior(batch @ target_centroids.T).exp().float()
+            prediction = torch.softmax(batch @ centroids.T / temperature, dim=1)
+            gradient = (prediction - target).T @ batch
+            all_reduce(gradient)
+            rate = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+            velocity = momentum * velocity + gradient * (k / (size * temperature))
+            centroids = F.normalize(centroids - rate * velocity, dim=1)
+            step += 1
+
+    choose = transport.log_posterior if assign == 'posterior' else lambda chunk: chunk
+    local = torch.cat([choose(chunk).argmax(dim=1) for chunk in scores()])
+    return Partition(rows.gather(local), centroids.cpu().numpy(), history).fill_small(rows, min_size)
+
+
+def _batches(rows: Rows, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, int]]:
+    """This rank's part of each batch of an epoch, and the size of the whole batch."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(rows))
+    for start in range(0, len(rows), batch_size):
+        batch = order[start:start + batch_size]
+        yield rows.take(batch[(batch >= rows.start) & (batch < rows.stop)]), len(batch)
+
+
+def first_centroids(rows: Rows, k: int, seed: int, images_per_cluster: int = 32) -> Tensor:
+    """Centroids to start from: greedy k-means++ on a random sample of the images.
+
+    A centroid is drawn with a probability that grows with its distance from those before; the best
+    of a few draws is kept. Random images instead often leave two centroids in one cluster, which SGD
+    does not mend.
+
+    Args:
+        rows (Rows): The features.
+        k (int): Number of centroids.
+        seed (int): Fixes the choice, for any number of ranks.
+        images_per_cluster (int): Size of the sample, per cluster. Defaults to 32.
+
+    Returns:
+        Tensor: (k, d) float32 unit vectors, features of k images.
+    """
+    sample = rows.take(rows.sample(k * images_per_cluster, seed))
+    generator = np.random.default_rng((seed, k))
+    chosen = [int(generator.integers(len(sample)))]
+    distance = _squared_distance(sample, sample[chosen])[0]
+    trials = 2 + int(math.log(k))
+    for _ in range(k - 1):
+        distance[chosen] = 0  # exactly, so that none comes twice
+        cumulated = distance.cumsum(0)
+        points = torch.from_numpy(generator.random(trials)).to(distance) * cumulated[-1]
+        drawn = torch.searchsorted(cumulated, points, right=True).clamp(max=len(sample) - 1)
+        candidates = torch.minimum(distance, _squared_distance(sample, sample[drawn]))
+        best = int(candidates.sum(dim=1).argmin())
+        chosen.append(int(drawn[best]))
+        distance = candidates[best]
+    centroids = sample[chosen].clone()
+    broadcast(centroids)  # ranks of unlike hardware may round, and then choose, differently
+    return centroids
+
+
+def _squared_distance(vectors: Tensor, points: Tensor) -> Tensor:
+    """(p, m) float64: of unit vectors; above 0 even between equal ones, so that k can be drawn."""
+    return (2 - 2 * points @ vectors.T).double().clamp(min=1e-12)

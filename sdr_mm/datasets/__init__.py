@@ -1,0 +1,12 @@
+"""Data sets of images, their clusters, and the order in which the networks see them."""
+
+from .cluster_dataset import ClusterDataset
+from .color_jitter import ColorJitter
+from .image_folder import ImageFolder, image_names
+from .loading import LoadImage, read_rgb
+from .sampler import ClusterAwareSampler
+from .schedule import PhaseSchedule
+
+__all__ = [
+    'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule', 'image_names', 'read_rgb'
+]

@@ -1,0 +1,181 @@
+"""A data set that knows which images each network trains on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Optional, Union
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from torch.utils.data import Dataset
+
+from ..clustering.clusters import Clusters, fingerprint
+from ..errors import InputError
+from ..registry import DATASETS
+from ..space import SUPERNET, SubnetSpace
+from .image_folder import image_names
+from .permutation import hash64
+
+MAX_TRIES = 100
+"""Images tried in place of one that cannot be decoded before the data set gives up."""
+
+Index = Union[int, tuple[int, int, int]]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Runs a block with the generators of Python, NumPy and torch (CPU) seeded, and restores them."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed % (1 << 32))
+        # torch.manual_seed would reset the generators of the GPUs as well.
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+@DATASETS.register_module()
+class ClusterDataset(Dataset):
+    """Wraps a data set of images and its clusters: ``D_0`` for the super-net, ``D_i`` for sub-net ``i``.
+
+    An index is a triple (image, network, seed) from :class:`ClusterAwareSampler`. The transforms run
+    on generators seeded with ``seed``, so that an augmented image is a function of the triple alone,
+    whichever worker makes it. The packed data sample gets two entries of meta information:
+    ``network``, the network that the image was drawn for, and ``skipped``, how many images were
+    tried before it that could not be decoded. A plain integer draws an image for the super-net from
+    the generators as they are.
+
+    Args:
+        dataset (dict | BaseDataset): The data set of images, of any class of MMPretrain or ours, or
+            its config. Its pipeline ends with ``PackInputs``.
+        clusters (str | Clusters): ``clusters.npz`` of the same image list, or its content. Cluster
+            ``c`` belongs to the sub-net on ``clusters.paths[c]``.
+        lazy_init (bool): Whether to leave reading the image list and the clusters to
+            :meth:`full_init`. Defaults to False.
+
+    Raises:
+        InputError: If the clusters were made from another image list, or a cluster is empty.
+
+    Note:
+        Of the clusters this keeps one integer per image, and one per sub-net.
+    """
+
+    def __init__(self, dataset: Union[dict, BaseDataset], clusters: Union[str, Clusters],
+                 lazy_init: bool = False) -> None:
+        self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.clusters: Union[str, Clusters, None] = clusters
+        if not lazy_init:
+            self.full_init()
+
+    def full_init(self) -> None:
+        """Reads the image list and the clusters and checks that they fit, unless this was done."""
+        if self.clusters is None:
+            return
+        self.dataset.full_init()
+        where = 'the clusters' if isinstance(self.clusters, Clusters) else str(self.clusters)
+        clusters = self.clusters if isinstance(self.clusters, Clusters) else Clusters.load(self.clusters)
+        clusters.check_images(fingerprint(image_names(self.dataset)), where)
+        clusters.check_sizes(1, where)
+        self._where = where
+        self._space = clusters.space
+        subnets = clusters.subnets
+        # Sub-net i has the images _order[_offsets[i]:_offsets[i + 1]]; images of no cluster come first.
+        owner = np.where(clusters.assignment < 0, SUPERNET, subnets[clusters.assignment])
+        first = int((owner == SUPERNET).sum())
+        self._order = np.argsort(owner, kind='stable')[first:].copy()
+        self._offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[owner >= 0], minlength=len(self._space)))])
+        self._cluster_of = np.argsort(subnets)
+        self.clusters = None
+
+    @property
+    def space(self) -> SubnetSpace:
+        """The space of the sub-nets that the clusters belong to."""
+        self.full_init()
+        return self._space
+
+    @property
+    def metainfo(self) -> dict:
+        """Meta information of the wrapped data set."""
+        return self.dataset.metainfo
+
+    def members(self, network: int) -> np.ndarray:
+        """Images that ``network`` trains on.
+
+        Args:
+            network (int): ``SUPERNET`` or a sub-net.
+
+        Returns:
+            np.ndarray: int64 indices of images, a view. Those of the super-net are the images of
+            all clusters, without the ones that are in none.
+        """
+        self.full_init()
+        if network == SUPERNET:
+            return self._order
+        return self._order[self._offsets[network]:self._offsets[network + 1]]
+
+    def check_sizes(self, minimum: int) -> None:
+        """Refuses clusters of fewer than ``minimum`` images, the batch size over all ranks.
+
+        Raises:
+            InputError: Names the smallest cluster.
+        """
+        self.full_init()
+        sizes = np.diff(self._offsets)
+        smallest = int(sizes.argmin())
+        if sizes[smallest] < minimum:
+            raise InputError(
+                f'{self._where}: cluster {self._cluster_of[smallest]} has {sizes[smallest]} images, fewer than a batch '
+                f'of {minimum} over all ranks ({int((sizes < minimum).sum())} of {sizes.size} are too small): use '
+                f'smaller batches or fewer clusters, or give tools/cluster.py --min-size {minimum}')
+
+    def __len__(self) -> int:
+        """All images, those that are in no cluster included."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: Index) -> dict:
+        """Draws the views of an image.
+
+        Args:
+            index (tuple[int, int, int] | int): (image, network, seed), or an image.
+
+        Returns:
+            dict: What the pipeline packs, ``inputs`` and ``data_samples``.
+
+        Raises:
+            InputError: If nothing can be decoded or the pipeline does not end with ``PackInputs``.
+        """
+        self.full_init()
+        if isinstance(index, tuple):
+            image, network, seed = index
+            with seeded(seed):
+                return self._draw(image, network, seed)
+        return self._draw(index, SUPERNET, index)
+
+    def _draw(self, image: int, network: int, seed: int) -> dict:
+        members = self.members(network)
+        for skipped in range(MAX_TRIES + 1):
+            data = self._prepare(image)
+            if data is None:
+                # Another image of the same network, and the same one in every run.
+                image = int(members[int(hash64(seed, skipped)) % members.size])
+                continue
+            if not isinstance(data, dict) or 'data_samples' not in data:
+                raise InputError(
+                    f'the pipeline of {type(self.dataset).__name__} gives no data_samples: end it with PackInputs')
+            data['data_samples'].set_metainfo(dict(network=network, skipped=skipped))
+            return data
+        raise InputError(
+            f'{MAX_TRIES + 1} images in a row cannot be decoded, the last one is number {image} of the data set: look '
+            f"at the files, or pass on_error='stop' to see the reason")
+
+    def _prepare(self, image: int) -> Optional[dict]:
+        # BaseDataset.__getitem__ would replace an undecodable image by one of any cluster.
+        prepare = getattr(self.dataset, 'prepare_data', self.dataset.__getitem__)
+        return prepare(image)

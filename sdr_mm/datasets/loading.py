@@ -1,0 +1,114 @@
+"""Reading image files of any kind into three 8-bit channels, or saying clearly why not."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Optional, Union
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import InputError
+from ..registry import TRANSFORMS
+
+MAX_PIXELS = 1 << 27
+"""Default limit of :func:`read_rgb`, 134 million pixels. Pillow itself refuses more than 179 million."""
+
+
+def _to_rgb(image: Image.Image, background: int) -> Image.Image:
+    """Converts any mode of Pillow to RGB; what is transparent shows ``background``."""
+    if image.mode.startswith('I'):
+        # Pillow would clip integers of more than 8 bits to 255. Files have 16, whatever the mode can hold.
+        values = np.clip(np.asarray(image), 0, 65535)
+        return Image.fromarray((values // 257).astype(np.uint8)).convert('RGB')
+    if image.mode in ('RGBA', 'RGBa', 'LA', 'PA') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, (background,) * 3 + (255,)), image).convert('RGB')
+    return image.convert('RGB')
+
+
+def read_rgb(path: Union[str, os.PathLike], background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads an image file as RGB, turned upright as its EXIF orientation says.
+
+    Palettes, grey values, 16 bits and CMYK are converted; an alpha channel is composited on a plain
+    background. Of an animation the first frame is read.
+
+    Args:
+        path (str | PathLike): The file.
+        background (int): Grey value, 0 to 255, behind transparent pixels. Defaults to 255, white.
+        max_pixels (int): Images with more pixels are refused before they are decoded, because a
+            small file can hold an image that fills the memory. Defaults to :data:`MAX_PIXELS`.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8.
+
+    Raises:
+        InputError: If the image cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ValueError(f'{width} x {height} pixels are more than max_pixels={max_pixels}')
+            return np.array(_to_rgb(ImageOps.exif_transpose(image), background))
+    # The decoders of Pillow raise nearly anything on damaged files, SyntaxError and IndexError included.
+    except Exception as error:
+        if isinstance(error, UnidentifiedImageError):
+            reason = 'not an image in a known format'
+        else:
+            reason = ' '.join(str(getattr(error, 'strerror', None) or error or type(error).__name__).split())
+        raise InputError(
+            f"image {os.fspath(path)} cannot be decoded ({reason}): remove it, or pass on_error='skip' to go on "
+            f'without such images') from error
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Loads an image file of any kind, see :func:`read_rgb`. Takes the place of ``LoadImageFromFile``.
+
+    Required keys: ``img_path``. Added keys: ``img`` (H, W, 3) uint8 in the order **BGR**, which the
+    other transforms and the preprocessors of the OpenMMLab packages expect; ``img_shape`` and
+    ``ori_shape``, both (H, W).
+
+    Args:
+        background (int): Grey value behind transparent pixels. Defaults to 255, white.
+        max_pixels (int): Larger images are refused. Defaults to :data:`MAX_PIXELS`.
+        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
+            which warns once per image (and process) and returns None, whereupon the data set takes
+            another image. Defaults to ``'stop'``.
+
+    Raises:
+        InputError: If ``on_error`` is something else; from the call, if an image cannot be decoded
+            and ``on_error`` is ``'stop'``.
+    """
+
+    def __init__(self, background: int = 255, max_pixels: int = MAX_PIXELS, on_error: str = 'stop') -> None:
+        if on_error not in ('stop', 'skip'):
+            raise InputError(f"on_error is 'stop' or 'skip', got {on_error!r}")
+        self.background = background
+        self.max_pixels = max_pixels
+        self.on_error = on_error
+        self._skipped: set[str] = set()
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Adds the image to ``results``; None if it is to be skipped."""
+        path = results['img_path']
+        try:
+            image = read_rgb(path, self.background, self.max_pixels)
+        except InputError as error:
+            if self.on_error == 'stop':
+                raise
+            if path not in self._skipped:
+                self._skipped.add(path)
+                print_log(f'skipped: {error}', logger='current', level=logging.WARNING)
+            return None
+        results['img'] = np.ascontiguousarray(image[..., ::-1])
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(background={self.background}, max_pixels={self.max_pixels}, '
+                f"on_error='{self.on_error}')")

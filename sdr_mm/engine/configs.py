@@ -1,0 +1,83 @@
+"""Configs, and the changes that the command line makes to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.config import Config, ConfigDict
+
+from ..errors import InputError
+
+AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'SubnetOptimWrapper': 'AmpSubnetOptimWrapper'}
+
+
+def load_config(file: str, options: Optional[dict[str, Any]] = None) -> Config:
+    """Reads a training config and applies ``--cfg-options``.
+
+    Raises:
+        InputError: If there is no such file or it trains nothing.
+    """
+    if not Path(file).is_file():
+        raise InputError(f'there is no config {file}: give one of configs/')
+    cfg = Config.fromfile(file)
+    if options:
+        cfg.merge_from_dict(options)
+    if 'model' not in cfg or 'train_dataloader' not in cfg:
+        raise InputError(f'{file} is no training config: it needs a model and a train_dataloader')
+    return cfg
+
+
+def use_amp(cfg: Config) -> None:
+    """Trains in mixed precision, with dynamic loss scaling.
+
+    Raises:
+        InputError: If the optimiser wrapper of the config has no counterpart that does.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    scope, _, name = kind.rpartition('.')
+    if name in AMP_WRAPPERS.values():
+        return
+    if name not in AMP_WRAPPERS:
+        raise InputError(f"--amp does not know optim_wrapper.type '{kind}': use one of {', '.join(AMP_WRAPPERS)}")
+    cfg.optim_wrapper.type = f'{scope}.{AMP_WRAPPERS[name]}' if scope else AMP_WRAPPERS[name]
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def image_dataset(cfg: Config) -> ConfigDict:
+    """Config of the data set that reads the images: the one inside a ``ClusterDataset``, or the only one."""
+    dataset = cfg.train_dataloader.dataset
+    return dataset.dataset if dataset.type.split('.')[-1] == 'ClusterDataset' else dataset
+
+
+def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
+    """Trains on the images of ``folder``, flat or nested, with the transforms of the config."""
+    dataset = image_dataset(cfg)
+    pipeline = dataset.get('pipeline', [])
+    dataset.clear()
+    # The transforms were written for the scope of the data set that they come from.
+    dataset.update(type='sdr_mm.ImageFolder', _scope_='mmpretrain', data_root=folder, ann_file=ann_file,
+                   pipeline=pipeline)
+
+
+def use_clusters(cfg: Config, clusters: str) -> None:
+    """Trains with this ``clusters.npz``.
+
+    Raises:
+        InputError: If the config trains no sub-nets.
+    """
+    dataset = cfg.train_dataloader.dataset
+    if dataset is image_dataset(cfg):
+        raise InputError(f'--clusters {clusters} has no use: the data set of this config is no ClusterDataset; take an '
+                         'SDR config')
+    dataset.clusters = clusters
+
+
+def use_on_error(cfg: Config, on_error: Optional[str]) -> None:
+    """Stops at an image that cannot be decoded, or skips and counts such images."""
+    for transform in image_dataset(cfg).get('pipeline', []):
+        if transform.type.split('.')[-1] in ('LoadImage', 'LoadImageFromFile'):
+            transform.clear()
+            transform.update(type='sdr_mm.LoadImage', on_error=on_error or 'stop')
+            return
+    raise InputError('the pipeline of the config does not load images: begin it with LoadImage')

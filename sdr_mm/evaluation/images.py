@@ -1,0 +1,155 @@
+"""Images for frozen networks: decoded once, resized and cropped alike for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+from typing import Optional, Union
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..cli import progress
+from ..datasets.loading import read_rgb
+from ..errors import InputError
+from ..models.checkpoints import IMAGENET_MEAN, IMAGENET_STD
+
+MEMORY = 4 * 2**30
+"""Bytes that the decoded images of one :class:`ImageStore` may take."""
+
+
+class ImageStore:
+    """Image files as uint8 squares: short side to ``resize`` (bicubic), centre crop of ``size``.
+
+    Each image is decoded when it is first asked for. As long as all of them fit into ``memory`` they
+    are kept, so that ranking hundreds of networks decodes each image once; otherwise each use decodes
+    again, by ``workers`` threads.
+
+    Args:
+        paths (Sequence[str | PathLike]): The files.
+        resize (int): Short side after resizing, in pixels. Defaults to 256.
+        size (int): Side of the crop, in pixels, at most ``resize``. Defaults to 224.
+        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
+            which leaves it out and notes it in ``failed``. Defaults to 'stop'.
+        workers (int): Threads that decode. Defaults to 2.
+        memory (int): Bytes that may be kept. Defaults to :data:`MEMORY`.
+
+    Raises:
+        InputError: If the sizes do not fit.
+    """
+
+    def __init__(self,
+                 paths: Sequence[Union[str, PathLike]],
+                 *,
+                 resize: int = 256,
+                 size: int = 224,
+                 on_error: str = 'stop',
+                 workers: int = 2,
+                 memory: int = MEMORY) -> None:
+        if not 0 < size <= resize:
+            raise InputError(f'the crop must fit into the resized image: need 0 < size <= resize, got size={size} and '
+                             f'resize={resize}')
+        assert on_error in ('stop', 'skip'), f"on_error is 'stop' or 'skip', got {on_error!r}"
+        self.paths = list(paths)
+        self.resize, self.size, self.on_error, self.workers = resize, size, on_error, max(1, workers)
+        self.failed: set[int] = set()
+        shape = (len(self.paths), size, size, 3)
+        self._kept: Optional[np.ndarray] = np.empty(shape, np.uint8) if np.prod(shape, dtype=float) <= memory else None
+        self._ready = np.zeros(len(self.paths), dtype=bool)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+    def decode(self, index: int) -> Optional[np.ndarray]:
+        """Reads one image, ``(size, size, 3)`` uint8; None if it is to be skipped.
+
+        Raises:
+            InputError: If it cannot be decoded and ``on_error`` is ``'stop'``.
+        """
+        if self._kept is not None and self._ready[index]:
+            return self._kept[index]
+        if index in self.failed:
+            return None
+        try:
+            image = square(read_rgb(self.paths[index]), self.resize, self.size)
+        except InputError:
+            if self.on_error == 'stop':
+                raise
+            self.failed.add(index)
+            return None
+        if self._kept is not None:
+            self._kept[index] = image
+            self._ready[index] = True
+        return image
+
+    def get(self, indices: np.ndarray) -> np.ndarray:
+        """Images ``(n, size, size, 3)``, uint8, without those that are to be skipped.
+
+        Raises:
+            InputError: As :meth:`decode`.
+        """
+        indices = np.asarray(indices)
+        if self._kept is not None and self._ready[indices].all():
+            return self._kept[indices]
+        with ThreadPoolExecutor(self.workers) as pool:
+            images = [image for image in pool.map(self.decode, indices.tolist()) if image is not None]
+        return np.stack(images) if images else np.empty((0, self.size, self.size, 3), np.uint8)
+
+    def read_all(self, desc: str = 'reading images') -> np.ndarray:
+        """Decodes everything, with a progress bar; so a bad image is known before the long work.
+
+        Returns:
+            np.ndarray: Numbers of the images that can be decoded, ascending.
+
+        Raises:
+            InputError: As :meth:`decode`.
+        """
+        with ThreadPoolExecutor(self.workers) as pool:
+            for _ in progress(pool.map(self.decode, range(len(self))), len(self), desc):
+                pass
+        return np.array([index for index in range(len(self)) if index not in self.failed], dtype=np.int64)
+
+    def batches(self,
+                indices: np.ndarray,
+                batch_size: int,
+                *,
+                mean: Sequence[float] = IMAGENET_MEAN,
+                std: Sequence[float] = IMAGENET_STD,
+                device: Union[str, torch.device] = 'cpu') -> Iterator[Tensor]:
+        """The images at ``indices``, in this order, normalised.
+
+        The batches are of nearly equal size, so that none is left with one image, of which a BN layer
+        could take no statistics.
+
+        Args:
+            indices (np.ndarray): (n,) numbers of images.
+            batch_size (int): Most images in a batch.
+            mean (Sequence[float]): Per channel, RGB, 0 to 255. Defaults to ImageNet's.
+            std (Sequence[float]): Per channel. Defaults to ImageNet's.
+            device (str | torch.device): Where to. Defaults to 'cpu'.
+
+        Yields:
+            Tensor: (batch, 3, size, size) float32.
+        """
+        centre = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        for part in np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []:
+            images = torch.from_numpy(self.get(part)).to(device).permute(0, 3, 1, 2)
+            if len(images):
+                yield (images.float() - centre) / scale
+
+
+def square(image: np.ndarray, resize: int, size: int) -> np.ndarray:
+    """Short side to ``resize``, then the centre of ``size``; ``(H, W, 3)`` uint8 to ``(size, size, 3)``."""
+    height, width = image.shape[:2]
+    short = min(height, width)
+    if short != resize:
+        new = (max(resize, round(width * resize / short)), max(resize, round(height * resize / short)))
+        image = np.asarray(Image.fromarray(image).resize(new, Image.Resampling.BICUBIC))
+        height, width = image.shape[:2]
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[top:top + size, left:left + size]

@@ -1,0 +1,291 @@
+"""Reading ResNets from the checkpoints of other people, whoever published them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypedDict, Union
+
+import torch
+from mmpretrain.models.backbones import ResNet
+from torch import Tensor
+
+from ..errors import InputError
+
+State = dict[str, Tensor]
+FilePath = Union[str, Path]
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+# Where the publishers put the backbone; the first one that holds a ResNet counts.
+PREFIXES = (
+    'backbone.',  # MMPretrain, MMSelfSup, MMDetection
+    'module.backbone.',
+    'module.encoder_q.',  # MoCo v1 and v2, PCL, InsDis, PIRL
+    'module.base_encoder.',  # MoCo v3
+    'module.encoder.',  # SimSiam
+    'encoder_q.',
+    'encoder.',
+    'module.',  # any of them in DataParallel
+    '',  # torchvision, and what tools/export_subnet.py writes
+)
+
+_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
+_BACKBONE = re.compile(r'(conv1\.weight|bn1\.' + _NORM + r'|layer[1-4]\.\d+\.(conv[123]\.weight|bn[123]\.' + _NORM +
+                       r'|downsample\.0\.weight|downsample\.1\.' + _NORM + r'))')
+_COMPANION = re.compile(r'(module\.)?(fc|neck|head|classifier|predictor|projector|projection_head|prototypes|'
+                        r'distillation|queue|queue_ptr|encoder_k|momentum_encoder|target_net|teacher|'
+                        r'data_preprocessor)(\.|$)')
+
+_DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
+    (False, (2, 2, 2, 2)): 18,
+    (False, (3, 4, 6, 3)): 34,
+    (True, (3, 4, 6, 3)): 50,
+    (True, (3, 4, 23, 3)): 101,
+    (True, (3, 8, 36, 3)): 152,
+}
+
+
+class ResNetInfo(TypedDict):
+    """What :func:`load_resnet` found beside the weights.
+
+    Keys:
+        config: Arguments of the stock ResNet.
+        prefix: Where the backbone was in the checkpoint, for example ``'backbone.'``.
+        dropped: Keys that are no part of the backbone (heads, queues, …).
+        mean, std: Normalisation of the input, RGB, in the range 0 to 255.
+    """
+
+    config: dict[str, Any]
+    prefix: str
+    dropped: list[str]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def read_checkpoint(file: FilePath) -> dict[str, Any]:
+    """Reads a checkpoint without running any code that it may hold.
+
+    Args:
+        file (str | Path): What ``torch.save`` wrote.
+
+    Returns:
+        dict: All of it, on the CPU.
+
+    Raises:
+        InputError: If it is missing or no checkpoint.
+    """
+    if not Path(file).is_file():
+        raise InputError(f'there is no file {file}: give a checkpoint')
+    try:
+        checkpoint = torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as error:  # What arbitrary bytes raise in the unpickler knows no bounds.
+        refused = re.search(r'GLOBAL (\S+)', str(error))
+        if refused:
+            raise InputError(f'{file} holds a Python object that is no weight ({refused[1]}), and reading it could run '
+                             f'foreign code: save the state dict alone') from error
+        raise InputError(f'{file} cannot be read as a checkpoint, it may be cut short ({type(error).__name__}): '
+                         f'give a file that torch.save wrote') from error
+    if not isinstance(checkpoint, dict):
+        raise InputError(f'{file} holds a {type(checkpoint).__name__}, not a dictionary of weights: '
+                         f'give a file that holds a state dict')
+    return checkpoint
+
+
+def state_of(checkpoint: dict[str, Any], file: FilePath) -> State:
+    """The weights in what :func:`read_checkpoint` read.
+
+    Args:
+        checkpoint (dict): A state dict, or a dictionary with one under ``state_dict`` or ``model``.
+        file (str | Path): Where it comes from, for the message.
+
+    Raises:
+        InputError: If there are none.
+    """
+    for name in ('state_dict', 'model'):
+        if isinstance(checkpoint.get(name), dict):
+            checkpoint = checkpoint[name]
+            break
+    state = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    if not state:
+        raise InputError(f'{file} holds no weights (keys: {_some(checkpoint)}): give a file that holds a state dict')
+    return state
+
+
+def read_state_dict(file: FilePath) -> State:
+    """The weights in a checkpoint file; see :func:`read_checkpoint` and :func:`state_of`."""
+    return state_of(read_checkpoint(file), file)
+
+
+def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[State, str, list[str]]:
+    """Finds the ResNet among the weights of a checkpoint.
+
+    Args:
+        state (dict[str, Tensor]): All weights.
+        where (str | Path): Where they come from, for the message.
+
+    Returns:
+        tuple: The weights of the ResNet under the names a stock ResNet gives them, the prefix they had,
+        and the keys that belong to heads, projectors, queues and momentum encoders.
+
+    Raises:
+        InputError: If there is no ResNet, or a key that is neither the ResNet's nor one of those.
+    """
+    prefix = next((prefix for prefix in PREFIXES
+                   if prefix + 'conv1.weight' in state and prefix + 'layer1.0.conv1.weight' in state), None)
+    if prefix is None:
+        raise InputError(f'{where} holds no ResNet (keys: {_some(state)}): give a ResNet checkpoint of MMPretrain, '
+                         f'MMSelfSup, torchvision or a publisher that wraps one')
+    backbone: State = {}
+    dropped, unplaced = [], []
+    for key, value in state.items():
+        name = key[len(prefix):] if key.startswith(prefix) else None
+        if name is not None and _BACKBONE.fullmatch(name):
+            backbone[name] = value
+        elif _COMPANION.match(key) or (name is not None and _COMPANION.match(name)):
+            dropped.append(key)
+        else:
+            unplaced.append(key)
+    if unplaced:
+        raise InputError(f'{where}: {len(unplaced)} keys belong to no ResNet and to no known head: {_some(unplaced)}: '
+                         f'give a checkpoint of a plain ResNet')
+    return backbone, prefix, dropped
+
+
+def backbone_state(state: State, where: FilePath = 'the checkpoint') -> State:
+    """The weights of the ResNet in ``state``; see :func:`split_backbone`."""
+    return split_backbone(state, where)[0]
+
+
+def infer_resnet(state: State, where: FilePath = 'the checkpoint') -> dict[str, Any]:
+    """Arguments of the stock ResNet that has weights of these shapes.
+
+    Args:
+        state (dict[str, Tensor]): Result of :func:`backbone_state`.
+        where (str | Path): Where it comes from, for the message.
+
+    Returns:
+        dict: ``depth``, ``in_channels``, ``stem_channels`` and ``base_channels``.
+
+    Raises:
+        InputError: If there is no such ResNet.
+    """
+    blocks = [len({key.split('.')[1] for key in state if key.startswith(f'layer{stage}.')}) for stage in range(1, 5)]
+    bottleneck = 'layer1.0.conv3.weight' in state
+    depth = _DEPTHS.get((bottleneck, tuple(blocks)))
+    if depth is None:
+        kind = 'bottleneck' if bottleneck else 'basic'
+        raise InputError(f'{where}: no ResNet has {blocks} {kind} blocks: depths 18, 34, 50, 101 and 152 are known')
+    stem = state['conv1.weight']
+    return dict(
+        depth=depth,
+        in_channels=stem.shape[1],
+        stem_channels=stem.shape[0],
+        base_channels=state['layer1.0.conv1.weight'].shape[0])
+
+
+def build_resnet(config: dict[str, Any]) -> ResNet:
+    """A stock ResNet, in evaluation mode, from its arguments (``type`` is ignored)."""
+    network = ResNet(**{key: value for key, value in config.items() if key != 'type'})
+    network.eval()  # It returns nothing there.
+    return network
+
+
+def load_exactly(network: torch.nn.Module, state: State, where: FilePath) -> None:
+    """``load_state_dict`` that leaves nothing out.
+
+    Raises:
+        InputError: If a key is missing, unexpected or of another shape, naming the first ones.
+    """
+    own = network.state_dict()
+    for what, keys in (('lacks', [key for key in own if key not in state]),
+                       ('has unexpected', [key for key in state if key not in own]),
+                       ('has another shape for', [
+                           f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}' for key in own
+                           if key in state and state[key].shape != own[key].shape
+                       ])):
+        if keys:
+            raise InputError(f'{where} {what} {len(keys)} weights of this {type(network).__name__}: {_some(keys)}: '
+                             f'give a checkpoint of the same layout')
+    network.load_state_dict(state)
+
+
+def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
+    """Loads the ResNet in a checkpoint of MMPretrain, MMSelfSup, torchvision or similar.
+
+    Args:
+        file (str | Path): The checkpoint. Its architecture is inferred from the shapes.
+        where (str): What the file is for, put before its name in messages, for example
+            ``'--baseline'``. Defaults to ''.
+
+    Returns:
+        tuple: The stock MMPretrain ResNet in evaluation mode, on the CPU, and a :class:`ResNetInfo`.
+
+    Raises:
+        InputError: If the file cannot be read or holds a key that cannot be placed.
+    """
+    label = f'{where} {file}'.strip()
+    checkpoint = read_checkpoint(file)
+    state, prefix, dropped = split_backbone(state_of(checkpoint, file), label)
+    config = infer_resnet(state, label)
+    network = build_resnet(config)
+    for key in network.state_dict():
+        if key.endswith('num_batches_tracked'):  # Files older than PyTorch 0.4.1 lack this counter.
+            state.setdefault(key, torch.tensor(0))
+    load_exactly(network, state, label)
+    mean, std = normalisation(stored_config(checkpoint))
+    return network, ResNetInfo(config=config, prefix=prefix, dropped=dropped, mean=mean, std=std)
+
+
+def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The config that MMEngine stored with a checkpoint; empty if there is none that can be read.
+
+    Note:
+        The text is Python and :class:`mmengine.Config` would execute it. Here it is only parsed:
+        assignments of literals and of ``dict(…)``, which is what MMEngine writes.
+    """
+    meta = checkpoint.get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        return {}
+    try:
+        return {
+            line.targets[0].id: _literal(line.value)
+            for line in ast.parse(text).body
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+        }
+    except (SyntaxError, ValueError, RecursionError):
+        return {}
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        value = {} if not node.args else dict(_literal(node.args[0]))
+        value.update({keyword.arg: _literal(keyword.value) for keyword in node.keywords})
+        return value
+    if isinstance(node, ast.Dict):
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values) if key is not None}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_literal(item) for item in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
+        return float(node.id)
+    return ast.literal_eval(node)
+
+
+def normalisation(config: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of the input that a config's ``data_preprocessor`` has; ImageNet's if it has none."""
+    model = config.get('model')
+    for holder in (model, config):
+        preprocessor = holder.get('data_preprocessor') if isinstance(holder, dict) else None
+        if isinstance(preprocessor, dict) and preprocessor.get('mean') and preprocessor.get('std'):
+            return tuple(map(float, preprocessor['mean'])), tuple(map(float, preprocessor['std']))
+    return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _some(keys: Iterable[Any], count: int = 4) -> str:
+    keys = [str(key) for key in keys]
+    return ', '.join(keys[:count]) + (', …' if len(keys) > count else '')

@@ -1,0 +1,94 @@
+"""Histogram of the gains of the sub-nets on a task (Fig. 4b of the paper)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..routing.result import BASELINE_ROW, RoutingResult
+from .style import GAIN, INK, LOSS, QUIET, ROUTED, save_figure, style
+from .style import SUPERNET as SUPERNET_COLOUR
+
+
+def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
+    """Edges of equal, round width that cover ``gains``; 0 is one of them, so no bar mixes gain and loss.
+
+    Args:
+        gains (np.ndarray): (n,) points.
+        most (int): About how many bars. Defaults to 24.
+    """
+    low, high = min(0.0, float(gains.min())), max(0.0, float(gains.max()))
+    span = max(high - low, 0.1)
+    wanted = span / min(most, max(6, 2 * int(np.sqrt(len(gains)))))
+    magnitude = 10.0**np.floor(np.log10(wanted))
+    width = next(step * magnitude for step in (1, 2, 2.5, 5, 10) if step * magnitude >= wanted * (1 - 1e-9))
+    first, last = np.floor(low / width + 1e-9), np.floor(high / width + 1e-9) + 1
+    return width * np.arange(first, last + 1)
+
+
+def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -> None:
+    """Draws how many sub-nets gain how much.
+
+    Bars right of 0 are sub-nets better than the reference. An arrow marks the routed one, a dotted line
+    the super-net.
+
+    Args:
+        axes (Axes): Where.
+        result (RoutingResult): The ranking.
+        over (str): The reference, ``'baseline'`` or ``'super-net'``. Defaults to 'baseline'.
+
+    Raises:
+        InputError: If the reference took no part in the ranking.
+    """
+    gains = result.gains(over)
+    reference = result.row(over)
+    assert reference is not None
+    edges = gain_bins(gains)
+    counts, _ = np.histogram(gains, edges)
+    width = edges[1] - edges[0]
+    colours = [GAIN if left >= -1e-9 else LOSS for left in edges[:-1]]
+    axes.bar(edges[:-1] + width / 2, counts, width=0.9 * width, color=colours)
+    top = counts.max()
+    axes.set_ylim(0, top * 1.5)
+    axes.set_xlim(edges[0] - width / 2, edges[-1] + width / 2)
+
+    axes.axvline(0, ymax=0.86, color=INK, linewidth=1)
+    best = result.best.score - reference.score
+    column = int(np.clip(np.searchsorted(edges, best, side='right') - 1, 0, len(counts) - 1))
+    left_half = best < (edges[0] + edges[-1]) / 2
+    axes.annotate(
+        f'routed: {result.best.name}, {best:+.1f}',
+        xy=(best, counts[column] + 0.03 * top), xytext=(best, 1.22 * top), color=ROUTED, fontsize=8.5, fontweight='bold',
+        ha='left' if left_half else 'right', va='bottom',
+        arrowprops=dict(arrowstyle='-|>', color=ROUTED, linewidth=1.2, shrinkA=0, shrinkB=0))
+    supernet = result.row('super-net')
+    if supernet is not None and over != 'super-net':
+        gain = supernet.score - reference.score
+        if edges[0] <= gain <= edges[-1]:
+            axes.axvline(gain, ymax=0.72, color=SUPERNET_COLOUR, linewidth=1.2, linestyle=(0, (1, 1.5)))
+            axes.annotate('super-net', xy=(gain, 1.09 * top), xytext=(4, 0), textcoords='offset points', fontsize=7.5,
+                          color=SUPERNET_COLOUR, va='top', ha='left')
+
+    above = int((gains > 0).sum())
+    axes.set_title(result.task)
+    axes.text(0, 1.0, f'{over} {reference.score:.1f} % · {above} of {len(gains)} sub-nets above it, mean '
+              f'{gains.mean():+.1f}', transform=axes.transAxes, fontsize=7.5, color=QUIET, va='top')
+    axes.set_xlabel(f'gain over {over}, points')
+    axes.set_ylabel('sub-nets')
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    axes.yaxis.grid(True, color='#e8ecee', linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def gain_histogram(result: RoutingResult, file: Union[str, Path], *, over: str = BASELINE_ROW,
+                   overwrite: bool = False) -> None:
+    """Writes the histogram of one task as PNG; see :func:`draw_gains`."""
+    with style():
+        figure = Figure(figsize=(4.6, 2.8), layout='constrained')
+        draw_gains(figure.add_subplot(), result, over=over)
+        save_figure(figure, file, overwrite=overwrite)

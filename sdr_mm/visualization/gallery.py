@@ -1,0 +1,135 @@
+"""Images of clusters, a row each (Fig. 5 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Optional, Union
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+from PIL import Image, ImageDraw
+
+from ..clustering.clusters import Clusters
+from ..datasets.loading import read_rgb
+from ..errors import InputError
+from ..evaluation.images import square
+from .style import INK, QUIET, ROUTED, save_figure, style
+
+Files = Sequence[Union[str, PathLike]]
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """One cluster in a gallery.
+
+    Args:
+        cluster (int): Its number.
+        title (str): In bold, for example ``'cluster 7'``.
+        note (str): Below, for example ``'best on pets, +3.1'``. Defaults to ''.
+        marked (bool): Whether the row stands out. Defaults to False.
+    """
+
+    cluster: int
+    title: str
+    note: str = ''
+    marked: bool = False
+
+
+def choose_images(clusters: Clusters, cluster: int, count: int, seed: int = 0) -> np.ndarray:
+    """At most ``count`` images of a cluster, drawn at random without repetition."""
+    members = np.flatnonzero(clusters.assignment == cluster)
+    return np.random.default_rng([seed, cluster]).permutation(members)[:count]
+
+
+def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, count: int = 12, tile: int = 96,
+                  gap: int = 6, seed: int = 0) -> np.ndarray:
+    """A picture with one row of images for each cluster.
+
+    Args:
+        paths (Sequence[str | PathLike]): Images of the data set that was clustered, in its order.
+        clusters (Clusters): Its clusters.
+        numbers (Sequence[int]): Which clusters, from the top down.
+        count (int): Images in a row; a smaller cluster leaves the rest of its row white. Defaults to 12.
+        tile (int): Side of an image, in pixels. Defaults to 96.
+        gap (int): Between images, in pixels. Defaults to 6.
+        seed (int): Chooses the images. Defaults to 0.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8. An image that cannot be decoded is left white.
+
+    Raises:
+        InputError: If there is no such cluster.
+    """
+    if not numbers:
+        raise InputError('a gallery needs at least one cluster')
+    # Rounded corners, drawn four times as large and scaled down, so that they are smooth.
+    stencil = Image.new('L', (4 * tile, 4 * tile))
+    ImageDraw.Draw(stencil).rounded_rectangle((0, 0, 4 * tile - 1, 4 * tile - 1), tile // 3, fill=255)
+    alpha = np.asarray(stencil.resize((tile, tile), Image.Resampling.BOX), dtype=np.float32)[..., None] / 255
+    step = tile + gap
+    sheet = np.full((len(numbers) * step - gap, count * step - gap, 3), 255, np.uint8)
+    for row, cluster in enumerate(numbers):
+        if not 0 <= cluster < clusters.num_clusters:
+            raise InputError(f'there is no cluster {cluster}: they go from 0 to {clusters.num_clusters - 1}')
+        for column, index in enumerate(choose_images(clusters, cluster, count, seed)):
+            try:
+                image = square(read_rgb(paths[index]), tile, tile)
+            except InputError:
+                continue
+            # A hint of grey, so that an image on white still has an outline.
+            image = (image * 0.97 * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+            sheet[row * step:row * step + tile, column * step:column * step + tile] = image
+    return sheet
+
+
+def draw_gallery(figure: Union[Figure, SubFigure], paths: Files, clusters: Clusters, rows: Sequence[GalleryRow], *,
+                 count: int = 12, title: str = 'Clusters', seed: int = 0) -> None:
+    """Draws a gallery into a figure or a part of one; see :func:`contact_sheet`."""
+    tile, gap = 96, 6
+    sheet = contact_sheet(paths, clusters, [row.cluster for row in rows], count=count, tile=tile, gap=gap, seed=seed)
+    axes = figure.add_subplot()
+    axes.imshow(sheet, interpolation='lanczos', extent=(0, sheet.shape[1], sheet.shape[0], 0))
+    axes.set_axis_off()
+    axes.set_title(title, pad=10)
+    sizes = clusters.sizes()
+    for number, row in enumerate(rows):
+        middle = number * (tile + gap) + tile / 2
+        lines = [line for line in (row.note, f'{sizes[row.cluster]:,} images') if line]
+        colour = ROUTED if row.marked else INK
+        axes.text(-16, middle - (13 if len(lines) > 1 else 8), row.title, ha='right', va='bottom' if len(lines) == 1 else
+                  'center', fontsize=8.5, fontweight='bold', color=colour)
+        for i, line in enumerate(lines):
+            axes.text(-16, middle + (14 + 24 * i if len(lines) > 1 else 14), line, ha='right', va='center', fontsize=7.5,
+                      color=colour if row.marked and i == 0 and row.note else QUIET)
+
+
+def cluster_gallery(paths: Files, clusters: Clusters, file: Union[str, Path], *,
+                    numbers: Optional[Sequence[int]] = None, count: int = 12, seed: int = 0,
+                    overwrite: bool = False) -> None:
+    """Writes a picture of clusters as PNG.
+
+    Args:
+        paths (Sequence[str | PathLike]): Images of the data set that was clustered, in its order.
+        clusters (Clusters): Its clusters.
+        file (str | Path): The picture to write.
+        numbers (Sequence[int], optional): Which clusters, from the top down. Defaults to None: all, or
+            of more than 16 the 16 largest.
+        count (int): Images in a row. Defaults to 12.
+        seed (int): Chooses the images. Defaults to 0.
+        overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
+
+    Raises:
+        InputError: If there is no such cluster, or the file cannot be written.
+    """
+    if numbers is None:
+        numbers = np.sort(np.argsort(-clusters.sizes(), kind='stable')[:16]).tolist()
+    rows = [GalleryRow(number, f'cluster {number}') for number in numbers]
+    shown = '' if len(rows) == clusters.num_clusters else f'{len(rows)} of '
+    with style():
+        figure = Figure(figsize=(1.4 + 0.62 * count, 0.62 * len(rows) + 0.6), layout='constrained')
+        draw_gallery(figure, paths, clusters, rows, count=count, seed=seed,
+                     title=f'{shown}{clusters.num_clusters} clusters ({clusters.method})')
+        save_figure(figure, file, overwrite=overwrite)

@@ -1,0 +1,59 @@
+"""How all pictures look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Union
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from ..files import atomic_write
+
+INK = '#26323b'
+QUIET = '#7b8891'
+GAIN = '#1f8a8c'
+LOSS = '#c3ccd1'
+ROUTED = '#d9562b'
+SUPERNET = '#7a5ea8'
+
+_STYLE = {
+    'font.family': 'DejaVu Sans',
+    'font.size': 9,
+    'text.color': INK,
+    'axes.labelcolor': INK,
+    'axes.edgecolor': QUIET,
+    'axes.linewidth': 0.8,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.titlesize': 11,
+    'axes.titleweight': 'bold',
+    'axes.titlelocation': 'left',
+    'xtick.color': QUIET,
+    'ytick.color': QUIET,
+    'xtick.labelcolor': INK,
+    'ytick.labelcolor': INK,
+    'xtick.major.size': 3,
+    'ytick.major.size': 0,
+    'figure.facecolor': 'white',
+    'savefig.facecolor': 'white',
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's settings for the pictures drawn inside, whatever the person's own are."""
+    with matplotlib.rc_context(), matplotlib.rc_context({**matplotlib.rcParamsDefault, 'backend': 'agg', **_STYLE}):
+        yield
+
+
+def save_figure(figure: Figure, file: Union[str, Path], *, overwrite: bool = False, dpi: int = 150) -> None:
+    """Writes a picture, whole or not at all.
+
+    Raises:
+        InputError: If the file exists and may not be replaced, or the disk is full.
+    """
+    with atomic_write(file, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, format='png', dpi=dpi)

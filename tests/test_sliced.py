@@ -1,0 +1,109 @@
+"""Sliced layers: selection, batch norm, synchronisation over ranks."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sdr_mm.models.sliced import ChannelLayout, SlicedBatchNorm, SlicedConv2d, SlicedLinear, put, subnet_state_dict, take
+
+ROUTED = ChannelLayout(shared=3, individual=2, num_groups=4, block=0)
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 6), st.integers(1, 4))
+def test_layout_gives_each_group_its_channels_and_all_the_shared_ones(shared, individual, num_groups, factor):
+    layout = ChannelLayout(shared, individual, num_groups, block=0).scaled(factor)
+    table = layout.table()
+    assert table.shape == (num_groups, layout.active)
+    assert (table[:, :shared * factor] == torch.arange(shared * factor)).all()
+    own = table[:, shared * factor:].flatten()
+    assert torch.equal(own, torch.arange(shared * factor, layout.total))
+
+
+def test_layer_without_routing_has_all_channels_in_every_network():
+    layout = ChannelLayout(7)
+    assert layout.table() is None and layout.active == layout.total == 7
+
+
+@given(st.data())
+def test_put_is_the_inverse_of_take_and_leaves_the_rest(data):
+    shape = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    slices = tuple(
+        data.draw(st.none() | st.lists(st.integers(0, size - 1), min_size=1, unique=True).map(torch.tensor))
+        for size in shape[:2])
+    tensor = torch.arange(float(torch.Size(shape).numel())).view(shape)
+    written = tensor.clone()
+    put(written, slices, -take(tensor, slices) - 1)
+    torch.testing.assert_close(take(written, slices), -take(tensor, slices) - 1)
+    marked = torch.zeros(shape)
+    put(marked, slices, torch.ones_like(take(tensor, slices)))
+    assert torch.equal(written[marked == 0], tensor[marked == 0])
+
+
+def test_linear_and_convolution_use_the_rows_and_columns_of_the_path():
+    linear = SlicedLinear(ROUTED, ChannelLayout(2, 1, 2, block=1))
+    x = torch.randn(5, 5)
+    rows, columns = torch.tensor([0, 1, 3]), torch.tensor([0, 1, 2, 5, 6])
+    expected = x @ linear.weight[rows][:, columns].T + linear.bias[rows]
+    torch.testing.assert_close(linear(x, (1, 1)), expected)
+    conv = SlicedConv2d(ROUTED, ROUTED, 3, padding=1)
+    image = torch.randn(2, 5, 4, 4)
+    expected = nn.functional.conv2d(image, conv.weight[columns][:, columns], padding=1)
+    torch.testing.assert_close(conv(image, (1, )), expected)
+
+
+def test_subnet_state_dict_copies_so_that_changing_it_leaves_the_supernet():
+    layer = SlicedBatchNorm(ROUTED)
+    for path in [(2, ), None]:
+        state = subnet_state_dict(layer, path)
+        state['weight'].zero_()
+        state['num_batches_tracked'].add_(5)
+    assert layer.weight.all() and layer.num_batches_tracked == 0
+
+
+def _train_rank(rank, world, file, result):
+    """One training step of a synchronised layer on this rank's share of 6 images."""
+    dist.init_process_group('gloo', init_method=f'file://{file}', rank=rank, world_size=world)
+    torch.manual_seed(0)
+    layer = SlicedBatchNorm(ROUTED, sync=True)
+    nn.init.normal_(layer.weight)
+    image = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(1))[rank::world].requires_grad_()
+    target = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(2))[rank::world]
+    wide = torch.randn(6, 11, 3, 3, generator=torch.Generator().manual_seed(3))[rank::world]
+    out = layer(image, (1, ))
+    (out * target).sum().backward()
+    layer(wide)
+    grad = layer.weight.grad.clone()
+    dist.all_reduce(grad)
+    torch.save((out.detach(), image.grad, grad, layer.running_mean, layer.running_var), f'{result}-{world}-{rank}.pt')
+    dist.destroy_process_group()
+
+
+def test_two_ranks_with_sync_give_what_one_gives(tmp_path):
+    for world in (1, 2):
+        mp.spawn(_train_rank, (world, tmp_path / f'store{world}', tmp_path / 'out'), nprocs=world)
+    whole = torch.load(tmp_path / 'out-1-0.pt')
+    parts = [torch.load(tmp_path / f'out-2-{rank}.pt') for rank in range(2)]
+    for i in range(2):  # outputs and input gradients, interleaved as they were dealt out
+        dealt = torch.stack([parts[0][i], parts[1][i]], dim=1).flatten(0, 1)
+        torch.testing.assert_close(dealt, whole[i], rtol=1e-4, atol=1e-5)
+    for i in range(2, 5):
+        torch.testing.assert_close(parts[0][i], whole[i], rtol=1e-4, atol=1e-5)
+    # And the one rank is plain batch norm.
+    reference = nn.BatchNorm2d(11)
+    reference(torch.randn(6, 11, 3, 3, generator=torch.Generator().manual_seed(3)))
+    torch.testing.assert_close(whole[4], reference.running_var)
+
+
+def test_sync_batch_norm_conversion_leaves_the_layer_alone():
+    layer = nn.Sequential(SlicedBatchNorm(ROUTED))
+    assert isinstance(nn.SyncBatchNorm.convert_sync_batchnorm(layer)[0], SlicedBatchNorm)
+
+
+@pytest.mark.parametrize('shape', [(4, 11, 3), (4, )])
+def test_batch_norm_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match='2-D or 4-D'):
+        SlicedBatchNorm(ROUTED)(torch.zeros(shape))

@@ -1,0 +1,118 @@
+"""What one optimiser step moves."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from sdr_mm.engine.subnet_optim_wrapper import SubnetOptimWrapper
+from sdr_mm.errors import InputError
+from sdr_mm.models.sdr_resnet import SDRResNet
+from sdr_mm.models.sliced import iter_slices, put, subnet_state_dict, take
+from sdr_mm.registry import MODELS, OPTIM_WRAPPERS
+
+OPTIMIZERS = {
+    'SGD': lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
+    'SGD foreach': lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01, foreach=True),
+    'AdamW': lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
+}
+PATHS = [(0, 3, 1, 2), (1, 3, 0, 0), (0, 3, 1, 2)]
+
+
+def network():
+    return SDRResNet(18, (5, 3), stem_channels=8)
+
+
+def selection(model, path):
+    slices = dict(iter_slices(model, path))
+    return {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}
+
+
+def step(wrapper, model, path, image):
+    if path is not None:
+        wrapper.confine(selection(model, path))
+    wrapper.update_params(model(image, path)[0].square().mean())
+
+
+@pytest.mark.parametrize('optimizer', OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_step_of_a_subnet_moves_the_subnet_and_nothing_else(optimizer):
+    model = network().train()
+    wrapper = SubnetOptimWrapper(optimizer(model.parameters()))
+    image = torch.randn(4, 3, 32, 32)
+    step(wrapper, model, None, image)  # gives every parameter momentum, which must not carry over
+    before = copy.deepcopy(model)
+    state = {name: copy.deepcopy(wrapper.optimizer.state[parameter]) for name, parameter in model.named_parameters()}
+    step(wrapper, model, PATHS[0], image)
+    slices = dict(iter_slices(model, PATHS[0]))
+    for (name, new), old in zip(model.named_parameters(), before.parameters()):
+        pairs = [(new.detach(), old.detach())]
+        pairs += [(value, state[name][key]) for key, value in wrapper.optimizer.state[new].items()
+                  if isinstance(value, torch.Tensor) and value.shape == new.shape]
+        for a, b in pairs:
+            inside = torch.zeros_like(a)
+            put(inside, slices.get(name, ()), torch.ones_like(take(inside, slices.get(name, ()))))
+            assert torch.equal(a[inside == 0], b[inside == 0]), f'{name} moved outside the sub-net'
+        moved = (new != old)[inside == 1].float().mean()
+        assert moved > 0.9, f'{name} did not move inside the sub-net'
+
+
+@pytest.mark.parametrize('optimizer', OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(optimizer):
+    """Three steps, weight decay and momentum included, from a fresh optimiser."""
+    model = network().train()
+    path = PATHS[0]
+    alone = MODELS.build(model.subnet_config())
+    alone.load_state_dict(subnet_state_dict(model, path))
+    alone.train()
+    wrapper, reference = SubnetOptimWrapper(optimizer(model.parameters())), OptimWrapper(optimizer(alone.parameters()))
+    for seed in range(3):
+        image = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        step(wrapper, model, path, image)
+        reference.update_params(alone(image)[0].square().mean())
+    state = subnet_state_dict(model, path)
+    for name, parameter in alone.named_parameters():
+        torch.testing.assert_close(state[name], parameter.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_step_of_the_supernet_is_a_plain_step():
+    model = network().train()
+    plain = copy.deepcopy(model)
+    image = torch.randn(4, 3, 32, 32)
+    step(SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters())), model, None, image)
+    step(OptimWrapper(OPTIMIZERS['SGD'](plain.parameters())), plain, None, image)
+    for a, b in zip(model.parameters(), plain.parameters()):
+        assert torch.equal(a, b)
+
+
+def test_confinement_holds_for_one_step_and_leaves_the_optimizer_as_it_was():
+    model = network().train()
+    wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()))
+    image = torch.randn(4, 3, 32, 32)
+    step(wrapper, model, PATHS[0], image)
+    parameters = list(model.parameters())
+    assert [id(p) for p in wrapper.optimizer.param_groups[0]['params']] == [id(p) for p in parameters]
+    assert set(wrapper.optimizer.state) == set(parameters)
+    wrapper.optimizer.load_state_dict(copy.deepcopy(wrapper.optimizer.state_dict()))
+    before = model.layer4[1].conv2.weight.detach().clone()
+    step(wrapper, model, None, image)
+    assert (model.layer4[1].conv2.weight != before).float().mean() > 0.9
+
+
+def test_gradient_clipping_sees_the_subnet_only():
+    model = network().train()
+    wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()), clip_grad=dict(max_norm=1e-3))
+    before = copy.deepcopy(model)
+    step(wrapper, model, PATHS[1], torch.randn(4, 3, 32, 32))
+    assert any((a != b).any() for a, b in zip(model.parameters(), before.parameters()))
+
+
+def test_accumulation_is_refused():
+    with pytest.raises(InputError, match='accumulative_counts'):
+        SubnetOptimWrapper(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1), accumulative_counts=2)
+
+
+def test_wrappers_are_registered():
+    for name in ('SubnetOptimWrapper', 'AmpSubnetOptimWrapper'):
+        assert OPTIM_WRAPPERS.get(name) is OPTIM_WRAPPERS.get(f'sdr_mm.{name}')

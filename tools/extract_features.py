@@ -1,0 +1,62 @@
+"""Extracts the features of a data set with a pre-trained ResNet, for tools/cluster.py.
+
+    python tools/extract_features.py simsiam.pth --data photos --out features
+    torchrun --nproc_per_node 8 tools/extract_features.py simsiam.pth --config configs/sdr_simsiam.py --out features
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mmengine.dist import is_main_process
+
+from sdr_mm import cli
+from sdr_mm.clustering.features import check_output, extract_features
+from sdr_mm.clustering.ranks import process_group
+from sdr_mm.clustering.sources import dataset_of_config, dataset_of_folder
+from sdr_mm.models.checkpoints import load_resnet
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoint', help='ResNet of SimSiam, or any other of MMPretrain or torchvision')
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument('--config', help='config whose train_dataloader has the data set')
+    data.add_argument('--data', metavar='FOLDER', help='folder of images')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder to write')
+    parser.add_argument('--resize', type=int, default=256, help='short side in pixels (default: %(default)s)')
+    parser.add_argument('--size', type=int, default=224, help='centre crop in pixels (default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, default=64, help='images in a forward (default: %(default)s)')
+    parser.add_argument('--workers', type=int, default=2, help='loading processes per rank (default: %(default)s)')
+    parser.add_argument('--on-error', choices=('stop', 'skip'), default='stop',
+                        help='what to do about an image that cannot be decoded (default: %(default)s)')
+    parser.add_argument('--labels-from-folders', action='store_true', help='the first sub-folder is the class')
+    parser.add_argument('--half', action='store_true', help='store float16')
+    parser.add_argument('--device', help='cpu or cuda (default: cuda where there is one)')
+    parser.add_argument('--overwrite', action='store_true', help='replace features that are there')
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    check_output(args.out, args.overwrite)
+    with process_group(args.device) as device:
+        network, info = load_resnet(args.checkpoint)
+        dataset, load = dataset_of_folder(args.data) if args.data else dataset_of_config(args.config)
+        features = extract_features(
+            network, dataset, args.out, mean=info['mean'], std=info['std'], resize=args.resize, size=args.size,
+            load=load, batch_size=args.batch_size, workers=args.workers, device=device, on_error=args.on_error,
+            half=args.half, labels_from_folders=args.labels_from_folders, overwrite=args.overwrite,
+            source=dict(checkpoint=args.checkpoint, network=info['config']))
+        if is_main_process():
+            skipped = features.meta['undecodable']
+            print(f'{args.out}: {features.array.shape[0]} images, {features.array.shape[1]} features each')
+            if skipped:
+                names = ', '.join(image['name'] for image in skipped[:3]) + (', …' if len(skipped) > 3 else '')
+                print(f'skipped {len(skipped)} images that cannot be decoded: {names}')
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,72 @@
+"""Trains a config: the SimSiam baseline or an SDRNet.
+
+    python tools/train.py configs/sdr_simsiam.py --data FOLDER --clusters clusters.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from sdr_mm.cli import run
+from sdr_mm.engine.configs import load_config, use_amp, use_clusters, use_folder, use_on_error
+from sdr_mm.engine.work_dir import claim_work_dir
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--data', metavar='FOLDER', help='images, flat or nested, in place of those of the config')
+    parser.add_argument('--clusters', metavar='FILE', help='clusters.npz of these images, from tools/cluster.py')
+    parser.add_argument('--on-error', choices=['stop', 'skip'], help='at an image that cannot be decoded')
+    parser.add_argument('--work-dir', help='where to keep logs and checkpoints')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='continue from this checkpoint, or from the last one in the work directory')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value pairs that replace config entries')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torchrun of old passed the rank as an argument; launch scripts of users still may.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The config with the command line's changes."""
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir or not cfg.get('work_dir'):
+        cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
+    if args.data:
+        use_folder(cfg, args.data)
+    if args.clusters:
+        use_clusters(cfg, args.clusters)
+    if args.on_error or args.data:
+        use_on_error(cfg, args.on_error)
+    if args.amp:
+        use_amp(cfg)
+    if args.auto_scale_lr:
+        cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or dict(base_batch_size=256), enable=True)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    return cfg
+
+
+def main() -> None:
+    cfg = configure(parse_args())
+    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+        claim_work_dir(cfg, resume=cfg.get('resume', False))
+    runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
+
+
+if __name__ == '__main__':
+    run(main)
