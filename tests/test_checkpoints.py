@@ -10,8 +10,15 @@ from mmengine.logging import HistoryBuffer
 from mmpretrain.models.backbones import ResNet
 
 from sdr_mm.errors import InputError
-from sdr_mm.models.checkpoints import (IMAGENET_MEAN, backbone_state, infer_resnet, load_resnet, read_state_dict,
-                                       split_backbone, stored_config)
+from sdr_mm.models.checkpoints import (
+    IMAGENET_MEAN,
+    backbone_state,
+    infer_resnet,
+    load_resnet,
+    read_state_dict,
+    split_backbone,
+    stored_config,
+)
 
 SMALL = dict(depth=18, base_channels=4, stem_channels=6, in_channels=1)
 

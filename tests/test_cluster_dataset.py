@@ -102,6 +102,17 @@ def test_an_image_is_a_function_of_its_triple_alone(folder):
     assert not torch.equal(one['inputs'][0], one['inputs'][1])
 
 
+def test_every_generator_that_a_transform_may_use_follows_the_seed(folder):
+
+    def draw(results):
+        return {**results, 'draws': (random.random(), np.random.rand(), torch.rand(()).item())}
+
+    pipeline = [*PIPELINE[:1], draw, dict(type='PackInputs', meta_keys=('draws', ))]
+    dataset = ClusterDataset(ImageFolder(str(folder), pipeline=pipeline), CLUSTERS)
+    one, again, other = (dataset[2, 1, seed]['data_samples'].draws for seed in (7, 7, 8))
+    assert one == again and all(a != b for a, b in zip(one, other))
+
+
 def test_the_network_reaches_the_data_sample(folder):
     dataset = make_dataset(folder)
     sample = dataset[2, 1, 2**63 - 1]['data_samples']

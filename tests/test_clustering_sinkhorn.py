@@ -132,9 +132,10 @@ def test_sgd_lowers_the_cross_entropy_and_raises_the_objective():
     seen = []
     history = sinkhorn_clustering(Rows(features), 8, epochs=6, report=seen.append).history
     assert seen == history and [iteration.epoch for iteration in history] == list(range(7))
-    entropies = [iteration.cross_entropy for iteration in history]
-    assert all(later < earlier for earlier, later in pairwise(entropies))
-    assert history[-1].objective > history[0].objective + 0.01
+    for before, after in pairwise(history):
+        assert after.cross_entropy < before.cross_entropy
+        assert after.objective > before.objective
+    assert history[-1].objective > history[0].objective + 0.1
     assert all(iteration.marginal_error < 1e-3 for iteration in history)
 
 
@@ -142,8 +143,9 @@ def test_features_in_a_narrow_cone_need_the_mean_taken_away():
     features, labels = planted(offset=2.0)
     centred, plain = (sinkhorn_clustering(Rows(features, center=center), 8) for center in (True, False))
     assert purity(labels, centred.assignment) > 0.99
-    # All cosines are near 1, every row of U is nearly uniform: the cross entropy stays at log k.
-    assert plain.history[-1].cross_entropy > 0.9 * np.log(8) > 3 * centred.history[-1].cross_entropy
+    # All cosines are near 1 and every row of U is nearly uniform: the cross entropy stays at log k.
+    assert plain.history[-1].cross_entropy > 0.99 * np.log(8)
+    assert centred.history[-1].cross_entropy < 0.65 * np.log(8)
 
 
 def test_the_posterior_gives_nearly_equal_sizes_where_the_scores_do_not():

@@ -252,7 +252,8 @@ def test_data_that_cannot_be_read_is_refused(work, tmp_path):
 def test_bad_input_ends_the_tool_with_one_line_and_status_2(work, tmp_path):
     tool = Path(cluster.__file__)
     run = subprocess.run([sys.executable, str(tool), str(tmp_path / 'none'), '--out', str(tmp_path / 'c.npz')],
-                         capture_output=True, text=True, check=False, env={**os.environ, 'PYTHONPATH': str(tool.parents[1])})
+                         capture_output=True, text=True, check=False,
+                         env={**os.environ, 'PYTHONPATH': str(tool.parents[1])})
     assert run.returncode == 2
     assert run.stderr.splitlines()[-1].startswith('error: there is no folder')
     assert 'Traceback' not in run.stderr and run.stdout == ''
@@ -299,7 +300,7 @@ def test_two_processes_equal_one(work, tmp_path):
         np.testing.assert_array_equal(alone.assignment, shared.assignment)
         np.testing.assert_allclose(alone.centroids, shared.centroids, atol=1e-4)
     alone = _noisy_clusters()
-    assert alone.history[-1].cross_entropy < 0.9 * alone.history[0].cross_entropy, 'the centroids moved'
+    assert alone.history[-1].cross_entropy < alone.history[0].cross_entropy - 0.02, 'the centroids moved'
     for rank in range(2):
         shared = np.load(tmp_path / f'noisy{rank}.npz')
         np.testing.assert_allclose(alone.centroids, shared['centroids'], atol=1e-4)

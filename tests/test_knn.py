@@ -15,8 +15,16 @@ from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import (ImageStore, Task, accuracy, average_precision_11, knn_predict,
-                               mean_average_precision_11, mean_per_class, stratified_splits)
+from sdr_mm.evaluation import (
+    ImageStore,
+    Task,
+    accuracy,
+    average_precision_11,
+    knn_predict,
+    mean_average_precision_11,
+    mean_per_class,
+    stratified_splits,
+)
 
 
 def features(n, m, d, classes, seed=0):

@@ -40,7 +40,8 @@ def small(path):
 # Decoding
 
 
-def test_loaded_pixels_are_those_of_the_loader_it_replaces(tmp_path, rng=np.random.default_rng(0)):
+def test_loaded_pixels_are_those_of_the_loader_it_replaces(tmp_path):
+    rng = np.random.default_rng(0)
     path = save(Image.fromarray(pixels(rng, 7, 5, 3)), tmp_path / 'a.png')
     ours = LoadImage()(dict(img_path=str(path)))
     theirs = LoadImageFromFile()(dict(img_path=str(path)))
@@ -159,7 +160,7 @@ def test_an_unknown_choice_is_refused():
 # Colours
 
 
-def test_hue_turns_either_way(rng=np.random.default_rng(0)):
+def test_hue_turns_either_way():
     image = np.full((1, 1, 3), (0, 0, 255), np.uint8)  # red, as BGR
     hues = [ColorJitter(hue=(factor, factor))(dict(img=image.copy()))['img'][0, 0].tolist()
             for factor in (-1 / 3, 1 / 3, 1e-9)]
@@ -167,7 +168,8 @@ def test_hue_turns_either_way(rng=np.random.default_rng(0)):
     assert np.abs(np.array(hues) - [[255, 0, 0], [0, 255, 0], [0, 0, 255]]).max() <= 6
 
 
-def test_colours_are_jittered_as_in_mmpretrain(rng=np.random.default_rng(0)):
+def test_colours_are_jittered_as_in_mmpretrain():
+    rng = np.random.default_rng(0)
     image = pixels(rng, 6, 5, 3)
     options = dict(brightness=0.4, contrast=0.4, saturation=0.4)
     for seed in range(5):

@@ -81,5 +81,5 @@ def test_hash_of_an_array_is_that_of_its_elements(first, values):
 
 def test_uniform_numbers_fill_the_unit_interval_evenly():
     numbers = uniform(7, np.arange(20000))
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
     assert np.abs(np.histogram(numbers, 20, (0, 1))[0] - 1000).max() < 5 * 1000**0.5

@@ -173,7 +173,7 @@ def test_phases_are_announced(folder):
 
 
 def test_a_network_with_other_subnets_than_the_clusters_is_refused(folder):
-    with pytest.raises(InputError, match=r'9 sub-nets \(3 groups, 2 blocks\) against 4 .* --num-groups 3 --num-blocks 2'):
+    with pytest.raises(InputError, match=r'9 sub-nets \(3 groups, 2 blocks\) against 4 .* --num-groups 3 --num-bl'):
         make_runner(folder, model=PixelNet(SubnetSpace(3, 2))).train()
 
 

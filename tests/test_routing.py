@@ -22,7 +22,7 @@ from sdr_mm.errors import InputError
 from sdr_mm.evaluation import ImageStore, Task, pooled_features
 from sdr_mm.models.checkpoints import load_resnet
 from sdr_mm.registry import EVALUATORS
-from sdr_mm.routing import (RoutingEvaluator, RoutingResult, RoutingRow, extract_subnet, load_pool, load_sdr, reset_bn)
+from sdr_mm.routing import RoutingEvaluator, RoutingResult, RoutingRow, extract_subnet, load_pool, load_sdr, reset_bn
 
 FAST = ['--resize', '32', '--size', '32', '--workers', '1', '--device', 'cpu', '--batch-size', '8', '--k', '5']
 

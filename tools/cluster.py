@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sinkhorn = parser.add_argument_group('sinkhorn')
     sinkhorn.add_argument('--epsilon', type=float, default=0.05, help='weight of the entropy (default: %(default)s)')
     sinkhorn.add_argument('--epochs', type=int, default=10, help='epochs of SGD (default: %(default)s)')
-    sinkhorn.add_argument('--lr', type=float, default=0.1, help='learning rate of SGD (default: %(default)s)')
+    sinkhorn.add_argument('--lr', type=float, default=0.5, help='learning rate of SGD (default: %(default)s)')
     sinkhorn.add_argument('--assign', choices=('scores', 'posterior'), default='scores',
                           help='posterior: nearly equal sizes, for small data sets (default: %(default)s)')
     return parser.parse_args(argv)
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f'{args.out} exists already: give another name, or pass --overwrite to replace it')
     space = SubnetSpace(args.num_groups, args.num_blocks)
     features = Features.load(args.features)
-    options = dict(seed=args.seed, min_size=args.min_size)
+    options = {'seed': args.seed, 'min_size': args.min_size}
     if args.method == 'sinkhorn':
         options.update(epsilon=args.epsilon, epochs=args.epochs, lr=args.lr, assign=args.assign)
     with process_group(args.device) as device:

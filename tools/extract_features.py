@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             network, dataset, args.out, mean=info['mean'], std=info['std'], resize=args.resize, size=args.size,
             load=load, batch_size=args.batch_size, workers=args.workers, device=device, on_error=args.on_error,
             half=args.half, labels_from_folders=args.labels_from_folders, overwrite=args.overwrite,
-            source=dict(checkpoint=args.checkpoint, network=info['config']))
+            source={'checkpoint': args.checkpoint, 'network': info['config']})
         if is_main_process():
             skipped = features.meta['undecodable']
             print(f'{args.out}: {features.array.shape[0]} images, {features.array.shape[1]} features each')

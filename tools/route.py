@@ -15,8 +15,15 @@ from mmengine.dist import is_main_process
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.routing import RoutingEvaluator, load_pool, load_sdr
-from sdr_mm.routing.arguments import (bn_arguments, check_output, given, image_arguments, knn_arguments,
-                                      output_arguments, start)
+from sdr_mm.routing.arguments import (
+    bn_arguments,
+    check_output,
+    given,
+    image_arguments,
+    knn_arguments,
+    output_arguments,
+    start,
+)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -30,8 +30,9 @@ def fingerprint(names: Iterable[str]) -> str:
     """
     digest = hashlib.sha256()
     count = 0
-    for count, name in enumerate(names, 1):
+    for name in names:
         digest.update(name.encode('utf-8', 'surrogateescape') + b'\n')
+        count += 1  # noqa: SIM113, an enumeration would leave no number for an empty list
     digest.update(str(count).encode())
     return digest.hexdigest()
 

@@ -136,7 +136,7 @@ class _Images(Dataset):
         except InputError as error:
             return row, str(error).rsplit(': ', 1)[0]  # without the advice, which is for training
         # Other loaders raise nearly anything on damaged files; LoadImageFromFile an AttributeError.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             reason = ' '.join(str(error).split()) or type(error).__name__
             return row, f'image {self.dataset.get_data_info(row)["img_path"]} cannot be decoded ({reason})'
         if results is None:  # LoadImage with on_error='skip'
@@ -244,7 +244,7 @@ def extract_features(network: nn.Module,
             for batch in progress(loader, total=len(loader), desc='features'):
                 good = [(row, image) for row, image in batch if isinstance(image, Tensor)]
                 bad = [(row, reason) for row, reason in batch if isinstance(reason, str)]
-                undecodable += [dict(index=row, name=names[row], reason=reason) for row, reason in bad]
+                undecodable += [{'index': row, 'name': names[row], 'reason': reason} for row, reason in bad]
                 if bad and on_error == 'stop':
                     problem = f'{bad[0][1]}: remove it, or go on without such images with --on-error skip'
                 elif good:
@@ -265,9 +265,9 @@ def extract_features(network: nn.Module,
         if problem:
             raise InputError(problem)
         if is_main_process():
-            meta = dict(
-                format=FORMAT, fingerprint=fingerprint(names), resize=resize, size=size, undecodable=undecodable,
-                classes=classes, **(source or {}))
+            meta = {
+                'format': FORMAT, 'fingerprint': fingerprint(names), 'resize': resize, 'size': size,
+                'undecodable': undecodable, 'classes': classes, **(source or {})}
             with open(temporary / 'images.txt', 'w', encoding='utf-8', errors='surrogateescape', newline='\n') as file:
                 file.writelines(f'{name}\n' for name in names)
             if labels is not None:

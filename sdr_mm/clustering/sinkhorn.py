@@ -139,7 +139,7 @@ class Iteration:
 
     Args:
         epoch (int): Epochs of SGD on the centroids so far.
-        objective (float): ``Tr(UᵀS) + ε H(U)``, eq. (2); it rises.
+        objective (float): ``Tr(UᵀS) + ε H(U)``, eq. (2), which is to rise.
         cross_entropy (float): Nats per image between ``U`` and ``S``; it falls.
         marginal_error (float): L1 distance of the column marginals of ``U`` from 1/k.
         sinkhorn_iterations (int): What that took.
@@ -161,10 +161,10 @@ def sinkhorn_clustering(rows: Rows,
                         *,
                         epsilon: float = 0.05,
                         epochs: int = 10,
-                        lr: float = 0.1,
+                        lr: float = 0.5,
                         momentum: float = 0.9,
                         batch_size: int = 256,
-                        temperature: float | None = None,
+                        temperature: float = 1.0,
                         assign: str = 'scores',
                         min_size: int = 0,
                         seed: int = 0,
@@ -184,11 +184,13 @@ def sinkhorn_clustering(rows: Rows,
         epochs (int): Epochs of SGD. Defaults to 10.
         lr (float): Learning rate at the start; it falls to zero by a cosine. The gradient is scaled
             by ``k``, since only about 1/k of the images move a centroid, so that one rate suits
-            every number of clusters. Defaults to 0.1.
+            every number of clusters. Defaults to 0.5.
         momentum (float): Momentum of SGD. Defaults to 0.9.
         batch_size (int): Images in a step over all ranks. Defaults to 256.
-        temperature (float, optional): That of the softmax over ``S``. Defaults to twice ``epsilon``:
-            only where ``U`` is the sharper of the two does it pull the centroids apart.
+        temperature (float): That of the softmax over ``S``. Defaults to 1, eq. (2) as it is written:
+            the softmax is then nearly flat, SGD moves a centroid to the mean of its images, and the
+            objective rises. Near ``epsilon`` it sharpens the clusters it has instead of improving
+            them, and the objective falls.
         assign (str): ``'scores'`` takes ``argmax S`` as the paper does. ``'posterior'`` takes
             ``argmax U``, whose clusters are nearly equal in size: for small data sets, where every
             cluster must fill a batch. Defaults to ``'scores'``.
@@ -205,7 +207,6 @@ def sinkhorn_clustering(rows: Rows,
     Raises:
         InputError: If there are fewer images than clusters, or an option is out of range.
     """
-    temperature = 2 * epsilon if temperature is None else temperature
     if assign not in ('scores', 'posterior'):
         raise InputError(f"assign must be 'scores' or 'posterior', got {assign!r}")
     for name, value in (('epsilon', epsilon), ('lr', lr), ('temperature', temperature), ('batch_size', batch_size)):

@@ -8,5 +8,6 @@ from .sampler import ClusterAwareSampler
 from .schedule import PhaseSchedule
 
 __all__ = [
-    'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule', 'image_names', 'read_rgb'
+    'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule', 'image_names',
+    'read_rgb'
 ]

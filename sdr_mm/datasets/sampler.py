@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 import numpy as np
+from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
@@ -49,7 +50,7 @@ class ClusterAwareSampler(Sampler):
             dataset=dict(type='ClusterDataset', ...))
 
     Args:
-        sampler (Sampler): Has the :class:`ClusterDataset` as ``dataset`` and the ``seed``, the same
+        sampler (DefaultSampler): Has the :class:`ClusterDataset` as ``dataset`` and the ``seed``, the same
             on all ranks.
         batch_size (int): Images of one batch on one rank.
         rank (int, optional): Defaults to None, that of this process.
@@ -61,7 +62,7 @@ class ClusterAwareSampler(Sampler):
     """
 
     def __init__(self,
-                 sampler: Sampler,
+                 sampler: DefaultSampler,
                  batch_size: int,
                  rank: Optional[int] = None,
                  world_size: Optional[int] = None) -> None:

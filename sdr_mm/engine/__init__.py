@@ -4,11 +4,12 @@ from .collapse_monitor_hook import CollapseMonitorHook
 from .fixed_lr_hook import FixedLRHook
 from .loader_check_hook import LoaderCheckHook
 from .loops import SDRTrainLoop
+from .progress_bar_hook import ProgressBarHook
 from .progressive_training_hook import ProgressiveTrainingHook
 from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'LoaderCheckHook', 'ProgressiveTrainingHook', 'SDRTrainLoop',
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'LoaderCheckHook', 'ProgressBarHook', 'ProgressiveTrainingHook', 'SDRTrainLoop',
     'SubnetOptimWrapper', 'SubnetStepHook'
 ]

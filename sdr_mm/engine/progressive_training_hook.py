@@ -69,8 +69,9 @@ class ProgressiveTrainingHook(Hook):
             raise InputError(f'{type(model).__name__} has no sub-nets to train: give it an SDRResNet as backbone')
         if space != sampler.dataset.space:
             raise InputError(
-                f'the network and the clusters do not fit: {_describe(space)} against {_describe(sampler.dataset.space)}'
-                f': cluster again with --num-groups {space.num_groups} --num-blocks {space.num_blocks}')
+                f'the network and the clusters do not fit, {_describe(space)} against '
+                f'{_describe(sampler.dataset.space)}: cluster again '
+                f'with --num-groups {space.num_groups} --num-blocks {space.num_blocks}')
         sampler.check()
 
         starts = self.phase_iters

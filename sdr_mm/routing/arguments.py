@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch.distributed as dist
@@ -62,7 +62,7 @@ def output_arguments(required: bool) -> argparse.ArgumentParser:
     return parser
 
 
-def given(args: argparse.Namespace, *names: str) -> dict[str, object]:
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of the options that were given, so that the others keep the defaults of what they are for."""
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 

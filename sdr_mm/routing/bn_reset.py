@@ -139,8 +139,8 @@ def reset_bn(network: nn.Module,
                                  f'its own: give each use a layer')
             used.add(name)
             if inputs[0].numel() == inputs[0].shape[1]:
-                raise InputError(f'BN layer {name} sees one value per channel, which has no variance: use batches of two '
-                                 f'images or more, or larger images')
+                raise InputError(f'BN layer {name} sees one value per channel, which has no variance: use batches of '
+                                 f'two images or more, or larger images')
             populations[name].update(inputs[0])
         return hook
 

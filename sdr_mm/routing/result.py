@@ -71,7 +71,7 @@ class RoutingResult:
         score = {row.name: row.score for row in rows}
 
         def gain(row: RoutingRow, over: str) -> Optional[float]:
-            return row.score - score[over] if over in score and row.name != over else None
+            return _gain(row.score, score[over]) if over in score and row.name != over else None
 
         ranked = [
             replace(row, gain_baseline=gain(row, BASELINE_ROW), gain_supernet=gain(row, SUPERNET_ROW)) for row in rows
@@ -102,7 +102,7 @@ class RoutingResult:
         reference = self.row(over)
         if reference is None:
             raise InputError(f'the routing on {self.task} has no {over} to compare with: route again with --{over}')
-        return np.array([row.score - reference.score for row in self.subnets])
+        return np.array([_gain(row.score, reference.score) for row in self.subnets])
 
     def table(self, top: int = 10, bottom: int = 3) -> str:
         """The ranks as text.
@@ -185,6 +185,11 @@ class RoutingResult:
             raise InputError(f'there is no file {file}: {advice}') from error
         except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
             raise InputError(f'{file} is no result of routing: {advice}') from error
+
+
+def _gain(score: float, reference: float) -> float:
+    # Rounded, so that equal scores gain 0 and not -1e-14, which would count and be drawn as a loss.
+    return round(score - reference, 9)
 
 
 def _points(gain: Optional[float]) -> str:

@@ -10,16 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..routing.result import BASELINE_ROW, RoutingResult
-from .style import GAIN, INK, LOSS, QUIET, ROUTED, save_figure, style
-from .style import SUPERNET as SUPERNET_COLOUR
+from ..routing.result import BASELINE_ROW, SUPERNET_ROW, RoutingResult
+from .style import GAIN, INK, LOSS, QUIET, ROUTED, SUPERNET, save_figure, style
 
 
 def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
     """Edges of equal, round width that cover ``gains``; 0 is one of them, so no bar mixes gain and loss.
 
     Args:
-        gains (np.ndarray): (n,) points.
+        gains (np.ndarray): (n,) points, in multiples of 1e-9.
         most (int): About how many bars. Defaults to 24.
     """
     low, high = min(0.0, float(gains.min())), max(0.0, float(gains.max()))
@@ -34,7 +33,7 @@ def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
 def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -> None:
     """Draws how many sub-nets gain how much.
 
-    Bars right of 0 are sub-nets better than the reference. An arrow marks the routed one, a dotted line
+    Bars right of 0 are sub-nets at least as good as the reference. An arrow marks the routed one, a dotted line
     the super-net.
 
     Args:
@@ -54,35 +53,46 @@ def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -
     colours = [GAIN if left >= -1e-9 else LOSS for left in edges[:-1]]
     axes.bar(edges[:-1] + width / 2, counts, width=0.9 * width, color=colours)
     top = counts.max()
-    axes.set_ylim(0, top * 1.5)
+    axes.set_ylim(0, 1.42 * top)
     axes.set_xlim(edges[0] - width / 2, edges[-1] + width / 2)
 
-    axes.axvline(0, ymax=0.86, color=INK, linewidth=1)
-    best = result.best.score - reference.score
-    column = int(np.clip(np.searchsorted(edges, best, side='right') - 1, 0, len(counts) - 1))
-    left_half = best < (edges[0] + edges[-1]) / 2
-    axes.annotate(
-        f'routed: {result.best.name}, {best:+.1f}',
-        xy=(best, counts[column] + 0.03 * top), xytext=(best, 1.22 * top), color=ROUTED, fontsize=8.5, fontweight='bold',
-        ha='left' if left_half else 'right', va='bottom',
-        arrowprops=dict(arrowstyle='-|>', color=ROUTED, linewidth=1.2, shrinkA=0, shrinkB=0))
-    supernet = result.row('super-net')
-    if supernet is not None and over != 'super-net':
+    axes.axvline(0, ymax=1.1 / 1.42, color=INK, linewidth=1)
+    supernet = result.row(SUPERNET_ROW)
+    if supernet is not None and over != SUPERNET_ROW:
         gain = supernet.score - reference.score
         if edges[0] <= gain <= edges[-1]:
-            axes.axvline(gain, ymax=0.72, color=SUPERNET_COLOUR, linewidth=1.2, linestyle=(0, (1, 1.5)))
-            axes.annotate('super-net', xy=(gain, 1.09 * top), xytext=(4, 0), textcoords='offset points', fontsize=7.5,
-                          color=SUPERNET_COLOUR, va='top', ha='left')
+            axes.axvline(gain, ymax=1.1 / 1.42, color=SUPERNET, linewidth=1.2, linestyle=(0, (1, 1.5)))
+            side = -1 if gain < 0 else 1
+            axes.annotate('super-net', xy=(gain, 1.1 * top), xytext=(4 * side, 0), textcoords='offset points',
+                          fontsize=7.5, color=SUPERNET, va='top', ha='left' if side > 0 else 'right')
+    best = float(gains[0])
+    column = int(np.clip(np.searchsorted(edges, best, side='right') - 1, 0, len(counts) - 1))
+    axes.annotate('', xy=(best, counts[column] + 0.02 * top), xytext=(best, 1.34 * top),
+                  arrowprops=dict(arrowstyle='-|>', color=ROUTED, linewidth=1.2, shrinkA=0, shrinkB=0))
+    side = -1 if best > (edges[0] + edges[-1]) / 2 else 1
+    axes.annotate(f'routed: {result.best.name}, {signed(best)}', xy=(best, 1.34 * top), xytext=(5 * side, 0),
+                  textcoords='offset points', color=ROUTED, fontsize=8.5, fontweight='bold',
+                  ha='left' if side > 0 else 'right', va='top')
 
     above = int((gains > 0).sum())
-    axes.set_title(result.task)
-    axes.text(0, 1.0, f'{over} {reference.score:.1f} % · {above} of {len(gains)} sub-nets above it, mean '
-              f'{gains.mean():+.1f}', transform=axes.transAxes, fontsize=7.5, color=QUIET, va='top')
+    axes.set_title(result.task, pad=19)
+    axes.annotate(f'{over} {reference.score:.1f} % · {above} of {len(gains)} sub-nets above it · mean gain '
+                  f'{signed(gains.mean())}', xy=(0, 1), xytext=(0, 6), xycoords='axes fraction',
+                  textcoords='offset points', fontsize=8, color=QUIET)
     axes.set_xlabel(f'gain over {over}, points')
     axes.set_ylabel('sub-nets')
+    axes.spines['left'].set_visible(False)
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value, 'g'))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     axes.yaxis.grid(True, color='#e8ecee', linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def signed(points: float, form: str = '.1f') -> str:
+    """A gain as text, with a real minus sign and none before zero."""
+    text = f'{points:+{form}}'
+    return text[1:] if float(text) == 0 else text.replace('-', '−')
 
 
 def gain_histogram(result: RoutingResult, file: Union[str, Path], *, over: str = BASELINE_ROW,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Optional, Union
 
 import numpy as np
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from ..clustering.clusters import Clusters
@@ -17,6 +18,12 @@ from ..datasets.loading import read_rgb
 from ..errors import InputError
 from ..evaluation.images import square
 from .style import INK, QUIET, ROUTED, save_figure, style
+
+TILE, GAP, LINE = 96, 6, 22
+"""Side of an image, space between images and height of a line of text, in pixels of the sheet."""
+
+ROW = 0.62
+"""Height of a row on paper, in inches."""
 
 Files = Sequence[Union[str, PathLike]]
 
@@ -28,14 +35,18 @@ class GalleryRow:
     Args:
         cluster (int): Its number.
         title (str): In bold, for example ``'cluster 7'``.
-        note (str): Below, for example ``'best on pets, +3.1'``. Defaults to ''.
-        marked (bool): Whether the row stands out. Defaults to False.
+        notes (tuple[str, ...]): Lines below, for example ``('pets +3.1', )``; a row with notes stands
+            out. Defaults to ().
     """
 
     cluster: int
     title: str
-    note: str = ''
-    marked: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def marked(self) -> bool:
+        """Whether the row stands out."""
+        return bool(self.notes)
 
 
 def choose_images(clusters: Clusters, cluster: int, count: int, seed: int = 0) -> np.ndarray:
@@ -44,8 +55,8 @@ def choose_images(clusters: Clusters, cluster: int, count: int, seed: int = 0) -
     return np.random.default_rng([seed, cluster]).permutation(members)[:count]
 
 
-def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, count: int = 12, tile: int = 96,
-                  gap: int = 6, seed: int = 0) -> np.ndarray:
+def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, count: int = 12, tile: int = TILE,
+                  gap: int = GAP, seed: int = 0) -> np.ndarray:
     """A picture with one row of images for each cluster.
 
     Args:
@@ -85,25 +96,23 @@ def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, c
     return sheet
 
 
-def draw_gallery(figure: Union[Figure, SubFigure], paths: Files, clusters: Clusters, rows: Sequence[GalleryRow], *,
-                 count: int = 12, title: str = 'Clusters', seed: int = 0) -> None:
-    """Draws a gallery into a figure or a part of one; see :func:`contact_sheet`."""
-    tile, gap = 96, 6
-    sheet = contact_sheet(paths, clusters, [row.cluster for row in rows], count=count, tile=tile, gap=gap, seed=seed)
-    axes = figure.add_subplot()
-    axes.imshow(sheet, interpolation='lanczos', extent=(0, sheet.shape[1], sheet.shape[0], 0))
+def draw_gallery(axes: Axes, paths: Files, clusters: Clusters, rows: Sequence[GalleryRow], *, count: int = 12,
+                 title: str = 'Clusters', seed: int = 0) -> None:
+    """Draws a gallery, with its labels left of the axes; see :func:`contact_sheet`."""
+    sheet = contact_sheet(paths, clusters, [row.cluster for row in rows], count=count, tile=TILE, gap=GAP, seed=seed)
+    axes.imshow(sheet, interpolation='lanczos', extent=(0, sheet.shape[1], sheet.shape[0], 0), aspect='equal')
     axes.set_axis_off()
     axes.set_title(title, pad=10)
     sizes = clusters.sizes()
     for number, row in enumerate(rows):
-        middle = number * (tile + gap) + tile / 2
-        lines = [line for line in (row.note, f'{sizes[row.cluster]:,} images') if line]
-        colour = ROUTED if row.marked else INK
-        axes.text(-16, middle - (13 if len(lines) > 1 else 8), row.title, ha='right', va='bottom' if len(lines) == 1 else
-                  'center', fontsize=8.5, fontweight='bold', color=colour)
-        for i, line in enumerate(lines):
-            axes.text(-16, middle + (14 + 24 * i if len(lines) > 1 else 14), line, ha='right', va='center', fontsize=7.5,
-                      color=colour if row.marked and i == 0 and row.note else QUIET)
+        lines = [(row.title, 8.5, 'bold', ROUTED if row.marked else INK)]
+        lines += [(note, 7.5, 'normal', ROUTED) for note in row.notes]
+        lines.append((f'{sizes[row.cluster]:,} images', 7.5, 'normal', QUIET))
+        # The lines as one block, in the middle of the row.
+        top = number * (TILE + GAP) + TILE / 2 - (len(lines) - 1) * LINE / 2
+        for i, (text, size, weight, colour) in enumerate(lines):
+            axes.text(-16, top + i * LINE, text, ha='right', va='center', fontsize=size, fontweight=weight,
+                      color=colour)
 
 
 def cluster_gallery(paths: Files, clusters: Clusters, file: Union[str, Path], *,
@@ -128,8 +137,10 @@ def cluster_gallery(paths: Files, clusters: Clusters, file: Union[str, Path], *,
         numbers = np.sort(np.argsort(-clusters.sizes(), kind='stable')[:16]).tolist()
     rows = [GalleryRow(number, f'cluster {number}') for number in numbers]
     shown = '' if len(rows) == clusters.num_clusters else f'{len(rows)} of '
+    width, height = 1.2 + ROW * count + 0.1, ROW * len(rows) + 0.5
     with style():
-        figure = Figure(figsize=(1.4 + 0.62 * count, 0.62 * len(rows) + 0.6), layout='constrained')
-        draw_gallery(figure, paths, clusters, rows, count=count, seed=seed,
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((1.2 / width, 0.1 / height, ROW * count / width, ROW * len(rows) / height))
+        draw_gallery(axes, paths, clusters, rows, count=count, seed=seed,
                      title=f'{shown}{clusters.num_clusters} clusters ({clusters.method})')
         save_figure(figure, file, overwrite=overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from ..clustering.clusters import Clusters
 from ..errors import InputError
 from ..routing.result import BASELINE_ROW, RoutingResult
-from .gain_histogram import draw_gains
-from .gallery import Files, GalleryRow, draw_gallery
+from .gain_histogram import draw_gains, signed
+from .gallery import ROW, Files, GalleryRow, draw_gallery
 from .style import save_figure, style
 
 
@@ -32,10 +32,9 @@ def report_rows(results: Sequence[RoutingResult], clusters: Clusters, count: int
         subnet = result.best.subnet
         assert subnet is not None
         gain = result.gains(over)[0]
-        routed.setdefault(cluster_of[subnet], []).append(f'{result.task} {gain:+.1f}')
+        routed.setdefault(cluster_of[subnet], []).append(f'{result.task} {signed(gain)}')
     rows = [
-        GalleryRow(cluster, f'cluster {cluster}', 'best: ' + ', '.join(notes), marked=True)
-        for cluster, notes in routed.items()
+        GalleryRow(cluster, f'cluster {cluster}', tuple(notes)) for cluster, notes in routed.items()
     ]
     ranks = [{row.subnet: rank for rank, row in enumerate(result.subnets)} for result in results]
     others = sorted((subnet for subnet in cluster_of if cluster_of[subnet] not in routed),
@@ -46,7 +45,7 @@ def report_rows(results: Sequence[RoutingResult], clusters: Clusters, count: int
 
 
 def routing_report(results: Sequence[RoutingResult], paths: Files, clusters: Clusters, file: Union[str, Path], *,
-                   over: str = BASELINE_ROW, rows: int = 8, count: int = 8, seed: int = 0,
+                   over: str = BASELINE_ROW, rows: Optional[int] = None, count: int = 8, seed: int = 0,
                    overwrite: bool = False) -> None:
     """Writes a gallery of clusters beside the histograms of gains as PNG.
 
@@ -56,26 +55,37 @@ def routing_report(results: Sequence[RoutingResult], paths: Files, clusters: Clu
         clusters (Clusters): Their clusters.
         file (str | Path): The picture to write.
         over (str): What the gains are over, ``'baseline'`` or ``'super-net'``. Defaults to 'baseline'.
-        rows (int): Most clusters, best first; the routed ones are shown in any case. Defaults to 8.
+        rows (int, optional): Most clusters, best first; the routed ones are shown in any case. Defaults to
+            None: as many as stand beside the histograms.
         count (int): Images of a cluster. Defaults to 8.
         seed (int): Chooses the images. Defaults to 0.
         overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
 
     Raises:
-        InputError: If there is no ranking, the reference took no part in one, or the file cannot be
-            written.
+        InputError: If there is no ranking, the clusters are of another space, the reference took no part in
+            a ranking, or the file cannot be written.
     """
     if not results:
         raise InputError('a routing report needs the ranking of at least one task')
+    for result in results:
+        if sorted(row.subnet or 0 for row in result.subnets) != sorted(clusters.subnets.tolist()):
+            raise InputError(f'the routing on {result.task} ranks {len(result.subnets)} sub-nets, but there are '
+                             f'{clusters.num_clusters} clusters: give the clusters of the same training')
+    label, head, foot, gap, panel = 1.75, 0.55, 0.5, 0.85, 4.3  # Inches, as all lengths here.
+    each = 2.6 if len(results) > 1 else 3.4
+    if rows is None:
+        rows = max(1, int((len(results) * each - head) / ROW))
     chosen = report_rows(results, clusters, rows, over)
+    height = max(len(results) * each, head + ROW * len(chosen) + 0.15)
+    each = height / len(results)
+    width = label + ROW * count + gap + panel + 0.15
     with style():
-        height = max(0.62 * len(chosen) + 0.6, 2.3 * len(results))
-        figure = Figure(figsize=(1.8 + 0.62 * count + 4.4, height), layout='constrained')
-        left, right = figure.subfigures(1, 2, width_ratios=[1.8 + 0.62 * count, 4.4], wspace=0.03)
-        draw_gallery(left, paths, clusters, chosen, count=count, seed=seed, title='What the clusters hold')
-        panels = right.subplots(len(results), 1, squeeze=False)[:, 0]
-        for axes, result in zip(panels, results):
+        figure = Figure(figsize=(width, height))
+        images = ROW * len(chosen)
+        axes = figure.add_axes((label / width, 1 - (head + images) / height, ROW * count / width, images / height))
+        draw_gallery(axes, paths, clusters, chosen, count=count, seed=seed, title='What the best clusters hold')
+        for number, result in enumerate(results):
+            axes = figure.add_axes(((width - panel - 0.15) / width, 1 - ((number + 1) * each - foot) / height,
+                                    panel / width, (each - head - foot) / height))
             draw_gains(axes, result, over=over)
-            axes.set_xlabel('')
-        panels[-1].set_xlabel(f'gain over {over}, points')
         save_figure(figure, file, overwrite=overwrite)

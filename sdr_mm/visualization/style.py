@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Union
 
-import matplotlib
+import matplotlib.style
 from matplotlib.figure import Figure
 
 from ..files import atomic_write
@@ -45,7 +45,7 @@ _STYLE = {
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's settings for the pictures drawn inside, whatever the person's own are."""
-    with matplotlib.rc_context(), matplotlib.rc_context({**matplotlib.rcParamsDefault, 'backend': 'agg', **_STYLE}):
+    with matplotlib.style.context(['default', _STYLE]):
         yield
 
 

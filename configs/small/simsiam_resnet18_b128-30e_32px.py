@@ -1,0 +1,34 @@
+# SimSiam for a few thousand small images on a CPU: a quarter of ResNet-18's width at 32 px.
+#     python tools/train.py configs/small/simsiam_resnet18_b128-30e_32px.py --data FOLDER
+_base_ = '../simsiam.py'
+
+epochs = 30
+norm = dict(type='BN')
+
+model = dict(
+    backbone=dict(depth=18, stem_channels=16, base_channels=16, norm_cfg=norm),
+    neck=dict(in_channels=128, hid_channels=512, out_channels=512, norm_cfg=dict(type='BN1d')),
+    head=dict(predictor=dict(in_channels=512, hid_channels=128, out_channels=512, norm_cfg=dict(type='BN1d'))))
+
+# Colour says much about small pictures, so it is changed little.
+view_pipeline = [
+    dict(type='RandomResizedCrop', scale=32, crop_ratio_range=(0.2, 1.), backend='cv2'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='sdr_mm.ColorJitter', brightness=0.2, contrast=0.2, saturation=0.2),
+]
+train_pipeline = [
+    dict(type='sdr_mm.LoadImage'),
+    dict(type='MultiView', num_views=2, transforms=[view_pipeline]),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=1,
+    dataset=dict(_delete_=True, _scope_='mmpretrain', type='sdr_mm.ImageFolder', data_root='data/images',
+                 pipeline=train_pipeline))
+
+optim_wrapper = dict(optimizer=dict(lr=0.06, weight_decay=5e-4))
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, end=epochs, by_epoch=True, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=epochs)
+default_hooks = dict(checkpoint=dict(interval=10), logger=dict(interval=20))
+randomness = dict(seed=0)

@@ -1,0 +1,233 @@
+"""tools/train.py: overrides, resuming, refusals; two processes against one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import train
+from mmengine.config import Config
+from PIL import Image
+
+from sdr_mm.clustering.clusters import Clusters, fingerprint
+from sdr_mm.engine.configs import load_config, use_amp, use_clusters, use_folder
+from sdr_mm.engine.work_dir import claim_work_dir
+from sdr_mm.errors import InputError
+from sdr_mm.registry import MODELS
+
+ROOT = Path(__file__).parent.parent
+BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b128-30e_32px.py')
+SDR = str(ROOT / 'configs/small/sdr_simsiam_resnet18_b128-30e_32px.py')
+TINY = [
+    'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+    'train_cfg.max_epochs=2', 'log_level=ERROR', 'default_hooks.checkpoint.interval=1'
+]
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """A flat folder of 80 random pictures."""
+    folder = tmp_path_factory.mktemp('images')
+    random = np.random.default_rng(0)
+    for number in range(80):
+        Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(folder / f'{number:02d}.png')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def clusters(images):
+    names = sorted(path.name for path in images.iterdir())
+    return write_clusters(images.parent / 'clusters.npz', names, np.arange(80) % 16)
+
+
+def write_clusters(file, names, assignment, num_clusters=16, num_groups=4, num_blocks=2):
+    paths = np.stack(np.unravel_index(np.arange(num_clusters), (num_groups, ) * num_blocks), axis=1)
+    Clusters(
+        assignment=np.asarray(assignment, dtype=np.int64),
+        centroids=np.eye(num_clusters, 17, dtype=np.float32),
+        paths=paths.astype(np.int64),
+        num_groups=num_groups,
+        fingerprint=fingerprint(names),
+        method='test').save(file, overwrite=True)
+    return file
+
+
+def run_tool(monkeypatch, *argv):
+    monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, argv)])
+    train.main()
+
+
+def test_baseline_trains_on_a_flat_folder_and_resumes(images, tmp_path, monkeypatch):
+    arguments = [BASELINE, '--data', images, '--work-dir', tmp_path / 'run', '--cfg-options', *TINY]
+    run_tool(monkeypatch, *arguments)
+    first = torch.load(tmp_path / 'run/epoch_2.pth', weights_only=True)
+    assert first['meta']['iter'] == 40
+    # The message hub that upstream MMEngine cannot read back is in there.
+    assert first['message_hub']['log_scalars']
+    longer = [argument.replace('max_epochs=2', 'max_epochs=3') if isinstance(argument, str) else argument
+              for argument in arguments]
+    run_tool(monkeypatch, *longer[:5], '--resume', *longer[5:])
+    assert torch.load(tmp_path / 'run/epoch_3.pth', weights_only=True)['meta']['iter'] == 60
+
+
+def test_sdr_trains_with_amp_and_logs_each_network(images, clusters, tmp_path, monkeypatch):
+    run_tool(monkeypatch, SDR, '--data', images, '--clusters', clusters, '--work-dir', tmp_path / 'run', '--amp',
+             '--cfg-options', *TINY, 'optim_wrapper.dtype=bfloat16')
+    scalars, = (tmp_path / 'run').glob('*/vis_data/scalars.json')
+    logged = {key for line in scalars.read_text().splitlines() for key in json.loads(line)}
+    assert {'networks/supernet/loss_ssl', 'networks/supernet/std_ratio'} <= logged
+    assert any(key.startswith('networks/subnet_') and key.endswith('/loss_kd') for key in logged)
+
+
+def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters, tmp_path, monkeypatch):
+    options = ['--data', images, '--clusters', clusters, '--cfg-options', *TINY,
+               'default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=13']
+    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'whole', *options)
+    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'parts', *options, 'train_cfg.max_epochs=1',
+             'default_hooks.checkpoint.max_keep_ckpts=-1', 'param_scheduler=[]')
+    # Interrupted after iteration 13 of 40, in the middle of epoch 1.
+    for file in ('whole', 'parts'):
+        folder = tmp_path / file
+        for checkpoint in folder.glob('iter_*.pth'):
+            if file == 'parts' and checkpoint.name != 'iter_13.pth':
+                checkpoint.unlink()
+    whole = torch.load(tmp_path / 'whole/iter_39.pth', weights_only=True)
+    (tmp_path / 'parts/iter_13.pth').write_bytes((tmp_path / 'whole/iter_13.pth').read_bytes())
+    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'parts', '--resume', tmp_path / 'parts/iter_13.pth', *options)
+    resumed = torch.load(tmp_path / 'parts/iter_39.pth', weights_only=True)
+    for name, tensor in whole['state_dict'].items():
+        assert torch.equal(tensor, resumed['state_dict'][name]), name
+
+
+def test_two_processes_train_what_one_trains(images, clusters, tmp_path):
+    """gloo, SyncBN: each rank has half of every batch; the weights agree with those of one process."""
+    weights = []
+    for ranks in (1, 2):
+        options = [option for option in TINY if 'batch_size' not in option and 'max_epochs' not in option]
+        command = [
+            'bash', str(ROOT / 'tools/dist_train.sh'), SDR, str(ranks), '--data', str(images), '--clusters', str(clusters),
+            '--work-dir', str(tmp_path / str(ranks)), '--cfg-options', *options, 'train_cfg.max_epochs=1',
+            f'train_dataloader.batch_size={4 // ranks}', 'env_cfg.dist_cfg.backend=gloo',
+            'model.backbone.norm_cfg.type=SyncBN', 'model.neck.norm_cfg.type=SyncBN',
+            'model.head.predictor.norm_cfg.type=SyncBN', 'optim_wrapper.optimizer.lr=0.005'
+        ]
+        environment = {**__import__('os').environ, 'PORT': str(29511 + ranks), 'OMP_NUM_THREADS': '1',
+                       'PYTHONPATH': str(ROOT), 'PATH': f'{Path(sys.executable).parent}:{__import__("os").environ["PATH"]}'}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        weights.append(torch.load(tmp_path / f'{ranks}/epoch_1.pth', weights_only=True)['state_dict'])
+    for name, tensor in weights[0].items():
+        if tensor.is_floating_point():
+            scale = tensor.abs().max().clamp(min=1e-3)
+            torch.testing.assert_close(weights[1][name] / scale, tensor / scale, rtol=0, atol=5e-3, msg=name)
+
+
+def test_predictor_keeps_its_learning_rate_under_any_scheduler(images, tmp_path, monkeypatch):
+    rates = []
+    monkeypatch.setattr('sdr_mm.engine.progress_bar_hook.ProgressBarHook.after_train_iter',
+                        lambda self, runner, *args, **kwargs: rates.append(
+                            [group['lr'] for group in runner.optim_wrapper.optimizer.param_groups]))
+    # Warm-up for each iteration, then the cosine; --auto-scale-lr halves the base rate of 256 images twelvefold.
+    run_tool(monkeypatch, BASELINE, '--data', images, '--work-dir', tmp_path, '--auto-scale-lr', '--cfg-options', *TINY,
+             "custom_hooks=[dict(type='FixedLRHook'),dict(type='ProgressBarHook')]",
+             "param_scheduler=[dict(type='LinearLR',start_factor=0.1,by_epoch=False,end=10),"
+             "dict(type='CosineAnnealingLR',by_epoch=False,begin=10,T_max=30)]")
+    groups = np.array(rates)
+    fixed = np.isclose(groups, 0.06 * 4 / 256).all(axis=0)
+    assert fixed.any() and not fixed.all()
+    moving = groups[:, ~fixed]
+    assert moving[0].max() < moving[12].max() and moving[-1].max() < 0.2 * moving[12].max()
+
+
+def test_amp_changes_the_wrapper_that_is_there():
+    for kind, expected in [('OptimWrapper', 'AmpOptimWrapper'), ('SubnetOptimWrapper', 'AmpSubnetOptimWrapper'),
+                           ('sdr_mm.SubnetOptimWrapper', 'sdr_mm.AmpSubnetOptimWrapper')]:
+        cfg = Config(dict(optim_wrapper=dict(type=kind)))
+        use_amp(cfg)
+        assert cfg.optim_wrapper.type == expected and cfg.optim_wrapper.loss_scale == 'dynamic'
+    with pytest.raises(InputError, match='--amp'):
+        use_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
+
+
+def test_imagenet_recipe_is_the_papers():
+    cfg = load_config(str(ROOT / 'configs/sdr_simsiam.py'))
+    with torch.device('meta'):
+        model = MODELS.build({**cfg.model, 'backbone': dict(cfg.model.backbone, norm_cfg=dict(type='BN'))})
+    assert len(model.backbone.space) == 256
+    assert cfg.train_cfg.max_epochs == 200 and cfg.train_dataloader.batch_size == 32
+    assert cfg.train_dataloader.dataset.dataset.type == 'ImageNet'
+    assert cfg.optim_wrapper.optimizer.lr == 0.05 and cfg.param_scheduler[0].T_max == 200
+
+
+REFUSALS = {
+    'missing folder': (lambda c: ['--data', 'nowhere'], 'no folder'),
+    'empty folder': (lambda c: ['--data', c['empty']], 'no images'),
+    'undecodable image': (lambda c: ['--data', c['broken'], '--on-error', 'stop'], 'cannot be decoded'),
+    'other image list': (lambda c: ['--data', c['other'], '--clusters', c['clusters']], 'another image list'),
+    'number of clusters': (lambda c: ['--data', c['images'], '--clusters', c['four']], '--num-groups'),
+    'empty cluster': (lambda c: ['--data', c['images'], '--clusters', c['hole']], 'empty'),
+    'cluster smaller than a batch': (
+        lambda c: ['--data', c['images'], '--clusters', c['clusters'], '--cfg-options', *TINY,
+                   'train_dataloader.batch_size=6'], 'batch'),
+    'fewer images than a batch': (
+        lambda c: ['--data', c['images'], '--cfg-options', *TINY, 'train_dataloader.batch_size=99'], 'fill one batch'),
+}
+
+
+@pytest.mark.parametrize('name', REFUSALS)
+def test_bad_input_is_one_line_that_says_what_to_do(name, images, clusters, tmp_path, monkeypatch):
+    names = sorted(path.name for path in images.iterdir())
+    context = dict(images=images, clusters=clusters)
+    for folder in ('empty', 'broken', 'other'):
+        context[folder] = tmp_path / folder
+        context[folder].mkdir()
+    for number in range(8):
+        (context['other'] / f'x{number}.png').write_bytes((images / f'{number:02d}.png').read_bytes())
+        (context['broken'] / f'{number}.png').write_bytes(b'no picture')
+    context['four'] = write_clusters(tmp_path / 'four.npz', names, np.arange(80) % 4, 4, num_blocks=1)
+    context['hole'] = write_clusters(tmp_path / 'hole.npz', names, np.arange(80) % 15)
+    build, expected = REFUSALS[name]
+    arguments = build(context)
+    config = SDR if '--clusters' in arguments else BASELINE
+    if '--cfg-options' not in arguments:
+        arguments += ['--cfg-options', *TINY]
+    with pytest.raises(InputError, match=expected) as error:
+        run_tool(monkeypatch, config, '--work-dir', tmp_path / 'run', *arguments)
+    assert '\n' not in str(error.value).strip().splitlines()[-1]
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_work_directory_of_another_run_is_left_alone(tmp_path):
+    cfg = load_config(BASELINE)
+    cfg.work_dir = str(tmp_path)
+    claim_work_dir(cfg, resume=False)
+    claim_work_dir(cfg, resume=False)  # nothing was trained yet
+    (tmp_path / 'epoch_1.pth').write_bytes(b'weights')
+    record = (tmp_path / 'run.json').read_text()
+    with pytest.raises(InputError, match='--resume'):
+        claim_work_dir(cfg, resume=False)
+    claim_work_dir(cfg, resume=True)
+    cfg.model.backbone.depth = 34
+    with pytest.raises(InputError, match='model.backbone.depth = 18 where this one has 34'):
+        claim_work_dir(cfg, resume=True)
+    assert (tmp_path / 'run.json').read_text() == record and (tmp_path / 'epoch_1.pth').read_bytes() == b'weights'
+
+
+def test_folder_takes_the_place_of_the_images_and_keeps_the_transforms():
+    cfg = load_config(SDR)
+    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
+    use_folder(cfg, '/photos')
+    use_clusters(cfg, 'mine.npz')
+    assert cfg.train_dataloader.dataset.dataset.data_root == '/photos'
+    assert cfg.train_dataloader.dataset.dataset.pipeline == pipeline
+    assert cfg.train_dataloader.dataset.clusters == 'mine.npz'
+    with pytest.raises(InputError, match='no ClusterDataset'):
+        use_clusters(load_config(BASELINE), 'mine.npz')
+
+
+def test_missing_config_is_refused():
+    with pytest.raises(InputError, match='there is no config'):
+        load_config('configs/nothing.py')
