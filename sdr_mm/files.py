@@ -15,7 +15,8 @@ from .errors import InputError
 
 def out_of_space(path: Union[str, Path]) -> InputError:
     """The error for a full disk."""
-    return InputError(f'no space left on the disk of {path}: free some space or choose another place; nothing was overwritten')
+    return InputError(f'no space left on the disk of {path}: free some space or choose another place; '
+                      'nothing was overwritten')
 
 
 @contextmanager

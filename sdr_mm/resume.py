@@ -11,8 +11,9 @@ torch.serialization.add_safe_globals([
     HistoryBuffer,
     np.ndarray,
     np.dtype,
-    np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar,
+    # The functions that rebuild a pickled array and scalar, whose module depends on NumPy's version.
+    np.empty(0).__reduce__()[0],
+    np.float64(0).__reduce__()[0],
     np.dtypes.Float64DType,
     np.dtypes.Float32DType,
     np.dtypes.Int64DType,

@@ -15,6 +15,7 @@ from sdr_mm.models.checkpoints import (
     backbone_state,
     infer_resnet,
     load_resnet,
+    read_checkpoint,
     read_state_dict,
     split_backbone,
     stored_config,
@@ -87,6 +88,27 @@ def test_mmengines_history_and_normalisation_are_read(tmp_path):
     assert info['mean'] == (1, 2, 3) and info['std'] == (4, 5, 6.5)
     assert stored_config(checkpoint)['a'] == {'b.c': None, 'd': [{'e': -1}]}
     assert stored_config(checkpoint)['last'] == float('inf')
+
+
+def test_it_is_read_again_after_others_have_withdrawn_the_permission(tmp_path):
+    history = HistoryBuffer()
+    history.update(2.0)
+    torch.save(dict(state_dict=small(), message_hub=dict(loss=history)), tmp_path / 'x.pth')
+    with torch.serialization.safe_globals([HistoryBuffer]):
+        pass
+    assert read_checkpoint(tmp_path / 'x.pth')['message_hub']['loss'].mean() == 2
+
+
+class _Steal:
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_getattr_is_allowed_for_the_history_and_nothing_else(tmp_path):
+    torch.save(dict(state_dict=small(), x=_Steal()), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match='cannot be read as a checkpoint'):
+        read_checkpoint(tmp_path / 'x.pth')
 
 
 def test_a_stored_config_is_never_executed(tmp_path):

@@ -44,9 +44,9 @@ def test_failure_leaves_neither_a_part_nor_a_change(tmp_path):
 def test_full_disk_is_said_in_one_line_and_loses_nothing(tmp_path):
     file = tmp_path / 'file'
     file.write_text('old')
-    with pytest.raises(InputError, match='no space left'), atomic_write(file, overwrite=True):
-        with open('/dev/full', 'w') as full:
-            full.write('x' * 100_000)
+    with (pytest.raises(InputError, match='no space left'), atomic_write(file, overwrite=True),
+          open('/dev/full', 'w') as full):
+        full.write('x' * 100_000)
     assert file.read_text() == 'old' and list(tmp_path.iterdir()) == [file]
 
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sdr_mm.models.sliced import ChannelLayout, SlicedBatchNorm, SlicedConv2d, SlicedLinear, put, subnet_state_dict, take
+from sdr_mm.models.sliced import (
+    ChannelLayout,
+    SlicedBatchNorm,
+    SlicedConv2d,
+    SlicedLinear,
+    put,
+    subnet_state_dict,
+    take,
+)
 
 ROUTED = ChannelLayout(shared=3, individual=2, num_groups=4, block=0)
 

@@ -15,7 +15,8 @@ from sdr_mm.registry import MODELS, OPTIM_WRAPPERS
 
 OPTIMIZERS = {
     'SGD': lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
-    'SGD foreach': lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01, foreach=True),
+    'SGD foreach': lambda parameters: torch.optim.SGD(
+        parameters, lr=0.1, momentum=0.9, weight_decay=0.01, foreach=True),
     'AdamW': lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
 }
 PATHS = [(0, 3, 1, 2), (1, 3, 0, 0), (0, 3, 1, 2)]

@@ -1,6 +1,7 @@
 """tools/train.py: overrides, resuming, refusals; two processes against one."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,14 +109,14 @@ def test_two_processes_train_what_one_trains(images, clusters, tmp_path):
     for ranks in (1, 2):
         options = [option for option in TINY if 'batch_size' not in option and 'max_epochs' not in option]
         command = [
-            'bash', str(ROOT / 'tools/dist_train.sh'), SDR, str(ranks), '--data', str(images), '--clusters', str(clusters),
-            '--work-dir', str(tmp_path / str(ranks)), '--cfg-options', *options, 'train_cfg.max_epochs=1',
+            'bash', str(ROOT / 'tools/dist_train.sh'), SDR, str(ranks), '--data', str(images), '--clusters',
+            str(clusters), '--work-dir', str(tmp_path / str(ranks)), '--cfg-options', *options, 'train_cfg.max_epochs=1',
             f'train_dataloader.batch_size={4 // ranks}', 'env_cfg.dist_cfg.backend=gloo',
             'model.backbone.norm_cfg.type=SyncBN', 'model.neck.norm_cfg.type=SyncBN',
             'model.head.predictor.norm_cfg.type=SyncBN', 'optim_wrapper.optimizer.lr=0.005'
         ]
-        environment = {**__import__('os').environ, 'PORT': str(29511 + ranks), 'OMP_NUM_THREADS': '1',
-                       'PYTHONPATH': str(ROOT), 'PATH': f'{Path(sys.executable).parent}:{__import__("os").environ["PATH"]}'}
+        environment = {**os.environ, 'PORT': str(29511 + ranks), 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
+                       'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
         weights.append(torch.load(tmp_path / f'{ranks}/epoch_1.pth', weights_only=True)['state_dict'])

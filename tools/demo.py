@@ -12,10 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdr_mm.cli import run
+from sdr_mm.datasets.real import prepare
 from sdr_mm.demo.pipeline import Steps, prepare_out
 from sdr_mm.demo.pipeline import run as run_path
 from sdr_mm.demo.recipe import Recipe
 from sdr_mm.demo.table import table
+
+TASKS = ('fluent_category', 'fluent_fine', 'animal_silhouettes')
+# Of each class of a task, so that routing keeps within the demo's time.
+IMAGES_PER_CLASS = 200
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,8 +29,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', metavar='FOLDER', help='your own images, flat or nested, in place of the emoji')
     parser.add_argument('--task', metavar='FOLDER', action='append',
                         help='a task of your own, a folder with one sub-folder per class; may be repeated')
-    parser.add_argument('--epochs', type=int, default=Recipe.epochs, help='passes over the images (default: %(default)s)')
+    parser.add_argument('--epochs', type=int, default=Recipe.epochs,
+                        help='passes over the images, of SimSiam and of SDR each (default: %(default)s)')
     return parser.parse_args(argv)
+
+
+def images(args: argparse.Namespace) -> tuple[Path, dict[str, Path]]:
+    """The pool, and the tasks by name."""
+    tasks = {Path(folder).resolve().name: Path(folder) for folder in args.task or []}
+    wanted = ([] if args.data else ['pool']) + ([] if tasks else list(TASKS))
+    folders = prepare(names=wanted, max_per_class=IMAGES_PER_CLASS).folders if wanted else {}
+    pool = Path(args.data) if args.data else folders.pop('pool')
+    return pool, tasks or folders
 
 
 def main(argv: Sequence[str] | None = None) -> None:

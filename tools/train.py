@@ -29,7 +29,8 @@ def parse_args() -> argparse.Namespace:
                         help='continue from this checkpoint, or from the last one in the work directory')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value pairs that replace config entries')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='replace entries of the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun of old passed the rank as an argument; launch scripts of users still may.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..cli import progress
 from ..clustering.build import build_clusters
 from ..clustering.clusters import Clusters
 from ..clustering.features import extract_features
@@ -165,7 +164,6 @@ def prepare_out(out: Path) -> None:
     Raises:
         InputError: If the folder holds something else.
     """
-    import shutil
     marker = out / 'demo.json'
     if out.exists() and any(out.iterdir()):
         if not marker.exists():
@@ -230,8 +228,8 @@ def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: 
     if count < needed:
         batch_size = count // (len(empty.space) * 2)
         if batch_size < 8:
-            raise InputError(f'{pool_folder} has {count} images, too few for {len(empty.space)} clusters: give a folder '
-                             f'with at least {len(empty.space) * 16}')
+            raise InputError(f'{pool_folder} has {count} images, too few for {len(empty.space)} clusters: give a '
+                             f'folder with at least {len(empty.space) * 16}')
         recipe = replace(recipe, batch_size=batch_size)
         sdr_cfg = training_config(SDR_CONFIG, pool_folder, out / 'sdr', recipe, 'SDR')
 

@@ -71,7 +71,8 @@ def table(lines: Sequence[Line]) -> str:
         if line.block != block:
             block = line.block
             rows.append([f'*{block}*', *[''] * len(tasks)])
-        rows.append([line.name, *[f'{np.mean(line.scores[task]):.1f} ± {np.std(line.scores[task]):.1f}' for task in tasks]])
+        cells = [f'{np.mean(line.scores[task]):.1f} ± {np.std(line.scores[task]):.1f}' for task in tasks]
+        rows.append([line.name, *cells])
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def text(cells: Sequence[str]) -> str:
@@ -79,5 +80,6 @@ def table(lines: Sequence[Line]) -> str:
                         for i, (cell, width) in enumerate(zip(cells, widths))]
         return f'| {" | ".join([first, *rest])} |'
 
-    rule = '|' + '|'.join('-' * (width + 2) if i == 0 else '-' * (width + 1) + ':' for i, width in enumerate(widths)) + '|'
+    first, *others = widths
+    rule = '|'.join(['', '-' * (first + 2), *['-' * (width + 1) + ':' for width in others], ''])
     return '\n'.join([text(head), rule, *[text(row) for row in rows]])

@@ -10,6 +10,7 @@ from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'LoaderCheckHook', 'ProgressBarHook', 'ProgressiveTrainingHook', 'SDRTrainLoop',
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'LoaderCheckHook', 'ProgressBarHook',
+    'ProgressiveTrainingHook', 'SDRTrainLoop',
     'SubnetOptimWrapper', 'SubnetStepHook'
 ]

@@ -6,4 +6,6 @@ from .sdr_resnet import SDRResNet
 from .simsiam_sdr import SimSiamSDR
 from .sliced import ChannelLayout, subnet_state_dict
 
-__all__ = ['ChannelLayout', 'L2KDLoss', 'SDRNonLinearNeck', 'SDRResNet', 'SiamKDLoss', 'SimSiamSDR', 'subnet_state_dict']
+__all__ = [
+    'ChannelLayout', 'L2KDLoss', 'SDRNonLinearNeck', 'SDRResNet', 'SiamKDLoss', 'SimSiamSDR', 'subnet_state_dict'
+]

@@ -50,6 +50,8 @@ class SDRIdentity(nn.Module):
     on every path that is the sub-net's identity.
     """
 
+    source: Tensor
+
     def __init__(self, outputs: ChannelLayout) -> None:
         super().__init__()
         shared = torch.arange(outputs.shared)
@@ -380,7 +382,7 @@ def _check_arguments(depth: int, base_channels: tuple[int, int], routed_blocks: 
     if list(routed_blocks) != sorted(set(routed_blocks) & {0, 1, 2, 3}):
         raise InputError(f'routed_blocks are ascending stages from 0 to 3, got {tuple(routed_blocks)}')
     if len(strides) != 4 or len(dilations) != 4:
-        raise InputError(f'strides and dilations have one entry for each of the 4 stages, got {strides} and {dilations}')
+        raise InputError(f'strides and dilations have one entry for each of 4 stages, got {strides} and {dilations}')
     if not out_indices or not set(out_indices) <= {0, 1, 2, 3}:
         raise InputError(f'out_indices are stages from 0 to 3, got {tuple(out_indices)}')
     if style not in ('pytorch', 'caffe'):

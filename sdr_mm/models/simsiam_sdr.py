@@ -50,11 +50,10 @@ class SimSiamSDR(BaseSelfSupervisor):
                  pretrained: Optional[str] = None,
                  data_preprocessor: Union[dict, nn.Module, None] = None,
                  init_cfg: Optional[dict] = None) -> None:
-        if isinstance(backbone, dict):
-            backbone = MODELS.build(backbone)
+        network = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
         if isinstance(neck, dict):
-            neck = MODELS.build({'in_channels': backbone.out_layout, **neck})
-        super().__init__(backbone, neck, head, pretrained=pretrained, data_preprocessor=data_preprocessor,
+            neck = MODELS.build({'in_channels': network.out_layout, **neck})
+        super().__init__(network, neck, head, pretrained=pretrained, data_preprocessor=data_preprocessor,
                          init_cfg=init_cfg)
         self.distillation = None if distillation is None else MODELS.build(distillation)
 

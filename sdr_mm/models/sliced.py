@@ -90,6 +90,8 @@ class SlicedLayer(nn.Module):
 
     in_layout: ChannelLayout
     out_layout: ChannelLayout
+    in_table: Optional[Tensor]
+    out_table: Optional[Tensor]
 
     def _set_layouts(self, in_layout: ChannelLayout, out_layout: ChannelLayout) -> None:
         self.in_layout, self.out_layout = in_layout, out_layout
@@ -138,7 +140,8 @@ class SlicedConv2d(SlicedLayer, nn.Conv2d):
                  padding: int = 0,
                  dilation: int = 1) -> None:
         super().__init__(
-            in_layout.total, out_layout.total, kernel_size, stride=stride, padding=padding, dilation=dilation, bias=False)
+            in_layout.total, out_layout.total, kernel_size, stride=stride, padding=padding, dilation=dilation,
+            bias=False)
         self._set_layouts(in_layout, out_layout)
 
     def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
@@ -211,7 +214,7 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
     def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
         index = self.out_channels_of(path)
         names = ['weight', 'bias'] if self.affine else []
-        return {name: (index, ) for name in [*names, 'running_mean', 'running_var']}
+        return dict.fromkeys([*names, 'running_mean', 'running_var'], (index, ))
 
     def forward(self, x: Tensor, path: Optional[PathLike] = None, update_stats: bool = True) -> Tensor:
         """Normalises ``x``, of shape ``(N, C)`` or ``(N, C, H, W)``.
@@ -227,6 +230,7 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
         weight, bias = part.get('weight'), part.get('bias')
         if not self.training:
             return F.batch_norm(x, part['running_mean'], part['running_var'], weight, bias, False, 0., self.eps)
+        assert self.num_batches_tracked is not None and self.momentum is not None
         mean = var = None
         if path is None and update_stats:
             mean, var = self.running_mean, self.running_var
@@ -262,8 +266,10 @@ def _sync_batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     if x.is_cuda:
         from torch.nn.modules._functions import SyncBatchNorm
         ones = x.new_ones(x.shape[1], dtype=torch.float32)
-        return SyncBatchNorm.apply(x, ones if weight is None else weight, torch.zeros_like(ones) if bias is None else bias,
-                                   running_mean, running_var, eps, momentum, dist.group.WORLD, dist.get_world_size())
+        weight = ones if weight is None else weight
+        bias = torch.zeros_like(ones) if bias is None else bias
+        return SyncBatchNorm.apply(x, weight, bias, running_mean, running_var, eps, momentum, dist.group.WORLD,
+                                   dist.get_world_size())
     dims = [dim for dim in range(x.dim()) if dim != 1]
     wide = x.double()
     count = wide.new_full((1, ), x.numel() // x.shape[1])

