@@ -28,6 +28,6 @@ train_dataloader = dict(
     collate_fn=dict(_delete_=True, type='default_collate'))
 
 # In place of SimSiamHook, which --auto-scale-lr does not reach.
-custom_hooks = [dict(type='LoaderCheckHook'), dict(type='FixedLRHook')]
+custom_hooks = [dict(type='FixedLRHook'), dict(type='SkipCountHook')]
 
 auto_scale_lr = dict(base_batch_size=256)

@@ -1,20 +1,47 @@
 """Lets ``torch.load(weights_only=True)``, the default since torch 2.6, read MMEngine's checkpoints.
 
-Without this, upstream MMEngine cannot resume: a checkpoint's message hub holds the few types below.
+Without this, upstream MMEngine cannot resume: the message hub in a checkpoint holds the types below.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-torch.serialization.add_safe_globals([
-    HistoryBuffer,
-    np.ndarray,
-    np.dtype,
-    # The functions that rebuild a pickled array and scalar, whose module depends on NumPy's version.
-    np.empty(0).__reduce__()[0],
-    np.float64(0).__reduce__()[0],
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-])
+STATISTICS = ('current', 'max', 'mean', 'min')
+
+
+def history_statistic(owner: Any, name: str) -> Any:
+    """The ``getattr`` by which a pickled ``HistoryBuffer`` finds its statistics, and nothing else.
+
+    Raises:
+        ValueError: If anything else is asked for: a checkpoint that runs ``getattr`` on what it likes
+            could run any code.
+    """
+    if owner is not HistoryBuffer or name not in STATISTICS:
+        raise ValueError(f'a checkpoint may not look up {name!r} of {owner!r}')
+    return getattr(owner, name)
+
+
+def allow_checkpoints() -> None:
+    """Allows the few globals that a checkpoint of MMEngine needs beside tensors.
+
+    May be called again at any time, and must be before a load: leaving
+    ``torch.serialization.safe_globals``, in which the maintained MMEngine loads, withdraws the permission
+    for the types that were named there, whoever had given it before.
+    """
+    rebuild_array: Any = np.empty(0).__reduce__()[0]
+    rebuild_scalar: Any = np.float64(0).__reduce__()[0]
+    torch.serialization.add_safe_globals([
+        HistoryBuffer,
+        (history_statistic, 'builtins.getattr'),
+        # The two functions have another module in each version of NumPy.
+        rebuild_array,
+        rebuild_scalar,
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(kind)) for kind in ('float32', 'float64', 'int32', 'int64', 'bool')},
+    ])

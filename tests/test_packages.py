@@ -124,7 +124,8 @@ def test_another_file_than_expected_is_refused_and_not_kept(wheel: Package, tmp_
 
 
 def test_failed_fetch_says_why_in_one_line_and_leaves_nothing(wheel: Package, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match='sdr-sample==2.0 could not be fetched .*No matching distribution.*network') as error:
+    reason = 'sdr-sample==2.0 could not be fetched .*No matching distribution.*network'
+    with pytest.raises(InputError, match=reason) as error:
         fetch(replace(wheel, version='2.0'), tmp_path)
     assert '\n' not in str(error.value)
     assert left_in(tmp_path) == []

@@ -35,7 +35,8 @@ EMOJI = {  # file name in the Google package: category, subcategory
     '1f435': ('Animals & Nature', 'animal-mammal'),
     '1f3fb': ('Component', 'skin-tone'),
 }
-RED, SVG = encode((255, 0, 0, 255)), b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="3"/></svg>'
+RED = encode((255, 0, 0, 255))
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="3"/></svg>'
 
 
 class Registry:
@@ -45,11 +46,13 @@ class Registry:
         self.cache, self.monkeypatch = cache, monkeypatch
         table = [{'image': f'{n}.png', 'category': c, 'subcategory': s} for n, (c, s) in EMOJI.items()]
         pictures = {f'{name}.png': RED for name in [*EMOJI, '1f44d-1f3fb']}
-        self.put('GOOGLE', {'emoji.json': json.dumps(table).encode()} | {f'img/google/64/{n}': d for n, d in pictures.items()})
-        self.put('TWITTER', {f'img/twitter/64/{n}': d for n, d in pictures.items()} | {'img/twitter/sheets/16.png': b'sheet'})
+        google = {f'img/google/64/{name}': data for name, data in pictures.items()}
+        twitter = {f'img/twitter/64/{name}': data for name, data in pictures.items()}
+        self.put('GOOGLE', google | {'emoji.json': json.dumps(table).encode()})
+        self.put('TWITTER', twitter | {'img/twitter/sheets/16.png': b'sheet'})
         self.put('OPENMOJI', {'color/svg/1F600.svg': SVG, 'color/svg/1F44D-1F3FB.svg': SVG, 'black/svg/1F600.svg': SVG})
-        self.put('FLUENT', {f'assets/{n}.webp': encode((0, 0, 255, 128), 'WEBP') for n in [
-            '1f600', '1f44d', '1f44d-1f3fb', '0023-fe0f-20e3', '23-fe0f-20e3', '1f435', '1fae8']})
+        names = ['1f600', '1f44d', '1f44d-1f3fb', '0023-fe0f-20e3', '23-fe0f-20e3', '1f435', '1fae8', '1f3fb']
+        self.put('FLUENT', {f'assets/{name}.webp': encode((0, 0, 255, 128), 'WEBP') for name in names})
 
     def put(self, constant: str, files: dict[str, bytes]) -> None:
         old = getattr(real, constant)
@@ -80,7 +83,7 @@ def images(folder: Path) -> list[str]:
 
 def test_labels_come_from_the_code_points(registry: Registry, tmp_path: Path) -> None:
     data = prepare(tmp_path / 'out', names=['fluent_category'], size=16, cache=registry.cache)
-    # The tone is dropped, the keycap written in two ways is there once, the emoji without a label is not.
+    # Tones and their variants are dropped; the keycap, spelled in two ways, is there once; 1fae8 has no label.
     assert images(data.tasks['fluent_category']) == [
         'animals_and_nature/1f435.png', 'people_and_body/1f44d.png', 'smileys_and_emotion/1f600.png',
         'symbols/0023-fe0f-20e3.png']
@@ -89,14 +92,11 @@ def test_labels_come_from_the_code_points(registry: Registry, tmp_path: Path) ->
 
 
 def test_fine_task_keeps_the_classes_with_enough_images(registry: Registry, tmp_path: Path) -> None:
-    def tables(birds: int, bugs: int) -> tuple[list[dict[str, str]], dict[str, bytes]]:
-        names = [(f'1f4{n:02x}', 'animal-bird') for n in range(birds)] + [(f'1f5{n:02x}', 'animal-bug') for n in range(bugs)]
-        table = [{'image': f'{n}.png', 'category': 'Animals & Nature', 'subcategory': s} for n, s in names]
-        return table, {f'assets/{n}.webp': RED for n, _ in names}
-
-    table, files = tables(real.FINE_MINIMUM, real.FINE_MINIMUM - 1)
+    names = {f'1f4{n:02x}': 'animal-bird' for n in range(real.FINE_MINIMUM)}
+    names |= {f'1f5{n:02x}': 'animal-bug' for n in range(real.FINE_MINIMUM - 1)}
+    table = [{'image': f'{n}.png', 'category': 'Animals & Nature', 'subcategory': s} for n, s in names.items()]
     registry.put('GOOGLE', {'emoji.json': json.dumps(table).encode()})
-    registry.put('FLUENT', files)
+    registry.put('FLUENT', {f'assets/{name}.webp': RED for name in names})
     data = prepare(tmp_path / 'out', names=['fluent_fine'], size=16, cache=registry.cache)
     assert data.counts == {'fluent_fine': {'animal_bird': real.FINE_MINIMUM}}
 
@@ -223,7 +223,10 @@ def test_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path: Path) -> 
     assert not (tmp_path / 'was_here').exists()
 
 
-@pytest.mark.parametrize('data', [b'not gzip', gzip.compress(b'not a pickle'), gzip.compress(pickle.dumps([1, 2])), b''])
+NO_ARRAYS = [b'', b'not gzip', gzip.compress(b'not a pickle'), gzip.compress(pickle.dumps([1, 2]))]
+
+
+@pytest.mark.parametrize('data', NO_ARRAYS)
 def test_anything_but_an_array_is_refused(data: bytes) -> None:
     with pytest.raises(InputError, match='here is not'):
         read_array(data, 'here')

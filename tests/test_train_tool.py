@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 import train
-from mmengine.config import Config
 from PIL import Image
 
 from sdr_mm.clustering.clusters import Clusters, fingerprint
-from sdr_mm.engine.configs import load_config, use_amp, use_clusters, use_folder
+from sdr_mm.engine.configs import amp_wrapper, load_config, use_clusters, use_folder
 from sdr_mm.engine.work_dir import claim_work_dir
 from sdr_mm.errors import InputError
 from sdr_mm.registry import MODELS
@@ -74,9 +73,9 @@ def test_baseline_trains_on_a_flat_folder_and_resumes(images, tmp_path, monkeypa
     assert torch.load(tmp_path / 'run/epoch_3.pth', weights_only=True)['meta']['iter'] == 60
 
 
-def test_sdr_trains_with_amp_and_logs_each_network(images, clusters, tmp_path, monkeypatch):
-    run_tool(monkeypatch, SDR, '--data', images, '--clusters', clusters, '--work-dir', tmp_path / 'run', '--amp',
-             '--cfg-options', *TINY, 'optim_wrapper.dtype=bfloat16')
+def test_sdr_trains_and_logs_each_network(images, clusters, tmp_path, monkeypatch):
+    run_tool(monkeypatch, SDR, '--data', images, '--clusters', clusters, '--work-dir', tmp_path / 'run',
+             '--cfg-options', *TINY)
     scalars, = (tmp_path / 'run').glob('*/vis_data/scalars.json')
     logged = {key for line in scalars.read_text().splitlines() for key in json.loads(line)}
     assert {'networks/supernet/loss_ssl', 'networks/supernet/std_ratio'} <= logged
@@ -85,57 +84,63 @@ def test_sdr_trains_with_amp_and_logs_each_network(images, clusters, tmp_path, m
 
 def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters, tmp_path, monkeypatch):
     options = ['--data', images, '--clusters', clusters, '--cfg-options', *TINY,
-               'default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=13']
+               'default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=13',
+               'default_hooks.checkpoint.max_keep_ckpts=-1']
     run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'whole', *options)
-    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'parts', *options, 'train_cfg.max_epochs=1',
-             'default_hooks.checkpoint.max_keep_ckpts=-1', 'param_scheduler=[]')
-    # Interrupted after iteration 13 of 40, in the middle of epoch 1.
-    for file in ('whole', 'parts'):
-        folder = tmp_path / file
-        for checkpoint in folder.glob('iter_*.pth'):
-            if file == 'parts' and checkpoint.name != 'iter_13.pth':
-                checkpoint.unlink()
-    whole = torch.load(tmp_path / 'whole/iter_39.pth', weights_only=True)
-    (tmp_path / 'parts/iter_13.pth').write_bytes((tmp_path / 'whole/iter_13.pth').read_bytes())
+    # As if the run had been interrupted in the middle of epoch 1 of 2.
+    (tmp_path / 'parts').mkdir()
+    for name in ('run.json', 'iter_13.pth'):
+        (tmp_path / 'parts' / name).write_bytes((tmp_path / 'whole' / name).read_bytes())
     run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'parts', '--resume', tmp_path / 'parts/iter_13.pth', *options)
-    resumed = torch.load(tmp_path / 'parts/iter_39.pth', weights_only=True)
+    whole, resumed = (torch.load(tmp_path / part / 'iter_39.pth', weights_only=True) for part in ('whole', 'parts'))
     for name, tensor in whole['state_dict'].items():
         assert torch.equal(tensor, resumed['state_dict'][name]), name
 
 
-def test_two_processes_train_what_one_trains(images, clusters, tmp_path):
-    """gloo, SyncBN: each rank has half of every batch; the weights agree with those of one process."""
+def test_two_processes_train_what_one_trains(images, tmp_path):
+    """gloo and SyncBN: each rank has half of every batch, and after 10 iterations the weights agree.
+
+    The clusters are large enough for 16 images: batch norm over a handful of values amplifies rounding
+    so much that after a few steps any two orders of summation lead elsewhere.
+    """
+    names = sorted(path.name for path in images.iterdir())
+    clusters = write_clusters(tmp_path / 'clusters.npz', names, np.arange(80) % 4, 4, num_blocks=1)
+    options = [option for option in TINY if 'batch_size' not in option]
+    options += ['model.backbone.routed_blocks=(3,)', 'optim_wrapper.optimizer.lr=0.005']
+    options += [f'model.{part}.norm_cfg.type=SyncBN' for part in ('backbone', 'neck', 'head.predictor')]
     weights = []
     for ranks in (1, 2):
-        options = [option for option in TINY if 'batch_size' not in option and 'max_epochs' not in option]
         command = [
-            'bash', str(ROOT / 'tools/dist_train.sh'), SDR, str(ranks), '--data', str(images), '--clusters',
-            str(clusters), '--work-dir', str(tmp_path / str(ranks)), '--cfg-options', *options, 'train_cfg.max_epochs=1',
-            f'train_dataloader.batch_size={4 // ranks}', 'env_cfg.dist_cfg.backend=gloo',
-            'model.backbone.norm_cfg.type=SyncBN', 'model.neck.norm_cfg.type=SyncBN',
-            'model.head.predictor.norm_cfg.type=SyncBN', 'optim_wrapper.optimizer.lr=0.005'
+            'bash', ROOT / 'tools/dist_train.sh', SDR, ranks, '--data', images, '--clusters', clusters, '--work-dir',
+            tmp_path / str(ranks), '--cfg-options', *options, f'train_dataloader.batch_size={16 // ranks}'
         ]
         environment = {**os.environ, 'PORT': str(29511 + ranks), 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
                        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
-        weights.append(torch.load(tmp_path / f'{ranks}/epoch_1.pth', weights_only=True)['state_dict'])
+        weights.append(torch.load(tmp_path / f'{ranks}/epoch_2.pth', weights_only=True)['state_dict'])
     for name, tensor in weights[0].items():
         if tensor.is_floating_point():
             scale = tensor.abs().max().clamp(min=1e-3)
-            torch.testing.assert_close(weights[1][name] / scale, tensor / scale, rtol=0, atol=5e-3, msg=name)
+            torch.testing.assert_close(weights[1][name] / scale, tensor / scale, rtol=0, atol=1e-3, msg=name)
 
 
 def test_predictor_keeps_its_learning_rate_under_any_scheduler(images, tmp_path, monkeypatch):
     rates = []
-    monkeypatch.setattr('sdr_mm.engine.progress_bar_hook.ProgressBarHook.after_train_iter',
+    monkeypatch.setattr('sdr_mm.engine.progress_bar_hook.ProgressBarHook.before_train_iter',
                         lambda self, runner, *args, **kwargs: rates.append(
                             [group['lr'] for group in runner.optim_wrapper.optimizer.param_groups]))
-    # Warm-up for each iteration, then the cosine; --auto-scale-lr halves the base rate of 256 images twelvefold.
-    run_tool(monkeypatch, BASELINE, '--data', images, '--work-dir', tmp_path, '--auto-scale-lr', '--cfg-options', *TINY,
-             "custom_hooks=[dict(type='FixedLRHook'),dict(type='ProgressBarHook')]",
-             "param_scheduler=[dict(type='LinearLR',start_factor=0.1,by_epoch=False,end=10),"
-             "dict(type='CosineAnnealingLR',by_epoch=False,begin=10,T_max=30)]")
+    config = tmp_path / 'warmup.py'
+    config.write_text(f"""
+_base_ = {BASELINE!r}
+custom_hooks = [dict(type='FixedLRHook'), dict(type='ProgressBarHook')]
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=10),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=10, T_max=30),
+]
+""")
+    # --auto-scale-lr divides the base rate by 64, because a batch has 4 images in place of 256.
+    run_tool(monkeypatch, config, '--data', images, '--work-dir', tmp_path, '--auto-scale-lr', '--cfg-options', *TINY)
     groups = np.array(rates)
     fixed = np.isclose(groups, 0.06 * 4 / 256).all(axis=0)
     assert fixed.any() and not fixed.all()
@@ -146,11 +151,9 @@ def test_predictor_keeps_its_learning_rate_under_any_scheduler(images, tmp_path,
 def test_amp_changes_the_wrapper_that_is_there():
     for kind, expected in [('OptimWrapper', 'AmpOptimWrapper'), ('SubnetOptimWrapper', 'AmpSubnetOptimWrapper'),
                            ('sdr_mm.SubnetOptimWrapper', 'sdr_mm.AmpSubnetOptimWrapper')]:
-        cfg = Config(dict(optim_wrapper=dict(type=kind)))
-        use_amp(cfg)
-        assert cfg.optim_wrapper.type == expected and cfg.optim_wrapper.loss_scale == 'dynamic'
+        assert amp_wrapper(kind) == amp_wrapper(expected) == expected
     with pytest.raises(InputError, match='--amp'):
-        use_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
+        amp_wrapper('ApexOptimWrapper')
 
 
 def test_imagenet_recipe_is_the_papers():

@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument('--out', metavar='FOLDER', help='where to make one folder a data set (default: in the cache)')
     parser.add_argument('--size', type=int, default=64, help='width and height in pixels (default: %(default)s)')
     parser.add_argument('--skin-tones', action='store_true', help='keep the skin-tone variants in the pool')
-    parser.add_argument('--max-per-class', type=int, metavar='N', help='at most N images a class of a task (default: all)')
+    parser.add_argument('--max-per-class', type=int, metavar='N', help='at most N images a class (default: all)')
     args = parser.parse_args()
     if args.list:
         for name, data_set in DATA_SETS.items():
@@ -26,7 +26,8 @@ def main() -> None:
     )
     for name, folder in prepared.folders.items():
         counts = prepared.counts[name]
-        print(f'{name:20} {sum(counts.values()):6} images, {len(counts):2} groups  {folder}')
+        groups = 'classes' if DATA_SETS[name].labelled else 'families'
+        print(f'{name:20} {sum(counts.values()):6,} images, {len(counts):2} {groups:8}  {folder}')
     print(f'\n{prepared.sources}', end='')
 
 

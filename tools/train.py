@@ -10,11 +10,10 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from sdr_mm.cli import run
 from sdr_mm.engine.configs import load_config, use_amp, use_clusters, use_folder, use_on_error
+from sdr_mm.engine.training import train
 from sdr_mm.engine.work_dir import claim_work_dir
 
 
@@ -65,8 +64,7 @@ def main() -> None:
     cfg = configure(parse_args())
     if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
         claim_work_dir(cfg, resume=cfg.get('resume', False))
-    runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    train(cfg)
 
 
 if __name__ == '__main__':

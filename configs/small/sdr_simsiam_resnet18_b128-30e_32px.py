@@ -44,9 +44,9 @@ optim_wrapper = dict(type='SubnetOptimWrapper', _scope_='sdr_mm')
 train_cfg = dict(type='SDRTrainLoop', _scope_='sdr_mm')
 
 custom_hooks = [
-    dict(type='LoaderCheckHook'),
     dict(type='ProgressiveTrainingHook'),
     dict(type='SubnetStepHook'),
     dict(type='FixedLRHook'),
     dict(type='CollapseMonitorHook'),
+    dict(type='SkipCountHook'),
 ]

@@ -24,8 +24,7 @@ train_pipeline = [
 train_dataloader = dict(
     batch_size=128,
     num_workers=1,
-    dataset=dict(_delete_=True, _scope_='mmpretrain', type='sdr_mm.ImageFolder', data_root='data/images',
-                 pipeline=train_pipeline))
+    dataset=dict(_delete_=True, type='ImageFolder', data_root='data/images', pipeline=train_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=0.06, weight_decay=5e-4))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, end=epochs, by_epoch=True, convert_to_iter_based=True)]

@@ -64,6 +64,25 @@ class ImageFolder(BaseDataset):
         super().__init__(
             ann_file=ann_file, data_root=os.path.expanduser(data_root), pipeline=pipeline, **kwargs)
 
+    def __getitem__(self, index: int) -> Any:
+        """One image through the pipeline; in place of one that cannot be decoded, another one.
+
+        How many were tried before it is noted in the data sample's ``skipped``.
+
+        Raises:
+            InputError: If too many in a row cannot be decoded.
+        """
+        self.full_init()
+        for skipped in range(self.max_refetch + 1):
+            data = self.prepare_data(index)
+            if data is not None:
+                if skipped and isinstance(data, dict) and 'data_samples' in data:
+                    data['data_samples'].set_metainfo(dict(skipped=skipped))
+                return data
+            index = self._rand_another()
+        raise InputError(f'{self.max_refetch + 1} images of {self.img_prefix} in a row cannot be decoded: look at the '
+                         "files, or pass on_error='stop' to see the reason")
+
     def load_data_list(self) -> list[dict]:
         """Finds the images: one dict with ``img_path`` for each."""
         root = self.img_prefix

@@ -29,23 +29,28 @@ from ..errors import InputError
 from .packages import Package, cache_folder, fetch, read_members
 
 GOOGLE = Package(
-    'npm', 'emoji-datasource-google', '16.0.0', 'fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438', 74.3,
+    'npm', 'emoji-datasource-google', '16.0.0',
+    'fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438', 74.3,
     'Apache-2.0', 'Noto Emoji, Google; packaged (with emoji.json, MIT) by Cal Henderson',
 )
 TWITTER = Package(
-    'npm', 'emoji-datasource-twitter', '16.0.0', 'f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877', 61.7,
+    'npm', 'emoji-datasource-twitter', '16.0.0',
+    'f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877', 61.7,
     'CC-BY-4.0', 'Twemoji, Twitter, Inc. and other contributors; packaged by Cal Henderson',
 )
 OPENMOJI = Package(
-    'npm', 'openmoji', '17.0.0', '55ee7d13485dec86e9f38c1f3a645a13382d33ff97c0cd845ee824b0aef45e68', 4.3,
+    'npm', 'openmoji', '17.0.0',
+    '55ee7d13485dec86e9f38c1f3a645a13382d33ff97c0cd845ee824b0aef45e68', 4.3,
     'CC-BY-SA-4.0', 'All emojis designed by OpenMoji, the open-source emoji and icon project',
 )
 FLUENT = Package(
-    'npm', '@lobehub/fluent-emoji-3d', '1.1.0', 'c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58', 15.8,
+    'npm', '@lobehub/fluent-emoji-3d', '1.1.0',
+    'c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58', 15.8,
     'MIT', 'Fluent Emoji, Microsoft Corporation; packaged by LobeHub',
 )
 SILHOUETTES = Package(
-    'pypi', 'animal-mnist', '0.4', 'aeebf3d9de4552d6fd2d5701424e1a5b9020f8e5115d68df9db252f2f53ce2ce', 2.6,
+    'pypi', 'animal-mnist', '0.4',
+    'aeebf3d9de4552d6fd2d5701424e1a5b9020f8e5115d68df9db252f2f53ce2ce', 2.6,
     'MIT', 'Animal-MNIST, Sina Mohammadi',
 )
 
@@ -195,7 +200,8 @@ def prepare(
 def attribution(names: Iterable[str]) -> str:
     """Whom the images of some data sets are from: one line a package, each package once."""
     packages = dict.fromkeys(package for name in names for package in DATA_SETS[name].packages)
-    return ''.join(f'{package} ({package.kind}): {package.credit}. Licence: {package.licence}.\n' for package in packages)
+    lines = [f'{package} ({package.kind}): {package.credit}. Licence: {package.licence}.\n' for package in packages]
+    return ''.join(lines)
 
 
 def code_points(name: str) -> tuple[int, ...]:
@@ -213,7 +219,10 @@ def has_skin_tone(points: tuple[int, ...]) -> bool:
 
 
 def emoji_labels(table: bytes) -> dict[tuple[int, ...], tuple[str, str]]:
-    """Reads ``emoji.json``: category and subcategory by code points, without the components."""
+    """Reads ``emoji.json``: category and subcategory by code points.
+
+    Components (the bare skin tones) are left out; skin-tone variants are not entries of their own.
+    """
     return {
         code_points(entry['image']): (entry['category'], entry['subcategory'])
         for entry in json.loads(table)
@@ -301,7 +310,7 @@ def _fluent(archives: Archives) -> Iterator[tuple[str, str, Picture]]:
     for name, data in sorted(_files(archives[FLUENT], 'package/assets/')):
         files.setdefault(code_points(name), (name, data))
     for points, (name, data) in files.items():
-        if points in labels and not has_skin_tone(points):
+        if points in labels:  # which skin-tone variants are not
             category, subcategory = labels[points]
             yield category, subcategory, Picture('', name, data)
 
@@ -330,7 +339,7 @@ def _animal_silhouettes(archives: Archives, options: Options) -> list[Picture]:
     height, width = images.shape[1:]
     header = f'P5 {width} {height} 255\n'.encode()
     unique: dict[bytes, Picture] = {}
-    for index, (image, label) in enumerate(zip(images, labels)):
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         data = header + image.tobytes()
         unique.setdefault(data, Picture(ANIMALS[label], f'{index:05d}', data))
     return list(unique.values())
@@ -338,7 +347,7 @@ def _animal_silhouettes(archives: Archives, options: Options) -> list[Picture]:
 
 DATA_SETS: dict[str, DataSet] = {
     'pool': DataSet(
-        (GOOGLE, TWITTER, OPENMOJI), _emoji_pool, 'emoji of Google, Twitter and OpenMoji, without labels', labelled=False
+        (GOOGLE, TWITTER, OPENMOJI), _emoji_pool, 'emoji of Google, Twitter and OpenMoji, no labels', labelled=False
     ),
     'fluent_category': DataSet((FLUENT, GOOGLE), _fluent_category, 'Fluent 3D emoji by category, 9 classes'),
     'fluent_fine': DataSet((FLUENT, GOOGLE), _fluent_fine, 'Fluent 3D animals and food by subcategory, 11 classes'),
@@ -373,7 +382,7 @@ def _is_prepared(folder: Path, recipe: str) -> bool:
         found = None
     if found != recipe:
         raise InputError(
-            f'{folder} exists and was not prepared with these options: remove it, or give another folder to prepare into'
+            f'{folder} exists and was not prepared with these options: remove it, or prepare into another folder'
         )
     return True
 

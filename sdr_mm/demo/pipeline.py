@@ -12,7 +12,6 @@ from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from ..clustering.build import build_clusters
 from ..clustering.clusters import Clusters
@@ -20,6 +19,7 @@ from ..clustering.features import extract_features
 from ..clustering.report import evaluate_clusters
 from ..datasets.image_folder import ImageFolder
 from ..engine.configs import load_config, use_clusters, use_folder, use_on_error
+from ..engine.training import train
 from ..errors import InputError
 from ..evaluation.features import pooled_features
 from ..evaluation.images import ImageStore
@@ -64,10 +64,9 @@ def training_config(file: Path, pool: Path, work_dir: Path, recipe: Recipe, desc
     return cfg
 
 
-def train(cfg: Config) -> Path:
+def trained(cfg: Config) -> Path:
     """Trains a config and returns its last checkpoint."""
-    runner = Runner.from_cfg(cfg)
-    runner.train()
+    train(cfg)
     return Path(cfg.work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
 
 
@@ -234,7 +233,7 @@ def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: 
         sdr_cfg = training_config(SDR_CONFIG, pool_folder, out / 'sdr', recipe, 'SDR')
 
     steps.begin(f'SimSiam baseline: {recipe.epochs} passes over {count} images')
-    baseline = train(training_config(BASELINE_CONFIG, pool_folder, out / 'simsiam', recipe, 'SimSiam'))
+    baseline = trained(training_config(BASELINE_CONFIG, pool_folder, out / 'simsiam', recipe, 'SimSiam'))
     steps.end()
 
     steps.begin(f'clustering into {len(empty.space)} clusters')
@@ -243,7 +242,7 @@ def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: 
 
     steps.begin(f'SDR: {len(empty.space)} sub-nets and the super-net, as many images in all as the baseline')
     use_clusters(sdr_cfg, str(out / 'clusters.npz'))
-    checkpoint = train(sdr_cfg)
+    checkpoint = trained(sdr_cfg)
     steps.end()
 
     steps.begin(f'BN reset and routing on {len(tasks)} tasks')

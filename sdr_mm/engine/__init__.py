@@ -2,15 +2,15 @@
 
 from .collapse_monitor_hook import CollapseMonitorHook
 from .fixed_lr_hook import FixedLRHook
-from .loader_check_hook import LoaderCheckHook
 from .loops import SDRTrainLoop
 from .progress_bar_hook import ProgressBarHook
 from .progressive_training_hook import ProgressiveTrainingHook
+from .skip_count_hook import SkipCountHook
 from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'LoaderCheckHook', 'ProgressBarHook',
-    'ProgressiveTrainingHook', 'SDRTrainLoop',
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'ProgressBarHook',
+    'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook',
     'SubnetOptimWrapper', 'SubnetStepHook'
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from mmengine.config import Config, ConfigDict
 
 from ..errors import InputError
@@ -28,20 +29,31 @@ def load_config(file: str, options: Optional[dict[str, Any]] = None) -> Config:
     return cfg
 
 
+def amp_wrapper(kind: str) -> str:
+    """The mixed-precision counterpart of a type of optimiser wrapper.
+
+    Raises:
+        InputError: If there is none.
+    """
+    scope, _, name = kind.rpartition('.')
+    if name in AMP_WRAPPERS.values():
+        return kind
+    if name not in AMP_WRAPPERS:
+        raise InputError(f"--amp does not know optim_wrapper.type '{kind}': use one of {', '.join(AMP_WRAPPERS)}")
+    return f'{scope}.{AMP_WRAPPERS[name]}' if scope else AMP_WRAPPERS[name]
+
+
 def use_amp(cfg: Config) -> None:
     """Trains in mixed precision, with dynamic loss scaling.
 
     Raises:
-        InputError: If the optimiser wrapper of the config has no counterpart that does.
+        InputError: If the optimiser wrapper of the config has no counterpart that does, or there is no
+            GPU.
     """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    scope, _, name = kind.rpartition('.')
-    if name in AMP_WRAPPERS.values():
-        return
-    if name not in AMP_WRAPPERS:
-        raise InputError(f"--amp does not know optim_wrapper.type '{kind}': use one of {', '.join(AMP_WRAPPERS)}")
-    cfg.optim_wrapper.type = f'{scope}.{AMP_WRAPPERS[name]}' if scope else AMP_WRAPPERS[name]
+    cfg.optim_wrapper.type = amp_wrapper(cfg.optim_wrapper.get('type', 'OptimWrapper'))
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if not torch.cuda.is_available():
+        raise InputError('--amp needs a GPU, and torch finds none: leave it out')
 
 
 def image_dataset(cfg: Config) -> ConfigDict:
@@ -55,9 +67,7 @@ def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
     dataset = image_dataset(cfg)
     pipeline = dataset.get('pipeline', [])
     dataset.clear()
-    # The transforms were written for the scope of the data set that they come from.
-    dataset.update(type='sdr_mm.ImageFolder', _scope_='mmpretrain', data_root=folder, ann_file=ann_file,
-                   pipeline=pipeline)
+    dataset.update(type='sdr_mm.ImageFolder', _scope_='sdr_mm', data_root=folder, ann_file=ann_file, pipeline=pipeline)
 
 
 def use_clusters(cfg: Config, clusters: str) -> None:

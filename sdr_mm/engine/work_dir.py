@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Union
 
@@ -15,9 +16,16 @@ RECORD = 'run.json'
 
 
 def identity(cfg: Config) -> dict[str, Any]:
-    """What makes a run this run: its model, its images and their clusters, flattened to one level."""
+    """What makes a run this run: its model, its images and their clusters, flattened to one level.
+
+    With sub-nets also what its order of networks and images depends on.
+    """
     dataset = cfg.train_dataloader.dataset
-    return _flatten(dict(model=cfg.model.to_dict(), dataset=dataset.to_dict()))
+    run = dict(model=cfg.model.to_dict(), dataset=dataset.to_dict())
+    if 'clusters' in dataset:
+        run.update(max_epochs=cfg.train_cfg.max_epochs, batch_size=cfg.train_dataloader.batch_size,
+                   ranks=int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', 1))))
+    return _flatten(run)
 
 
 def _flatten(value: Any, name: str = '') -> dict[str, Any]:

@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypedDict, Union
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from mmpretrain.models.backbones import ResNet
 from torch import Tensor
 
 from ..errors import InputError
+from ..resume import allow_checkpoints
 
 State = dict[str, Tensor]
 FilePath = Union[str, Path]
@@ -68,26 +67,6 @@ class ResNetInfo(TypedDict):
     std: tuple[float, ...]
 
 
-def allow_training_state() -> None:
-    """Lets ``torch.load(weights_only=True)`` read what MMEngine stores beside the weights.
-
-    That is the history of the losses, in NumPy arrays. It may be called again at any time, and must be:
-    leaving ``torch.serialization.safe_globals``, in which the maintained MMEngine loads, withdraws the
-    permission for the types that were named there, whoever had given it before.
-    """
-    torch.serialization.add_safe_globals([
-        HistoryBuffer, np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar,
-        np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType, (_statistics, 'builtins.getattr')
-    ])
-
-
-def _statistics(owner: Any, name: str) -> Any:
-    # A pickled HistoryBuffer names its methods by ``getattr``, which is allowed for nothing else.
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-        raise ValueError(f'a checkpoint may not ask for {name!r} of {owner!r}')
-    return getattr(owner, name)
-
-
 def read_checkpoint(file: FilePath) -> dict[str, Any]:
     """Reads a checkpoint without running any code that it may hold.
 
@@ -102,7 +81,7 @@ def read_checkpoint(file: FilePath) -> dict[str, Any]:
     """
     if not Path(file).is_file():
         raise InputError(f'there is no file {file}: give a checkpoint')
-    allow_training_state()
+    allow_checkpoints()
     try:
         checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except Exception as error:  # What arbitrary bytes raise in the unpickler knows no bounds.

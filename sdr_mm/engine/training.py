@@ -1,0 +1,37 @@
+"""Running a training config."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..errors import InputError
+
+
+def train(cfg: Config) -> Runner:
+    """Builds the runner of ``cfg`` and trains.
+
+    Processes that torchrun started on machines without a GPU are joined by gloo, which MMEngine's own
+    launcher does not do.
+
+    Returns:
+        Runner: After the training.
+
+    Raises:
+        InputError: If the images do not fill one batch over all ranks. A loader that drops the last,
+            incomplete batch would give none, and the run would end at once.
+    """
+    if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+    runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    loader = runner.train_dataloader
+    if len(loader) == 0:
+        total = loader.batch_size * runner.world_size
+        raise InputError(f'{len(loader.dataset)} images do not fill one batch of {total}: give more images, or a '
+                         'lower train_dataloader.batch_size')
+    runner.train()
+    return runner
