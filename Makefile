@@ -6,6 +6,9 @@ UV_VERSION := 0.13.9
 # Images of your own for the demo, a folder: make demo DATA=~/images
 DATA ?=
 DEMO ?= work_dirs/demo
+# A process per core, one thread each; the tests of a file share what they set up.
+PYTEST_ENV := OMP_NUM_THREADS=1
+PYTEST := --numprocesses auto --dist loadfile
 
 .PHONY: demo test test-light test-full lint clean
 
@@ -16,10 +19,10 @@ test: lint test-light test-full
 
 # What needs no compiled operator runs under both families of the OpenMMLab packages.
 test-light: $(LIGHT)/.installed
-	$(LIGHT)/bin/python -m pytest -m "not ops"
+	$(PYTEST_ENV) $(LIGHT)/bin/python -m pytest $(PYTEST) -m "not ops"
 
 test-full: $(FULL)/.installed
-	$(FULL)/bin/python -m pytest
+	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST)
 
 lint: $(LIGHT)/.installed
 	$(LIGHT)/bin/ruff check .

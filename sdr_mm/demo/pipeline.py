@@ -103,7 +103,7 @@ def reference_lines(tasks: Mapping[str, Task], pool: Pool, baseline: Path, recip
     """Scores of raw pixels, colour histograms, and the baseline's network before it learnt anything."""
     _, info = load_resnet(baseline)
     torch.manual_seed(0)
-    untrained = MODELS.build(info['config'])
+    untrained = build_resnet(info['config'])
     untrained.init_weights()
     images = ImageStore(pool.paths, resize=recipe.size, size=recipe.size, on_error='skip')
     name, chosen = BNReset('all').images(None, pool, None)
