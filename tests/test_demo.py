@@ -96,7 +96,8 @@ def test_routed_subnet_is_chosen_on_one_half_and_scored_on_the_other():
 
 
 def test_table_is_markdown_with_means_and_deviations_under_the_title_of_each_block():
-    text = table([Line('one', {'a': [10., 20.], 'b': [1., 1.]}, 'first'), Line('two', {'a': [0.], 'b': [2.]}, 'second')])
+    lines = [Line('one', {'a': [10., 20.], 'b': [1., 1.]}, 'first'), Line('two', {'a': [0.], 'b': [2.]}, 'second')]
+    text = table(lines)
     rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines()]
     assert rows[0] == ['kNN accuracy in %', 'a', 'b']
     assert rows[2:] == [['*first*', '', ''], ['one', '15.0 ± 5.0', '1.0 ± 0.0'], ['*second*', '', ''],

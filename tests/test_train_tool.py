@@ -220,6 +220,17 @@ def test_work_directory_of_another_run_is_left_alone(tmp_path):
     assert (tmp_path / 'run.json').read_text() == record and (tmp_path / 'epoch_1.pth').read_bytes() == b'weights'
 
 
+def test_checkpoint_of_another_layout_is_not_resumed_from(images, clusters, tmp_path, monkeypatch):
+    options = ['--data', images, '--clusters', clusters, '--cfg-options', *TINY, 'train_cfg.max_epochs=1']
+    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'one', *options)
+    with pytest.raises(InputError, match='another shape for .* backbone.layer3.0'):
+        run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'two', '--resume', tmp_path / 'one/epoch_1.pth', *options,
+                 'model.backbone.base_channels=(8,8)')
+    assert not list((tmp_path / 'two').glob('*.pth'))
+    with pytest.raises(InputError, match='nowhere.pth'):
+        run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'two', '--resume', tmp_path / 'nowhere.pth', *options)
+
+
 def test_folder_takes_the_place_of_the_images_and_keeps_the_transforms():
     cfg = load_config(SDR)
     pipeline = cfg.train_dataloader.dataset.dataset.pipeline

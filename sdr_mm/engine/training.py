@@ -7,10 +7,12 @@ import logging
 import torch
 import torch.distributed
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..errors import InputError
+from ..models.checkpoints import load_exactly, read_checkpoint, state_of
 
 
 def train(cfg: Config) -> Runner:
@@ -23,14 +25,16 @@ def train(cfg: Config) -> Runner:
         Runner: After the training.
 
     Raises:
-        InputError: If the images do not fill one batch over all ranks. A loader that drops the last,
-            incomplete batch would give none, and the run would end at once.
+        InputError: If a checkpoint to resume from is of another model, or the images do not fill one batch
+            over all ranks. A loader that drops the last, incomplete batch would give none, and the run
+            would end at once.
     """
     if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
     runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(_not_about_deprecation)
+    check_resumed_weights(runner)
     loader = runner.train_dataloader
     if len(loader) == 0:
         total = loader.batch_size * runner.world_size
@@ -38,6 +42,20 @@ def train(cfg: Config) -> Runner:
                          'lower train_dataloader.batch_size')
     runner.train()
     return runner
+
+
+def check_resumed_weights(runner: Runner) -> None:
+    """Refuses to resume from a checkpoint whose weights do not fit, which MMEngine only warns of.
+
+    Raises:
+        InputError: Naming the first weights that do not fit, or if there is no such file.
+    """
+    if not runner._resume:
+        return
+    file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+    if file is not None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        load_exactly(model, state_of(read_checkpoint(file), file), file)
 
 
 def _not_about_deprecation(record: logging.LogRecord) -> bool:
