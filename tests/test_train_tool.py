@@ -19,8 +19,8 @@ from sdr_mm.errors import InputError
 from sdr_mm.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
-BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b128-30e_32px.py')
-SDR = str(ROOT / 'configs/small/sdr_simsiam_resnet18_b128-30e_32px.py')
+BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
+SDR = str(ROOT / 'configs/small/sdr_simsiam_resnet18_b64-15e_32px.py')
 TINY = [
     'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
     'train_cfg.max_epochs=2', 'log_level=ERROR', 'default_hooks.checkpoint.interval=1'

@@ -42,8 +42,8 @@ from .splits import routing_splits
 from .table import Line, network_lines, subnet_lines, table
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'small'
-BASELINE_CONFIG = CONFIGS / 'simsiam_resnet18_b128-30e_32px.py'
-SDR_CONFIG = CONFIGS / 'sdr_simsiam_resnet18_b128-30e_32px.py'
+BASELINE_CONFIG = CONFIGS / 'simsiam_resnet18_b64-15e_32px.py'
+SDR_CONFIG = CONFIGS / 'sdr_simsiam_resnet18_b64-15e_32px.py'
 
 
 def training_config(file: Path, pool: Path, work_dir: Path, recipe: Recipe, desc: str) -> Config:
@@ -66,7 +66,13 @@ def training_config(file: Path, pool: Path, work_dir: Path, recipe: Recipe, desc
 
 def trained(cfg: Config) -> Path:
     """Trains a config and returns its last checkpoint."""
-    train(cfg)
+    threads = torch.get_num_threads()
+    # More threads than cores that the loaders leave free slow each other down severely.
+    torch.set_num_threads(max(1, threads - cfg.train_dataloader.num_workers))
+    try:
+        train(cfg)
+    finally:
+        torch.set_num_threads(threads)
     return Path(cfg.work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
 
 

@@ -21,8 +21,8 @@ class Recipe:
         workers (int): Processes that load images.
     """
 
-    epochs: int = 30
-    batch_size: int = 128
+    epochs: int = 8
+    batch_size: int = 64
     size: int = 32
     repeats: int = 5
     k: int = 10

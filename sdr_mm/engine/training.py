@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 import torch.distributed
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
 
 from ..errors import InputError
 from ..models.checkpoints import load_exactly, read_checkpoint, state_of
@@ -17,6 +19,9 @@ from ..models.checkpoints import load_exactly, read_checkpoint, state_of
 
 def train(cfg: Config) -> Runner:
     """Builds the runner of ``cfg`` and trains.
+
+    With ``channels_last = True`` in the config the backbone computes in that memory format, which is
+    faster on CPUs, and on GPUs in mixed precision.
 
     Processes that torchrun started on machines without a GPU are joined by gloo, which MMEngine's own
     launcher does not do.
@@ -35,6 +40,8 @@ def train(cfg: Config) -> Runner:
     runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(_not_about_deprecation)
     check_resumed_weights(runner)
+    if cfg.get('channels_last'):
+        use_channels_last(runner.model.module if is_model_wrapper(runner.model) else runner.model)
     loader = runner.train_dataloader
     if len(loader) == 0:
         total = loader.batch_size * runner.world_size
@@ -56,6 +63,18 @@ def check_resumed_weights(runner: Runner) -> None:
     if file is not None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         load_exactly(model, state_of(read_checkpoint(file), file), file)
+
+
+def use_channels_last(model: nn.Module) -> None:
+    """Lets the backbone of ``model`` compute in channels-last memory format."""
+    backbone: Any = model.backbone
+    backbone.to(memory_format=torch.channels_last)
+
+    def convert(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        image, *rest = inputs
+        return image.contiguous(memory_format=torch.channels_last), *rest
+
+    backbone.register_forward_pre_hook(convert)
 
 
 def _not_about_deprecation(record: logging.LogRecord) -> bool:

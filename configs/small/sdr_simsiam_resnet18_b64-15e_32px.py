@@ -1,6 +1,6 @@
 # SDR for a few thousand small images on a CPU: 16 sub-nets, each of the baseline's size.
-#     python tools/train.py configs/small/sdr_simsiam_resnet18_b128-30e_32px.py --data FOLDER --clusters clusters.npz
-_base_ = 'simsiam_resnet18_b128-30e_32px.py'
+#     python tools/train.py configs/small/sdr_simsiam_resnet18_b64-15e_32px.py --data FOLDER --clusters clusters.npz
+_base_ = 'simsiam_resnet18_b64-15e_32px.py'
 
 norm = dict(type='BN')
 
