@@ -223,10 +223,15 @@ def test_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path: Path) -> 
     assert not (tmp_path / 'was_here').exists()
 
 
-NO_ARRAYS = [b'', b'not gzip', gzip.compress(b'not a pickle'), gzip.compress(pickle.dumps([1, 2]))]
+NO_ARRAYS = {
+    'nothing': b'',
+    'not gzip': b'not gzip',
+    'not a pickle': gzip.compress(b'not a pickle'),
+    'a list': gzip.compress(pickle.dumps([1, 2])),
+}
 
 
-@pytest.mark.parametrize('data', NO_ARRAYS)
+@pytest.mark.parametrize('data', NO_ARRAYS.values(), ids=NO_ARRAYS)
 def test_anything_but_an_array_is_refused(data: bytes) -> None:
     with pytest.raises(InputError, match='here is not'):
         read_array(data, 'here')

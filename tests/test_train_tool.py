@@ -16,6 +16,7 @@ from sdr_mm.clustering.clusters import Clusters, fingerprint
 from sdr_mm.engine.configs import amp_wrapper, load_config, use_clusters, use_folder
 from sdr_mm.engine.work_dir import claim_work_dir
 from sdr_mm.errors import InputError
+from sdr_mm.models.checkpoints import read_checkpoint
 from sdr_mm.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -63,14 +64,14 @@ def run_tool(monkeypatch, *argv):
 def test_baseline_trains_on_a_flat_folder_and_resumes(images, tmp_path, monkeypatch):
     arguments = [BASELINE, '--data', images, '--work-dir', tmp_path / 'run', '--cfg-options', *TINY]
     run_tool(monkeypatch, *arguments)
-    first = torch.load(tmp_path / 'run/epoch_2.pth', weights_only=True)
+    first = read_checkpoint(tmp_path / 'run/epoch_2.pth')
     assert first['meta']['iter'] == 40
     # The message hub that upstream MMEngine cannot read back is in there.
     assert first['message_hub']['log_scalars']
     longer = [argument.replace('max_epochs=2', 'max_epochs=3') if isinstance(argument, str) else argument
               for argument in arguments]
     run_tool(monkeypatch, *longer[:5], '--resume', *longer[5:])
-    assert torch.load(tmp_path / 'run/epoch_3.pth', weights_only=True)['meta']['iter'] == 60
+    assert read_checkpoint(tmp_path / 'run/epoch_3.pth')['meta']['iter'] == 60
 
 
 def test_sdr_trains_and_logs_each_network(images, clusters, tmp_path, monkeypatch):
@@ -92,7 +93,7 @@ def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters
     for name in ('run.json', 'iter_13.pth'):
         (tmp_path / 'parts' / name).write_bytes((tmp_path / 'whole' / name).read_bytes())
     run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'parts', '--resume', tmp_path / 'parts/iter_13.pth', *options)
-    whole, resumed = (torch.load(tmp_path / part / 'iter_39.pth', weights_only=True) for part in ('whole', 'parts'))
+    whole, resumed = (read_checkpoint(tmp_path / part / 'iter_39.pth') for part in ('whole', 'parts'))
     for name, tensor in whole['state_dict'].items():
         assert torch.equal(tensor, resumed['state_dict'][name]), name
 
@@ -118,7 +119,7 @@ def test_two_processes_train_what_one_trains(images, tmp_path):
                        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
-        weights.append(torch.load(tmp_path / f'{ranks}/epoch_2.pth', weights_only=True)['state_dict'])
+        weights.append(read_checkpoint(tmp_path / f'{ranks}/epoch_2.pth')['state_dict'])
     for name, tensor in weights[0].items():
         if tensor.is_floating_point():
             scale = tensor.abs().max().clamp(min=1e-3)
@@ -142,7 +143,7 @@ param_scheduler = [
     # --auto-scale-lr divides the base rate by 64, because a batch has 4 images in place of 256.
     run_tool(monkeypatch, config, '--data', images, '--work-dir', tmp_path, '--auto-scale-lr', '--cfg-options', *TINY)
     groups = np.array(rates)
-    fixed = np.isclose(groups, 0.06 * 4 / 256).all(axis=0)
+    fixed = np.isclose(groups, 0.05 * 4 / 256).all(axis=0)
     assert fixed.any() and not fixed.all()
     moving = groups[:, ~fixed]
     assert moving[0].max() < moving[12].max() and moving[-1].max() < 0.2 * moving[12].max()

@@ -8,8 +8,14 @@ model = dict(
     _delete_=True,
     type='SimSiamSDR',
     backbone=dict(
-        type='SDRResNet', depth=18, stem_channels=16, base_channels=(12, 4), num_groups=4, routed_blocks=(2, 3),
-        norm_cfg=norm),
+        type='SDRResNet',
+        depth=18,
+        stem_channels=16,
+        base_channels=(12, 4),
+        num_groups=4,
+        routed_blocks=(2, 3),
+        norm_cfg=norm,
+        zero_init_residual=False),
     neck=dict(
         type='SDRNonLinearNeck',
         hid_channels=512,

@@ -7,7 +7,8 @@ channels_last = True
 norm = dict(type='BN')
 
 model = dict(
-    backbone=dict(depth=18, stem_channels=16, base_channels=16, norm_cfg=norm),
+    # Residual branches that begin at zero come too late in a run of some hundred iterations.
+    backbone=dict(depth=18, stem_channels=16, base_channels=16, norm_cfg=norm, zero_init_residual=False),
     neck=dict(in_channels=128, hid_channels=512, out_channels=512, norm_cfg=dict(type='BN1d')),
     head=dict(predictor=dict(in_channels=512, hid_channels=128, out_channels=512, norm_cfg=dict(type='BN1d'))))
 

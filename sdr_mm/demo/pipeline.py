@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmpretrain.models.backbones import ResNet
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
 
 from ..clustering.build import build_clusters
 from ..clustering.clusters import Clusters
@@ -39,11 +46,16 @@ from ..visualization.report import routing_report
 from .recipe import Recipe
 from .references import colour_histograms, pixel_features
 from .splits import routing_splits
-from .table import Line, network_lines, subnet_lines, table
+from .table import Line, network_lines, routed_subnets, subnet_lines, table
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'small'
 BASELINE_CONFIG = CONFIGS / 'simsiam_resnet18_b64-15e_32px.py'
 SDR_CONFIG = CONFIGS / 'sdr_simsiam_resnet18_b64-15e_32px.py'
+
+# Titles of the blocks of the table.
+KNN_POOL = 'kNN, BN statistics of all networks from the whole pool'
+KNN_CLUSTER = 'kNN, BN statistics of each sub-net from its cluster'
+LINEAR = 'linear probe, BN statistics from the whole pool'
 
 
 def training_config(file: Path, pool: Path, work_dir: Path, recipe: Recipe, desc: str) -> Config:
@@ -105,36 +117,107 @@ def rank(sdr: SDRResNet, tasks: Mapping[str, Task], pool: Pool, baseline: Path, 
     }
 
 
-def reference_lines(tasks: Mapping[str, Task], pool: Pool, baseline: Path, recipe: Recipe) -> list[Line]:
-    """Scores of raw pixels, colour histograms, and the baseline's network before it learnt anything."""
+def untrained_network(baseline: Path) -> ResNet:
+    """The baseline's network before it learnt anything.
+
+    Its weights are PyTorch's initial ones. Those of MMPretrain, whose residual branches begin as zero,
+    would make a weaker opponent.
+    """
     _, info = load_resnet(baseline)
     torch.manual_seed(0)
-    untrained = build_resnet(info['config'])
-    untrained.init_weights()
-    images = ImageStore(pool.paths, resize=recipe.size, size=recipe.size, on_error='skip')
-    name, chosen = BNReset('all').images(None, pool, None)
-    reset_bn(untrained, images.batches(chosen, 200))
-    scores: dict[str, dict[str, list[float]]] = {'raw pixels': {}, 'colour histogram': {}, 'random network': {}}
-    for title, task in tasks.items():
-        store = ImageStore(task.paths, resize=recipe.size, size=recipe.size, on_error='skip')
-        readable = store.read_all(f'reading {title}')
-        task = task.without(sorted(store.failed))
-        pixels = store.get(readable)
-        features = (pixel_features(pixels), colour_histograms(pixels),
-                    pooled_features(untrained, store.batches(readable, 200)))
-        for name, values in zip(scores, features):
-            scores[name][title] = knn_scores(values, task, recipe.k)[recipe.repeats:]
-    return [Line(name, values, 'features that nobody learnt') for name, values in scores.items()]
+    return build_resnet(info['config'])
 
 
-def knn_scores(features: torch.Tensor, task: Task, k: int) -> list[float]:
-    """Accuracy of kNN on each split, in per cent."""
-    scores = []
-    for split in task.splits:
-        votes = knn_predict(features[split.train], task.labels[split.train], features[split.test], k=(k, ),
-                            num_classes=len(task.classes))
-        scores.append(accuracy(votes[k], task.labels[split.test]))
-    return scores
+class Scorer:
+    """Scores features and networks on the tasks, on the splits of :func:`routing_splits` that score.
+
+    Args:
+        tasks (Mapping[str, Task]): The tasks.
+        pool (Pool): The images that BN statistics come from.
+        recipe (Recipe): Sizes.
+        normalisation (tuple): Mean and std of the input.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task], pool: Pool, recipe: Recipe, normalisation: tuple[Any, Any]) -> None:
+        self.recipe, self.pool = recipe, pool
+        self.mean, self.std = normalisation
+        self.images = self._store(pool.paths)
+        self.tasks: dict[str, Task] = {}
+        self.stores: dict[str, ImageStore] = {}
+        for name, task in tasks.items():
+            store = self._store(task.paths)
+            store.read_all(f'reading {name}')
+            self.tasks[name] = task.without(sorted(store.failed))
+            self.stores[name] = self._store(self.tasks[name].paths)
+
+    def _store(self, paths: Sequence[Any]) -> ImageStore:
+        return ImageStore(paths, resize=self.recipe.size, size=self.recipe.size, on_error='skip')
+
+    def pixels(self, name: str) -> np.ndarray:
+        """The images of a task, ``(n, size, size, 3)``."""
+        return self.stores[name].get(np.arange(len(self.stores[name])))
+
+    def features(self, network: nn.Module) -> dict[str, Tensor]:
+        """Features of a network on each task, after BN reset on the pool."""
+        _, chosen = BNReset('all').images(None, self.pool, None)
+        reset_bn(network, self.images.batches(chosen, 200, mean=self.mean, std=self.std))
+        return {
+            name: pooled_features(
+                network, store.batches(np.arange(len(store)), 200, mean=self.mean, std=self.std))
+            for name, store in self.stores.items()
+        }
+
+    def knn(self, name: str, features: Tensor) -> list[float]:
+        """Accuracy of kNN, in per cent, for each split that scores."""
+        task, k = self.tasks[name], self.recipe.k
+        return [
+            accuracy(
+                knn_predict(features[split.train], task.labels[split.train], features[split.test], k=(k, ),
+                            num_classes=len(task.classes))[k], task.labels[split.test])
+            for split in task.splits[self.recipe.repeats:]
+        ]
+
+    def linear(self, name: str, features: Tensor, number: int) -> float:
+        """Accuracy of logistic regression on standardised features, in per cent, for one split."""
+        task = self.tasks[name]
+        split = task.splits[self.recipe.repeats + number]
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
+        probe.fit(features[split.train].numpy(), task.labels[split.train])
+        return 100 * float(probe.score(features[split.test].numpy(), task.labels[split.test]))
+
+
+def reference_lines(scorer: Scorer, untrained: ResNet) -> list[Line]:
+    """kNN on raw pixels, colour histograms, and a random network."""
+    random = scorer.features(untrained)
+    features = {
+        'raw pixels': {name: pixel_features(scorer.pixels(name)) for name in scorer.tasks},
+        'colour histogram': {name: colour_histograms(scorer.pixels(name)) for name in scorer.tasks},
+        'random network': random,
+    }
+    return [
+        Line(title, {name: scorer.knn(name, values) for name, values in tasks.items()}, 'kNN, features not learnt')
+        for title, tasks in features.items()
+    ]
+
+
+def linear_lines(scorer: Scorer, untrained: ResNet, baseline: Path, sdr: SDRResNet,
+                 ranking: Mapping[str, RoutingResult]) -> list[Line]:
+    """A linear probe on the random network, the baseline, the super-net and the routed sub-nets."""
+    networks: dict[str, nn.Module] = {
+        'random network': untrained, 'SimSiam baseline': load_resnet(baseline)[0], 'super-net': deepcopy(sdr)
+    }
+    repeats = range(scorer.recipe.repeats)
+    lines = []
+    for title, network in networks.items():
+        features = scorer.features(network)
+        scores = {name: [scorer.linear(name, features[name], i) for i in repeats] for name in scorer.tasks}
+        lines.append(Line(title, scores, LINEAR))
+    routed = {name: routed_subnets(result) for name, result in ranking.items()}
+    subnets = {subnet: scorer.features(extract_subnet(sdr, sdr.space.path(subnet)))
+               for subnet in sorted({subnet for chosen in routed.values() for subnet in chosen})}
+    scores = {name: [scorer.linear(name, subnets[subnet][name], i) for i, subnet in enumerate(chosen)]
+              for name, chosen in routed.items()}
+    return [*lines, Line('routed sub-net', scores, LINEAR)]
 
 
 def export(sdr: SDRResNet, subnet: int, pool: Pool, file: Path, recipe: Recipe, meta: dict[str, Any]) -> str:
@@ -257,10 +340,11 @@ def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: 
     normalisation = (info.mean, info.std)
     on_cluster = rank(sdr, tasks, pool, baseline, recipe, 'cluster', normalisation)
     on_pool = rank(sdr, tasks, pool, baseline, recipe, 'all', normalisation)
-    lines = reference_lines(tasks, pool, baseline, recipe)
-    lines += network_lines(on_pool, 'BN statistics of all networks from the whole pool')
-    lines += subnet_lines(on_pool, 'BN statistics of all networks from the whole pool')
-    lines += subnet_lines(on_cluster, 'BN statistics of each sub-net from its cluster')
+    scorer, untrained = Scorer(tasks, pool, recipe, normalisation), untrained_network(baseline)
+    lines = reference_lines(scorer, untrained)
+    lines += network_lines(on_pool, KNN_POOL) + subnet_lines(on_pool, KNN_POOL)
+    lines += subnet_lines(on_cluster, KNN_CLUSTER)
+    lines += linear_lines(scorer, untrained, baseline, sdr, on_pool)
     for name, result in on_cluster.items():
         result.save(out / f'routing_{name}.json')
     steps.end()
@@ -274,7 +358,7 @@ def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: 
 
     steps.begin('table and picture')
     assert pool.clusters is not None
-    routing_report(list(chosen.values()), pool.paths, pool.clusters, out / 'demo.png')
+    routing_report(list(chosen.values()), pool.paths, pool.clusters, out / 'demo.png', seed=1)
     save_results(out, lines, recipe)
     steps.end()
     return lines

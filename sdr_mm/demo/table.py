@@ -41,11 +41,19 @@ def subnet_lines(results: Mapping[str, RoutingResult], block: str) -> list[Line]
     lines: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for task, result in results.items():
         scores = np.array([row.scores for row in result.subnets])
-        choosing, scoring = np.split(scores, 2, axis=1)
-        routed = scoring[choosing.argmax(0), np.arange(choosing.shape[1])]
+        _, scoring = np.split(scores, 2, axis=1)
+        row_of = {row.subnet: number for number, row in enumerate(result.subnets)}
+        routed = scoring[[row_of[subnet] for subnet in routed_subnets(result)], np.arange(scoring.shape[1])]
         for name, values in zip(names, (scoring.mean(0), scoring.min(0), scoring.max(0), routed)):
             lines[name][task] = values.tolist()
     return [Line(name, scores, block) for name, scores in lines.items()]
+
+
+def routed_subnets(result: RoutingResult) -> list[int]:
+    """For each repeat the sub-net that is best on the images that choose."""
+    scores = np.array([row.scores for row in result.subnets])
+    best = np.split(scores, 2, axis=1)[0].argmax(0)
+    return [subnet for subnet in (result.subnets[number].subnet for number in best) if subnet is not None]
 
 
 def network_lines(results: Mapping[str, RoutingResult], block: str) -> list[Line]:
@@ -64,7 +72,7 @@ def network_lines(results: Mapping[str, RoutingResult], block: str) -> list[Line
 def table(lines: Sequence[Line]) -> str:
     """The lines as Markdown: mean over the splits ± standard deviation, in per cent."""
     tasks = list(lines[0].scores)
-    head = ['kNN accuracy in %', *tasks]
+    head = ['accuracy in %', *tasks]
     rows: list[list[str]] = []
     block = None
     for line in lines:
