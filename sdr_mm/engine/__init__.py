@@ -10,7 +10,6 @@ from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'ProgressBarHook',
-    'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook',
-    'SubnetOptimWrapper', 'SubnetStepHook'
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'ProgressBarHook', 'ProgressiveTrainingHook',
+    'SDRTrainLoop', 'SkipCountHook', 'SubnetOptimWrapper', 'SubnetStepHook'
 ]
