@@ -20,7 +20,7 @@ from sdr_mm.demo.table import table
 
 TASKS = ('fluent_category', 'fluent_fine', 'animal_silhouettes')
 # Of each class of a task, so that routing keeps within the demo's time.
-IMAGES_PER_CLASS = 200
+IMAGES_PER_CLASS = 150
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from ..cli import progress
 from ..clustering.build import build_clusters
 from ..clustering.clusters import Clusters
 from ..clustering.features import extract_features
@@ -157,15 +158,16 @@ class Scorer:
         """The images of a task, ``(n, size, size, 3)``."""
         return self.stores[name].get(np.arange(len(self.stores[name])))
 
-    def features(self, network: nn.Module) -> dict[str, Tensor]:
-        """Features of a network on each task, after BN reset on the pool."""
+    def features(self, network: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+        """Features of a network on the tasks of these names, after BN reset on the pool."""
         _, chosen = BNReset('all').images(None, self.pool, None)
         reset_bn(network, self.images.batches(chosen, 200, mean=self.mean, std=self.std))
-        return {
-            name: pooled_features(
-                network, store.batches(np.arange(len(store)), 200, mean=self.mean, std=self.std))
-            for name, store in self.stores.items()
-        }
+        features = {}
+        for name in names:
+            store = self.stores[name]
+            everything = np.arange(len(store))
+            features[name] = pooled_features(network, store.batches(everything, 200, mean=self.mean, std=self.std))
+        return features
 
     def knn(self, name: str, features: Tensor) -> list[float]:
         """Accuracy of kNN, in per cent, for each split that scores."""
@@ -188,7 +190,7 @@ class Scorer:
 
 def reference_lines(scorer: Scorer, untrained: ResNet) -> list[Line]:
     """kNN on raw pixels, colour histograms, and a random network."""
-    random = scorer.features(untrained)
+    random = scorer.features(untrained, scorer.tasks)
     features = {
         'raw pixels': {name: pixel_features(scorer.pixels(name)) for name in scorer.tasks},
         'colour histogram': {name: colour_histograms(scorer.pixels(name)) for name in scorer.tasks},
@@ -209,14 +211,17 @@ def linear_lines(scorer: Scorer, untrained: ResNet, baseline: Path, sdr: SDRResN
     repeats = range(scorer.recipe.repeats)
     lines = []
     for title, network in networks.items():
-        features = scorer.features(network)
+        features = scorer.features(network, scorer.tasks)
         scores = {name: [scorer.linear(name, features[name], i) for i in repeats] for name in scorer.tasks}
         lines.append(Line(title, scores, LINEAR))
     routed = {name: routed_subnets(result) for name, result in ranking.items()}
-    subnets = {subnet: scorer.features(extract_subnet(sdr, sdr.space.path(subnet)))
-               for subnet in sorted({subnet for chosen in routed.values() for subnet in chosen})}
-    scores = {name: [scorer.linear(name, subnets[subnet][name], i) for i, subnet in enumerate(chosen)]
-              for name, chosen in routed.items()}
+    scores = {name: [0.0] * len(chosen) for name, chosen in routed.items()}
+    for subnet in progress(sorted({subnet for chosen in routed.values() for subnet in chosen}), desc='linear probe'):
+        names = [name for name, chosen in routed.items() if subnet in chosen]
+        for name, values in scorer.features(extract_subnet(sdr, sdr.space.path(subnet)), names).items():
+            for i, chosen in enumerate(routed[name]):
+                if chosen == subnet:
+                    scores[name][i] = scorer.linear(name, values, i)
     return [*lines, Line('routed sub-net', scores, LINEAR)]
 
 

@@ -21,7 +21,7 @@ class Recipe:
         workers (int): Processes that load images.
     """
 
-    epochs: int = 8
+    epochs: int = 7
     batch_size: int = 64
     size: int = 32
     repeats: int = 5
