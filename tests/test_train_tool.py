@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,12 @@ def write_clusters(file, names, assignment, num_clusters=16, num_groups=4, num_b
     return file
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
 def run_tool(monkeypatch, *argv):
     monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, argv)])
     train.main()
@@ -101,13 +108,14 @@ def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters
 def test_two_processes_train_what_one_trains(images, tmp_path):
     """gloo and SyncBN: each rank has half of every batch, and after 10 iterations the weights agree.
 
-    The clusters are large enough for 16 images: batch norm over a handful of values amplifies rounding
-    so much that after a few steps any two orders of summation lead elsewhere.
+    Batches of 16 images and branches that begin at zero: batch norm over a handful of values, layer upon
+    layer, amplifies rounding so much that after a few steps any two orders of summation lead elsewhere.
     """
     names = sorted(path.name for path in images.iterdir())
     clusters = write_clusters(tmp_path / 'clusters.npz', names, np.arange(80) % 4, 4, num_blocks=1)
     options = [option for option in TINY if 'batch_size' not in option]
-    options += ['model.backbone.routed_blocks=(3,)', 'optim_wrapper.optimizer.lr=0.005']
+    options += ['model.backbone.routed_blocks=(3,)', 'model.backbone.zero_init_residual=True',
+                'optim_wrapper.optimizer.lr=0.005']
     options += [f'model.{part}.norm_cfg.type=SyncBN' for part in ('backbone', 'neck', 'head.predictor')]
     weights = []
     for ranks in (1, 2):
@@ -115,7 +123,7 @@ def test_two_processes_train_what_one_trains(images, tmp_path):
             'bash', ROOT / 'tools/dist_train.sh', SDR, ranks, '--data', images, '--clusters', clusters, '--work-dir',
             tmp_path / str(ranks), '--cfg-options', *options, f'train_dataloader.batch_size={16 // ranks}'
         ]
-        environment = {**os.environ, 'PORT': str(29511 + ranks), 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
+        environment = {**os.environ, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
                        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
