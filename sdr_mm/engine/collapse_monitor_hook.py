@@ -71,9 +71,9 @@ class CollapseMonitorHook(Hook):
         name = network_name(network)
         if runner.iter - self._logged.get(network, -self.interval) >= self.interval and is_main_process():
             self._logged[network] = runner.iter
-            scalars = {f'networks/{name}/{key}': float(value) for key, value in values.items()}
+            scalars = {f'networks/{name}/{key}': value.item() for key, value in values.items()}
             runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
-        ratio = float(values['std_ratio'])
+        ratio = values['std_ratio'].item()
         # A NaN is no healthy output either, hence the negation.
         self._below[network] = self._below.get(network, 0) + 1 if not ratio >= self.threshold else 0
         if self._below[network] != self.patience:

@@ -35,7 +35,7 @@ class ProgressBarHook(Hook):
                          outputs: Optional[dict[str, Any]] = None) -> None:
         assert outputs is not None
         if runner.iter % 10 == 0:
-            self.bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
+            self.bar.set_postfix(loss=f'{outputs["loss"].item():.3f}', refresh=False)
         self.bar.update()
 
     def after_train(self, runner: Runner) -> None:
