@@ -61,8 +61,8 @@ def read_rgb(path: Union[str, os.PathLike], background: int = 255, max_pixels: i
         else:
             reason = ' '.join(str(getattr(error, 'strerror', None) or error or type(error).__name__).split())
         raise InputError(
-            f"image {os.fspath(path)} cannot be decoded ({reason}): remove it, or pass on_error='skip' to go on "
-            f'without such images') from error
+            f"image {os.fspath(path)} cannot be decoded ({reason}): remove it, or go on without such images with "
+            f"--on-error skip (on_error='skip' in a config)") from error
 
 
 @TRANSFORMS.register_module()
