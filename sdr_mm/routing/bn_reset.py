@@ -95,6 +95,77 @@ def _measuring(network: nn.Module, layers: dict[str, _NormBase]) -> Iterator[Non
             module.training = mode
 
 
+class NormMeter:
+    """Population statistics of what the norm layers of one network see.
+
+    Args:
+        network (nn.Module): A plain network, or an :class:`SDRResNet`, whose super-net is then measured.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._populations: dict[str, _Population] = {}
+        for name, layer in norm_layers(network).items():
+            assert layer.running_mean is not None
+            self._populations[name] = _Population(layer.num_features, layer.running_mean.device)
+
+    @torch.no_grad()
+    def run(self, network: nn.Module, batch: Tensor) -> Any:
+        """Passes a batch with batch normalisation as in training and takes its statistics in.
+
+        Args:
+            network (nn.Module): The one of the constructor, or another of the same layers. Its weights,
+                statistics and modes are as before afterwards.
+            batch (Tensor): Its input, ``(N, …)``.
+
+        Returns:
+            What the network returned.
+
+        Raises:
+            InputError: If a layer is used more than once, or the batch has a single value per channel.
+        """
+        used: set[str] = set()
+
+        def watch(name: str) -> Any:
+            def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                if name in used:
+                    raise InputError(f'BN layer {name} is used more than once in a forward, so it has no statistics of '
+                                     f'its own: give each use a layer')
+                used.add(name)
+                if inputs[0].numel() == inputs[0].shape[1]:
+                    raise InputError(f'BN layer {name} sees one value per channel, which has no variance: use batches '
+                                     f'of two images or more, or larger images')
+                self._populations[name].update(inputs[0])
+            return hook
+
+        layers = norm_layers(network)
+        hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+        try:
+            with _measuring(network, layers):
+                return network(batch)
+        finally:
+            for handle in hooks:
+                handle.remove()
+
+    def combine_ranks(self) -> None:
+        """Makes the populations of all ranks one. All ranks must call."""
+        for population in self._populations.values():
+            population.combine_ranks()
+
+    def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and biased variance by layer, float64 ``(C,)``.
+
+        Raises:
+            InputError: If a layer saw nothing, or the statistics are not finite.
+        """
+        for name, population in self._populations.items():
+            if not population.count:
+                raise InputError(f'BN layer {name} was not reached, so its statistics cannot be measured')
+            if not (population.mean.isfinite().all() and population.var.isfinite().all()):
+                raise InputError(f'activations at BN layer {name} are not finite (NaN or infinite): the weights are '
+                                 f'damaged or training has diverged')
+        return {name: (population.mean, population.var) for name, population in self._populations.items()}
+
+
 @torch.no_grad()
 def reset_bn(network: nn.Module,
              batches: Iterable[Tensor],
@@ -127,56 +198,25 @@ def reset_bn(network: nn.Module,
     layers = norm_layers(network)
     if not layers:
         raise InputError(f'{type(network).__name__} has no BN layer with running statistics: nothing to reset')
-    first = next(iter(layers.values())).running_mean
-    assert first is not None
-    populations = {name: _Population(layer.num_features, first.device) for name, layer in layers.items()}
-    used: set[str] = set()
-
-    def watch(name: str) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if name in used:
-                raise InputError(f'BN layer {name} is used more than once in a forward, so it has no statistics of '
-                                 f'its own: give each use a layer')
-            used.add(name)
-            if inputs[0].numel() == inputs[0].shape[1]:
-                raise InputError(f'BN layer {name} sees one value per channel, which has no variance: use batches of '
-                                 f'two images or more, or larger images')
-            populations[name].update(inputs[0])
-        return hook
-
-    seen = 0
-    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
-    try:
-        with _measuring(network, layers):
-            for batch in batches:
-                if num_images is not None:
-                    batch = batch[:num_images - seen]
-                if len(batch):
-                    used.clear()
-                    network(batch)
-                    seen += len(batch)
-                if num_images is not None and seen >= num_images:
-                    break
-    finally:
-        for handle in hooks:
-            handle.remove()
-
+    meter, seen = NormMeter(network), 0
+    for batch in batches:
+        if num_images is not None:
+            batch = batch[:num_images - seen]
+        if len(batch):
+            meter.run(network, batch)
+            seen += len(batch)
+        if num_images is not None and seen >= num_images:
+            break
     if across_ranks and dist.get_world_size() > 1:
-        total = torch.tensor(seen, device=first.device)
+        total = torch.tensor(seen, device=next(iter(layers.values())).running_mean.device)  # type: ignore[union-attr]
         dist.all_reduce(total)
         seen = int(total)
-        for population in populations.values():
-            population.combine_ranks()
+        meter.combine_ranks()
     if not seen:
         raise InputError('BN reset has no images: give it at least one batch')
-    for name, population in populations.items():
-        if not population.count:
-            raise InputError(f'BN layer {name} was not reached, so its statistics cannot be measured')
-        if not (population.mean.isfinite().all() and population.var.isfinite().all()):
-            raise InputError(f'activations at BN layer {name} are not finite (NaN or infinite): the weights are '
-                             f'damaged or training has diverged')
-    for name, layer in layers.items():
+    for name, (mean, var) in meter.statistics().items():
+        layer = layers[name]
         assert layer.running_mean is not None and layer.running_var is not None
-        layer.running_mean.copy_(populations[name].mean)
-        layer.running_var.copy_(populations[name].var)
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(var)
     return seen
