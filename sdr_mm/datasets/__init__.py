@@ -6,8 +6,9 @@ from .image_folder import ImageFolder, image_names
 from .loading import LoadImage, read_rgb
 from .sampler import ClusterAwareSampler
 from .schedule import PhaseSchedule
+from .transfer_splits import TransferCaltech101, TransferDTD
 
 __all__ = [
-    'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule', 'image_names',
-    'read_rgb'
+    'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule',
+    'TransferCaltech101', 'TransferDTD', 'image_names', 'read_rgb'
 ]

@@ -8,16 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..errors import InputError
 from ..files import out_of_space
+
+# What apt says is read here, and it would say it in the user's language.
+ENGLISH = {'LC_ALL': 'C.UTF-8'}
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,16 @@ class Package:
     """One file of a package registry.
 
     Attributes:
-        kind (str): ``'npm'`` or ``'pypi'``.
+        kind (str): ``'npm'``, ``'pypi'`` or ``'debian'``.
         name (str): Name of the package in its registry.
         version (str): The exact version.
         sha256 (str): SHA-256 of the file, 64 hexadecimal digits.
         megabytes (float): Size of the file, for the progress bar.
         licence (str): Licence of what is taken from the file.
         credit (str): Whom the licence wants to be named.
+        others (tuple[tuple[str, str], ...]): Version and SHA-256 of other files with the same content
+            in what is taken from them, any of which will do. A distribution has one version of a
+            package, and another release of it may have another one. Defaults to ().
     """
 
     kind: str
@@ -41,19 +43,29 @@ class Package:
     megabytes: float
     licence: str
     credit: str
+    others: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in ('npm', 'pypi'):
-            raise ValueError(f'kind must be npm or pypi, got {self.kind!r}')
+        if self.kind not in ('npm', 'pypi', 'debian'):
+            raise ValueError(f'kind must be npm, pypi or debian, got {self.kind!r}')
+
+    @property
+    def known(self) -> list[Package]:
+        """This package in each version that will do, its own first."""
+        return [self, *(replace(self, version=version, sha256=sha256, others=()) for version, sha256 in self.others)]
 
     @property
     def filename(self) -> str:
         """Name of the file in the cache."""
+        if self.kind == 'debian':
+            # As the archive's own file is called: without the epoch.
+            return f'{self.name}_{self.version.split(":")[-1]}_all.deb'
         suffix = '.tgz' if self.kind == 'npm' else '.whl'
         return f'{self.name.removeprefix("@").replace("/", "-")}-{self.version}{suffix}'
 
     def __str__(self) -> str:
-        return f'{self.name}@{self.version}' if self.kind == 'npm' else f'{self.name}=={self.version}'
+        sign = {'npm': '@', 'pypi': '==', 'debian': '='}[self.kind]
+        return f'{self.name}{sign}{self.version}'
 
 
 def cache_folder() -> Path:
@@ -76,14 +88,17 @@ def fetch(package: Package, cache: str | Path | None = None) -> Path:
         Path: The file, whose SHA-256 is the package's.
 
     Raises:
-        InputError: If the client is missing or fails (no network, say), the file that came is
-            another one than expected, or the disk is full.
+        InputError: If the client is missing or fails (no network, say), it offers no known version,
+            the file that came is another one than expected, or the disk is full.
     """
     folder = Path(cache or cache_folder()) / 'packages'
-    path = folder / package.filename
-    if path.is_file() and _sha256(path) == package.sha256:
-        return path
+    for known in package.known:
+        path = folder / known.filename
+        if path.is_file() and _sha256(path) == known.sha256:
+            return path
     folder.mkdir(parents=True, exist_ok=True)
+    if package.kind == 'debian':
+        package = _offered(package, folder)
     with tempfile.TemporaryDirectory(prefix='.fetch-', dir=folder) as temporary:
         _download(package, Path(temporary))
         files = sorted(Path(temporary).iterdir())
@@ -95,47 +110,9 @@ def fetch(package: Package, cache: str | Path | None = None) -> Path:
                 f'{package} has the SHA-256 {found}, expected {package.sha256}: it was not kept; try again, '
                 f'and if the registry you use goes on giving another file, do not use it'
             )
+        path = folder / package.filename
         os.replace(files[0], path)
     return path
-
-
-def read_members(archive: str | Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Reads the wanted files of a ``.tgz`` or a wheel, in the archive's order.
-
-    Nothing is unpacked to the disk. Links and devices are passed by.
-
-    Args:
-        archive (str | Path): The archive.
-        wanted (Callable): Tells by the name of a member whether it is wanted.
-
-    Yields:
-        tuple[str, bytes]: Name and content.
-
-    Raises:
-        InputError: If the archive is damaged, or a wanted name is absolute or climbs with ``..``.
-    """
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as wheel:
-                for info in wheel.infolist():
-                    if not info.is_dir() and wanted(info.filename):
-                        yield _inside(info.filename, archive), wheel.read(info)
-        else:
-            with tarfile.open(archive, mode='r|*') as tar:
-                for member in tar:
-                    if member.isfile() and wanted(member.name):
-                        content = tar.extractfile(member)
-                        assert content is not None  # a regular file always has one
-                        yield _inside(member.name, archive), content.read()
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f'{archive} is damaged ({error}): remove it and fetch it again') from error
-
-
-def _inside(name: str, archive: str | Path) -> str:
-    """The name itself, if it stays inside the folder that it is put in."""
-    if name.startswith('/') or '\\' in name or ':' in name or '..' in PurePosixPath(name).parts:
-        raise InputError(f'{archive} holds {name!r}, which points out of its folder: do not use this file')
-    return name
 
 
 def _sha256(path: Path) -> str:
@@ -150,18 +127,57 @@ def _download(package: Package, folder: Path) -> None:
     """Lets the registry's client put the file into an empty folder."""
     if package.kind == 'npm':
         command = [*_npm(), 'pack', str(package), '--pack-destination', str(folder), '--loglevel', 'error']
+    elif package.kind == 'debian':
+        command = [_apt('apt-get', package, folder.parent), 'download', str(package), '--quiet=2']
     else:
         # Only wheels: to read a source archive's name, pip would run its code.
         command = [*_pip(), 'download', str(package), '--dest', str(folder), '--no-deps', '--quiet',
                    '--only-binary', ':all:', '--disable-pip-version-check']
     # The folder is also where the client runs, so that no project around us changes what it does.
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors='replace')
+    result = _run(command, folder, **(ENGLISH if package.kind == 'debian' else {}))
     if result.returncode:
-        lines = [line for line in result.stderr.splitlines() if 'error' in line.lower()]
+        lines = [line for line in result.stderr.splitlines() if 'error' in line.lower() or line.startswith('E: ')]
         if 'ENOSPC' in result.stderr or 'No space left' in result.stderr:
             raise out_of_space(folder.parent)
         reason = ' / '.join(' '.join(line.split()) for line in lines[:3])[:300] or f'status {result.returncode}'
         raise InputError(f'{package} could not be fetched ({reason}): check the network connection and try again')
+
+
+def _run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, errors='replace'
+    )
+
+
+def _offered(package: Package, folder: Path) -> Package:
+    """The known version of a Debian package that this system's apt offers.
+
+    Nothing is fetched: apt looks into its lists, which only ``apt-get update`` renews.
+    """
+    # Lines such as `name | 1.2-1 | http://... Packages`.
+    table = _run([_apt('apt-cache', package, folder), 'madison', package.name], folder, **ENGLISH).stdout
+    versions = list(dict.fromkeys(line.split('|')[1].strip() for line in table.splitlines() if line.count('|') == 2))
+    for known in package.known:
+        if known.version in versions:
+            return known
+    by_hand = _by_hand(package, folder)
+    if not versions:
+        raise InputError(f'apt has no {package.name} in its lists: run `sudo apt-get update`, or {by_hand}')
+    wanted = ' or '.join(known.version for known in package.known)
+    raise InputError(f'apt offers {package.name} {", ".join(versions)}, wanted is {wanted}: {by_hand}')
+
+
+def _apt(command: str, package: Package, folder: Path) -> str:
+    found = shutil.which(command)
+    if found is None:
+        raise InputError(f'{command} was not found, which fetches Debian packages: {_by_hand(package, folder)}')
+    return found
+
+
+def _by_hand(package: Package, folder: Path) -> str:
+    """What to do where apt cannot help."""
+    place = f'{folder} (where another one or a damaged one is)' if (folder / package.filename).exists() else str(folder)
+    return f'get {package.filename} from a Debian mirror (packages.debian.org/{package.name}) and put it into {place}'
 
 
 def _npm() -> list[str]:

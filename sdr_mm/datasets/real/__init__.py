@@ -1,0 +1,14 @@
+"""Small real data sets, made of pictures that package registries ship.
+
+A pool without labels (three families of emoji), tasks with labels (another family of emoji,
+silhouettes of animals, furniture, sprites of a game) and photos with boxes for detection.
+``docs/data.md`` says what they are and who made them.
+"""
+
+from .catalogue import DATA_SETS
+from .data_set import KINDS, DataSet, Options
+from .preparation import ATTRIBUTION, MARKER, PreparedData, attribution, prepare
+
+__all__ = [
+    'ATTRIBUTION', 'DATA_SETS', 'KINDS', 'MARKER', 'DataSet', 'Options', 'PreparedData', 'attribution', 'prepare'
+]
