@@ -12,7 +12,7 @@ def routing_splits(task: Task, repeats: int, fraction: float = 0.25, seed: int =
 
     The first ``repeats`` choose a sub-net: they train on some images and test on others. The last
     ``repeats`` score it, each on images that its counterpart among the first has never seen, and
-    train on all the rest.
+    train on all the rest. Images of one group of the task stay together.
 
     Args:
         task (Task): Its own splits are not used.
@@ -25,11 +25,12 @@ def routing_splits(task: Task, repeats: int, fraction: float = 0.25, seed: int =
         InputError: If a class has fewer than three images.
     """
     scoring = stratified_splits(
-        task.labels, splits=repeats, test_fraction=fraction, seed=seed, classes=task.classes, where=task.name)
+        task.labels, splits=repeats, test_fraction=fraction, seed=seed, classes=task.classes, where=task.name,
+        groups=task.groups)
     choosing = []
     for number, split in enumerate(scoring):
         inner, = stratified_splits(
             task.labels[split.train], test_fraction=fraction, seed=seed + number + 1, classes=task.classes,
-            where=task.name)
+            where=task.name, groups=None if task.groups is None else task.groups[split.train])
         choosing.append(Split(split.train[inner.train], split.train[inner.test]))
     return replace(task, splits=[*choosing, *scoring])

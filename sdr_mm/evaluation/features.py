@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Optional, Union
 
+import numpy as np
 import torch
+from mmengine import dist
 from torch import Tensor, nn
+
+from ..cli import progress
+from ..errors import InputError
+from .images import ImageStore
+from .task import Task
 
 
 @torch.no_grad()
@@ -13,16 +22,107 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     """Global average of the last feature map.
 
     Args:
-        network (nn.Module): A backbone that returns a tuple of maps ``(N, C, h, w)``. It runs in
-            evaluation mode and is in its former mode afterwards.
-        batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, normalised, on the network's device.
+        network (nn.Module): A backbone that returns a map ``(N, C, h, w)``, a tuple of which the last
+            one is taken, or features ``(N, C)``. It runs in evaluation mode and is in its former mode
+            afterwards.
+        batches (Iterable[Tensor]): At least one; images ``(N, 3, H, W)``, normalised, on the network's
+            device.
 
     Returns:
         Tensor: (n, C) float32 on that device, not normalised.
+
+    Raises:
+        InputError: If the network returns something else.
     """
     mode = network.training
     network.eval()
     try:
-        return torch.cat([network(batch)[-1].float().mean((2, 3)) for batch in batches])
+        return torch.cat([_pool(network(batch)) for batch in batches])
     finally:
         network.train(mode)
+
+
+def task_features(network: nn.Module,
+                  task: Task,
+                  *,
+                  mean: Sequence[float],
+                  std: Sequence[float],
+                  resize: int = 256,
+                  size: int = 224,
+                  batch_size: int = 200,
+                  on_error: str = 'stop',
+                  workers: int = 2,
+                  device: Union[str, torch.device] = 'cpu') -> tuple[Tensor, Task]:
+    """Features of all images of a task. All ranks must call.
+
+    The batches have the same images whatever the number of ranks, which take turns; so the features are
+    the same bit for bit, and each image is decoded once.
+
+    Args:
+        network (nn.Module): As for :func:`pooled_features`. It is moved to ``device``.
+        task (Task): The task.
+        mean (Sequence[float]): Normalisation of the network's input, RGB, 0 to 255.
+        std (Sequence[float]): The same.
+        resize (int): Short side of the images, in pixels. Defaults to 256.
+        size (int): Side of the centre crop, in pixels. Defaults to 224.
+        batch_size (int): Most images in a batch. Defaults to 200.
+        on_error (str): What to do about an image that cannot be decoded, ``'stop'`` or ``'skip'``.
+            Defaults to 'stop'.
+        workers (int): Threads that decode, on each rank. Defaults to 2.
+        device (str | torch.device): Where to. Defaults to 'cpu'.
+
+    Returns:
+        tuple: Features (n, C) float32 on ``device``, not normalised, on all ranks, and the task without
+        the images that cannot be decoded, whose numbers are the rows of the features.
+
+    Raises:
+        InputError: On all ranks, if an image cannot be decoded and ``on_error`` is ``'stop'``, if too
+            many cannot, or if the network returns no features.
+    """
+    # Nothing is kept: each image is used once.
+    store = ImageStore(task.paths, resize=resize, size=size, on_error=on_error, workers=workers, memory=0)
+    parts = np.array_split(np.arange(len(store)), -(-len(store) // batch_size))
+    mine = parts[dist.get_rank()::dist.get_world_size()]
+
+    def batches() -> Iterator[Tensor]:
+        for part in progress(mine, desc=f'features of {task.name}'):
+            yield from store.batches(part, batch_size, mean=mean, std=std, device=device)
+
+    found = torch.empty(0, 0, device=device)
+    error: Optional[InputError] = None
+    try:
+        images = batches()
+        first = next(images, None)
+        # With few batches, or damaged images only, a rank may have none.
+        if first is not None:
+            found = pooled_features(network.to(device), chain([first], images))
+    except InputError as caught:
+        error = caught
+    # Exchanged even after an error, or the other ranks would wait for ever.
+    ranks = dist.all_gather_object((found.shape[1], sorted(store.failed), None if error is None else str(error)))
+    for *_, message in ranks:
+        if message is not None:
+            raise error or InputError(message)
+    failed = sorted({number for _, numbers, _ in ranks for number in numbers})
+    rest = task.without(failed)
+    # Each row gets the features of one rank, and -0, to which anything adds exactly, from the others.
+    features = torch.full((len(store), max(width for width, *_ in ranks)), -0.0, device=device)
+    if len(found):
+        rows = np.concatenate(mine)
+        features[torch.from_numpy(rows[~np.isin(rows, failed)]).to(device)] = found
+    dist.all_reduce(features)
+    if failed:
+        features = features[torch.from_numpy(np.setdiff1d(np.arange(len(store)), failed)).to(device)]
+    return features, rest
+
+
+def _pool(output: object) -> Tensor:
+    if isinstance(output, (tuple, list)) and output:
+        output = output[-1]
+    if isinstance(output, Tensor) and output.dim() == 4:
+        return output.float().mean((2, 3))
+    if isinstance(output, Tensor) and output.dim() == 2:
+        return output.float()
+    what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise InputError(f'the network returns {what}, not feature maps (N, C, h, w) or features (N, C): '
+                     'give a backbone without its head')

@@ -17,19 +17,22 @@ from ..datasets.loading import read_rgb
 from ..errors import InputError
 from ..models.checkpoints import IMAGENET_MEAN, IMAGENET_STD
 
+ImageSource = Union[str, PathLike, np.ndarray]
+"""An image: a file, or an array ``(H, W, 3)``, uint8, RGB."""
+
 MEMORY = 4 * 2**30
 """Bytes that the decoded images of one :class:`ImageStore` may take."""
 
 
 class ImageStore:
-    """Image files as uint8 squares: short side to ``resize`` (bicubic), centre crop of ``size``.
+    """Images as uint8 squares: short side to ``resize`` (bicubic), centre crop of ``size``.
 
     Each image is decoded when it is first asked for. As long as all of them fit into ``memory`` they
     are kept, so that ranking hundreds of networks decodes each image once; otherwise each use decodes
     again, by ``workers`` threads.
 
     Args:
-        paths (Sequence[str | PathLike]): The files.
+        paths (Sequence[ImageSource]): The images, files or arrays.
         resize (int): Short side after resizing, in pixels. Defaults to 256.
         size (int): Side of the crop, in pixels, at most ``resize``. Defaults to 224.
         on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
@@ -42,7 +45,7 @@ class ImageStore:
     """
 
     def __init__(self,
-                 paths: Sequence[Union[str, PathLike]],
+                 paths: Sequence[ImageSource],
                  *,
                  resize: int = 256,
                  size: int = 224,
@@ -75,7 +78,7 @@ class ImageStore:
         if index in self.failed:
             return None
         try:
-            image = square(read_rgb(self.paths[index]), self.resize, self.size)
+            image = square(_rgb(self.paths[index]), self.resize, self.size)
         except InputError:
             if self.on_error == 'stop':
                 raise
@@ -141,6 +144,15 @@ class ImageStore:
             images = torch.from_numpy(self.get(part)).to(device).permute(0, 3, 1, 2)
             if len(images):
                 yield (images.float() - centre) / scale
+
+
+def _rgb(source: ImageSource) -> np.ndarray:
+    if not isinstance(source, np.ndarray):
+        return read_rgb(source)
+    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+        raise InputError(f'an image in memory must be an array (height, width, 3) of uint8, got {source.shape} of '
+                         f'{source.dtype}: convert it to RGB')
+    return source
 
 
 def square(image: np.ndarray, resize: int, size: int) -> np.ndarray:

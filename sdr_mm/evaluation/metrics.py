@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import numpy as np
 
 from ..errors import InputError
@@ -48,6 +50,14 @@ def mean_average_precision_11(scores: np.ndarray, labels: np.ndarray) -> float:
     if scores.shape != labels.shape:
         raise InputError(f'scores {scores.shape} and labels {labels.shape} must have the same shape')
     return float(np.mean([average_precision_11(scores[:, c], labels[:, c]) for c in range(scores.shape[1])]))
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    'accuracy': accuracy,
+    'mean_per_class': mean_per_class,
+    'map_11': mean_average_precision_11,
+}
+"""By the names that tasks, results and options use: ``scores (n, classes)`` and the labels to per cent."""
 
 
 def _check(scores: np.ndarray, labels: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""A downstream task: a folder of labelled images."""
+"""A downstream task: labelled images and the splits of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from ..datasets.image_folder import find_images
 from ..errors import InputError
+from .images import ImageSource
+from .metrics import METRICS
 
-PARTS = ('train', 'val', 'test')
+HELD_OUT = ('val', 'test')
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,29 +24,69 @@ class Split:
     Args:
         train (np.ndarray): (n,) numbers of images.
         test (np.ndarray): (m,) numbers of images, none of them in ``train``.
+        val (np.ndarray, optional): (v,) numbers of images in neither, by which choices are made.
+            Defaults to None.
     """
 
     train: np.ndarray
     test: np.ndarray
+    val: Optional[np.ndarray] = None
+
+    def choosing(self) -> tuple[np.ndarray, np.ndarray]:
+        """What routing and other choices may look at: ``train`` and, held out, ``val``, or else ``test``."""
+        return self.train, self.test if self.val is None else self.val
+
+    def scoring(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the final score is made from: ``train`` with ``val``, ascending, and ``test``."""
+        train = self.train if self.val is None else np.sort(np.concatenate((self.train, self.val)))
+        return train, self.test
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Labelled images, each listed once, and the splits of them.
+    """Labelled images and the splits of them.
 
     Args:
         name (str): For tables and pictures.
         classes (list[str]): Names of the classes.
-        paths (list[Path]): The images.
-        labels (np.ndarray): (n,) int64, the class of each.
+        paths (Sequence[ImageSource]): The images: files, or arrays ``(H, W, 3)``, uint8, RGB.
+        labels (np.ndarray): (n,) int64, the class of each; or (n, classes) uint8 of 0 and 1 where an
+            image has several.
         splits (list[Split]): At least one.
+        metric (str): Key of :data:`METRICS`; ``'map_11'`` goes with several labels each, the others with
+            one. Defaults to 'accuracy'.
+        groups (np.ndarray, optional): (n,) int64. Images of the same group show the same thing and stay
+            on one side of a split. Defaults to None, each on its own.
+
+    Raises:
+        InputError: If there is no such metric, or it does not fit the labels.
     """
 
     name: str
     classes: list[str]
-    paths: list[Path]
+    paths: Sequence[ImageSource]
     labels: np.ndarray
     splits: list[Split]
+    metric: str = 'accuracy'
+    groups: Optional[np.ndarray] = None
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise InputError(f'task {self.name}: the metric is one of {", ".join(METRICS)}, got {self.metric!r}')
+        if self.multi_label != (self.metric == 'map_11'):
+            how = "several labels, so its metric is 'map_11'" if self.multi_label else (
+                "one label, so its metric is 'accuracy' or 'mean_per_class'")
+            raise InputError(f'task {self.name}: each image has {how}, not {self.metric!r}')
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.labels.ndim == 2
+
+    @property
+    def train_images(self) -> np.ndarray:
+        """Numbers of the images that train in at least one split, ascending."""
+        return np.unique(np.concatenate([split.train for split in self.splits]))
 
     @classmethod
     def from_folder(cls,
@@ -53,21 +95,24 @@ class Task:
                     name: Optional[str] = None,
                     splits: int = 1,
                     test_fraction: float = 0.3,
-                    held_out: Sequence[str] = ('val', 'test'),
                     seed: int = 0) -> Task:
         """Reads a task from a folder.
 
-        Two layouts are known: ``train/CLASS/…`` with ``val/CLASS/…`` or ``test/CLASS/…`` beside it is
-        one split as it is; ``CLASS/…`` is split at random within each class.
+        Two layouts are known:
+
+        - ``train/CLASS/…`` with ``test/CLASS/…`` or ``val/CLASS/…`` or both beside it is one split as it
+          is. Where only one of them is there, it tests.
+        - ``CLASS/…`` is split at random within each class. The images of one sub-folder of a class,
+          ``CLASS/GROUP/…``, stay on one side, because they show the same thing: frames of one unit,
+          photos of one object. An image directly in ``CLASS/`` is a group of its own, and a class that
+          has all its images in one sub-folder (``CLASS/images/…``) is split image by image.
 
         Args:
             folder (str | Path): The folder. Images lie at any depth below their class.
             name (str, optional): Defaults to None, the name of the folder.
             splits (int): Random splits, for the second layout. Defaults to 1.
-            test_fraction (float): Part of each class that tests in a random split. Defaults to 0.3.
-            held_out (Sequence[str]): Which of the folders beside ``train`` tests, the first that is
-                there. Routing leaves ``test`` alone where there is a ``val``. Defaults to
-                ``('val', 'test')``.
+            test_fraction (float): Part of each class that tests in a random split; with groups, about
+                that part. Defaults to 0.3.
             seed (int): Seed of the random splits. Defaults to 0.
 
         Raises:
@@ -77,39 +122,41 @@ class Task:
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise InputError(f'there is no folder {folder}: give a folder with one subfolder of images for each class')
-        if (folder / 'train').is_dir():
-            test = next((part for part in held_out if (folder / part).is_dir()), None)
-            if test is None:
-                raise InputError(f'{folder} has train/ but neither of {"/, ".join(held_out)}/ beside it: add one, '
-                                 f'or put the classes directly into the folder to have them split')
-            if splits != 1:
-                raise InputError(f'{folder} comes with its own split (train/ and {test}/), so --splits {splits} cannot '
-                                 f'be: leave it out, or put the classes directly into the folder')
-            listed = {part: _list(folder / part) for part in ('train', test)}
-            classes = sorted(listed['train'])
-            strange = sorted(set(listed[test]) - set(classes))
+        official = (folder / 'train').is_dir()
+        held_out = [part for part in HELD_OUT if (folder / part).is_dir()] if official else []
+        if official and not held_out:
+            raise InputError(f'{folder} has train/ but neither of test/, val/ beside it: add one, '
+                             'or put the classes directly into the folder to have them split')
+        if official and splits != 1:
+            raise InputError(f'{folder} comes with its own split (train/ and {"/, ".join(held_out)}/), so --splits '
+                             f'{splits} cannot be: leave it out, or put the classes directly into the folder')
+        listed = {part: _list(folder / part) for part in (['train', *held_out] if official else ['.'])}
+        classes = sorted(next(iter(listed.values())))
+        for part in held_out:
+            strange = sorted(set(listed[part]) - set(classes))
             if strange:
-                raise InputError(f'{folder}: class {strange[0]!r} of {test}/ has no images in train/: '
+                raise InputError(f'{folder}: class {strange[0]!r} of {part}/ has no images in train/: '
                                  f'the classes of both must be the same')
-        else:
-            listed = {'': _list(folder)}
-            classes = sorted(listed[''])
-        if len(classes) < 2:
-            raise InputError(f'{folder} has {len(classes)} class(es) with images, a task needs two or more: '
-                             f'give a folder with one subfolder of images for each class')
-        rows = [(path, label, part) for part, images in listed.items() for label, title in enumerate(classes)
-                for path in images.get(title, [])]
+        rows = [(part, label, image) for part, images in listed.items() for label, title in enumerate(classes)
+                for image in images.get(title, [])]
+        paths = [folder / part / classes[label] / image for part, label, image in rows]
         labels = np.array([label for _, label, _ in rows], dtype=np.int64)
-        parts = np.array([part for *_, part in rows])
-        if '' in listed:
-            chosen = stratified_splits(labels, splits=splits, test_fraction=test_fraction, seed=seed, classes=classes,
-                                       where=str(folder))
+        parts = np.array([part for part, *_ in rows])
+        check_classes(labels, classes, labels, str(folder))
+        groups = None
+        if official:
+            *val, test = (np.flatnonzero(parts == part) for part in held_out)
+            chosen = [Split(np.flatnonzero(parts == 'train'), test, val[0] if val else None)]
         else:
-            chosen = [Split(np.flatnonzero(parts == 'train'), np.flatnonzero(parts != 'train'))]
-        return cls(name or folder.resolve().name, classes, [path for path, *_ in rows], labels, chosen)
+            first: dict[tuple[int, str], int] = {}
+            groups = np.array([first.setdefault((label, image.split('/')[0]), number)
+                               for number, (_, label, image) in enumerate(rows)])
+            chosen = stratified_splits(labels, splits=splits, test_fraction=test_fraction, seed=seed, classes=classes,
+                                       where=str(folder), groups=groups)
+        return cls(name or folder.resolve().name, classes, paths, labels, chosen, groups=groups)
 
     def without(self, unreadable: Sequence[int]) -> Task:
-        """The task without some images, in all its splits.
+        """The task without some images, in all parts of all its splits.
 
         Raises:
             InputError: If a part loses a class that it had, or all images.
@@ -117,23 +164,69 @@ class Task:
         kept = np.ones(len(self.paths), dtype=bool)
         kept[list(unreadable)] = False
         number = np.cumsum(kept) - 1
-        labels = self.labels
-        splits = []
-        for split in self.splits:
-            both = [part[kept[part]] for part in (split.train, split.test)]
-            for part, rest in zip((split.train, split.test), both):
-                lost = sorted(set(labels[part].tolist()) - set(labels[rest].tolist()))
-                if lost:
-                    raise InputError(f'task {self.name}: no readable image of class {self.classes[lost[0]]!r} is left '
-                                     f'in one part of the split: replace the damaged images')
-            splits.append(Split(*(number[part] for part in both)))
-        paths = [path for path, keep in zip(self.paths, kept) if keep]
-        return replace(self, paths=paths, labels=labels[kept], splits=splits)
 
-    @property
-    def train_images(self) -> np.ndarray:
-        """Numbers of the images that train in at least one split, ascending."""
-        return np.unique(np.concatenate([split.train for split in self.splits]))
+        def rest(part: np.ndarray) -> np.ndarray:
+            left = part[kept[part]]
+            lost = sorted(_occurring(self.labels[part]) - _occurring(self.labels[left]))
+            if lost:
+                raise InputError(f'task {self.name}: no readable image of class {self.classes[lost[0]]!r} is left '
+                                 f'in one part of the split: replace the damaged images')
+            if not len(left):
+                raise InputError(f'task {self.name}: no readable image is left in one part of the split: replace the '
+                                 f'damaged images')
+            return number[left]
+
+        splits = [
+            Split(rest(split.train), rest(split.test), None if split.val is None else rest(split.val))
+            for split in self.splits
+        ]
+        paths = [path for path, keep in zip(self.paths, kept) if keep]
+        groups = None if self.groups is None else self.groups[kept]
+        return replace(self, paths=paths, labels=self.labels[kept], splits=splits, groups=groups)
+
+
+def check_classes(labels: np.ndarray, classes: Sequence[str], train_labels: np.ndarray, where: str) -> None:
+    """Refuses a task from which nothing can be learnt.
+
+    Args:
+        labels (np.ndarray): Labels of all images, as in :class:`Task`.
+        classes (Sequence[str]): Names of the classes.
+        train_labels (np.ndarray): Labels of the images that train, those of ``val`` included.
+        where (str): For messages.
+
+    Raises:
+        InputError: If there is one class, or a class has no training image, or one image in all.
+    """
+    if len(classes) < 2:
+        raise InputError(f'{where} has {len(classes)} class(es) with images, a task needs two or more: '
+                         f'give one subfolder of images, or one label, for each class')
+    missing = sorted(set(range(len(classes))) - _occurring(train_labels))
+    if missing:
+        raise InputError(f'{where}: class {classes[missing[0]]!r} has no image to train on: '
+                         f'add images or remove the class')
+    counts = np.bincount(labels, minlength=len(classes)) if labels.ndim == 1 else labels.sum(0, dtype=np.int64)
+    if counts.min() < 2:
+        raise InputError(f'{where}: class {classes[int(counts.argmin())]!r} has one image, a split needs two or more: '
+                         f'add images or remove the class')
+
+
+def hold_out(images: np.ndarray, fraction: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Takes validation images out of the training images as ssl-transfer does (``linear.py``).
+
+    They are the first ``floor(fraction · n)`` of NumPy's legacy permutation with seed 0, whatever their
+    classes. So the same images are held out as in the published results, if ``images`` are in the order
+    of the official list.
+
+    Args:
+        images (np.ndarray): (n,) numbers of the training images.
+        fraction (float): Defaults to 0.2.
+
+    Returns:
+        tuple: The remaining and the held-out ones, both in the order of ``images``.
+    """
+    order = np.random.RandomState(0).permutation(len(images))
+    count = int(np.floor(fraction * len(images)))
+    return images[np.sort(order[count:])], images[np.sort(order[:count])]
 
 
 def stratified_splits(labels: np.ndarray,
@@ -142,17 +235,21 @@ def stratified_splits(labels: np.ndarray,
                       test_fraction: float = 0.3,
                       seed: int = 0,
                       classes: Optional[Sequence[str]] = None,
-                      where: str = 'the task') -> list[Split]:
+                      where: str = 'the task',
+                      groups: Optional[np.ndarray] = None) -> list[Split]:
     """Random splits in which every class is in both parts.
 
     Args:
         labels (np.ndarray): (n,) class numbers.
         splits (int): How many. Split ``i`` is the same whatever their number. Defaults to 1.
         test_fraction (float): Part of each class that tests, rounded, but at least one image and not
-            all. Defaults to 0.3.
+            all. With groups, as near to that as whole groups in random order come, but at least one
+            group and not all. Defaults to 0.3.
         seed (int): Defaults to 0.
         classes (Sequence[str], optional): Names, for messages. Defaults to None, the numbers.
         where (str): For messages.
+        groups (np.ndarray, optional): (n,) numbers; images of a class with the same one stay together,
+            unless the whole class is one group. Defaults to None, each image on its own.
 
     Raises:
         InputError: If a class has one image only, or an option is out of range.
@@ -162,25 +259,47 @@ def stratified_splits(labels: np.ndarray,
     result = []
     for number in range(splits):
         random = np.random.default_rng([seed, number])
-        train, test = [], []
+        tests = np.zeros(len(labels), dtype=bool)
         for label in np.unique(labels):
             images = np.flatnonzero(labels == label)
             if len(images) < 2:
                 title = classes[label] if classes is not None else label
                 raise InputError(f'{where}: class {title!r} has one image, a split needs two or more: '
                                  f'add images or remove the class')
-            random.shuffle(images)
-            held_out = min(max(1, round(test_fraction * len(images))), len(images) - 1)
-            test.append(images[:held_out])
-            train.append(images[held_out:])
-        result.append(Split(np.sort(np.concatenate(train)), np.sort(np.concatenate(test))))
+            tests[images] = _draw(np.arange(len(images)) if groups is None else groups[images], test_fraction, random)
+        result.append(Split(np.flatnonzero(~tests), np.flatnonzero(tests)))
     return result
 
 
-def _list(folder: Path) -> dict[str, list[Path]]:
-    """Images by class; folders without images are no classes."""
+def _draw(groups: np.ndarray, fraction: float, random: np.random.Generator) -> np.ndarray:
+    """Which images of one class test: whole groups, in random order, about ``fraction`` of the images."""
+    _, units, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) == 1:
+        units, sizes = np.arange(len(groups)), np.ones(len(groups), dtype=int)
+    order = np.arange(len(sizes))
+    random.shuffle(order)
+    target = min(max(1, round(fraction * len(groups))), len(groups) - 1)
+    chosen: list[int] = []
+    count = 0
+    for unit in order.tolist():
+        if len(chosen) < len(sizes) - 1 and abs(count + sizes[unit] - target) < abs(count - target):
+            chosen.append(unit)
+            count += sizes[unit]
+    if not chosen:
+        # Every group is more than twice the part that is asked for.
+        chosen = [order[sizes[order].argmin()]]
+    return np.isin(units, chosen)
+
+
+def _occurring(labels: np.ndarray) -> set[int]:
+    """Classes that at least one image has."""
+    return set((np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.any(0))).tolist())
+
+
+def _list(folder: Path) -> dict[str, list[str]]:
+    """Images by class, relative to it; folders without images are no classes."""
     found = {
-        child.name: [child / name for name in find_images(str(child))]
+        child.name: find_images(str(child))
         for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith('.')
     }
     found = {name: images for name, images in found.items() if images}
