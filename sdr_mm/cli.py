@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Optional, TypeVar
@@ -44,4 +45,6 @@ def fail(error: InputError) -> None:
 
 def progress(iterable: Optional[Iterable[T]] = None, total: Optional[int] = None, desc: str = '') -> tqdm:
     """A progress bar with the time left, on stderr, shown by the main process only."""
-    return tqdm(iterable, total=total, desc=desc, disable=not is_main_process(), dynamic_ncols=True, leave=False)
+    # RANK tells it also where processes of torchrun work on their own, without a process group.
+    main = is_main_process() and os.environ.get('RANK', '0') == '0'
+    return tqdm(iterable, total=total, desc=desc, disable=not main, dynamic_ncols=True, leave=False)

@@ -35,6 +35,7 @@ class FallbackRegistry(Registry):
 
 
 MODELS = FallbackRegistry(mmpretrain_registry.MODELS, 'models')
+WEIGHT_INITIALIZERS = FallbackRegistry(mmpretrain_registry.WEIGHT_INITIALIZERS, 'models')
 DATASETS = FallbackRegistry(mmpretrain_registry.DATASETS, 'datasets')
 DATA_SAMPLERS = FallbackRegistry(mmpretrain_registry.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = FallbackRegistry(mmpretrain_registry.TRANSFORMS, 'datasets')
@@ -51,7 +52,6 @@ OPTIMIZERS = FallbackRegistry(mmpretrain_registry.OPTIMIZERS)
 OPTIM_WRAPPER_CONSTRUCTORS = FallbackRegistry(mmpretrain_registry.OPTIM_WRAPPER_CONSTRUCTORS)
 PARAM_SCHEDULERS = FallbackRegistry(mmpretrain_registry.PARAM_SCHEDULERS)
 METRICS = FallbackRegistry(mmpretrain_registry.METRICS)
-WEIGHT_INITIALIZERS = FallbackRegistry(mmpretrain_registry.WEIGHT_INITIALIZERS)
 MODEL_WRAPPERS = FallbackRegistry(mmpretrain_registry.MODEL_WRAPPERS)
 BATCH_AUGMENTS = FallbackRegistry(mmpretrain_registry.BATCH_AUGMENTS)
 TASK_UTILS = FallbackRegistry(mmpretrain_registry.TASK_UTILS)

@@ -32,6 +32,9 @@ def route(root):
     backbone, info = load_sdr(root / 'sdr.pth')
     evaluator = RoutingEvaluator(root / 'task', **ROUTING)
     result = evaluator.evaluate(backbone, pool=load_pool(info, backbone), mean=info.mean, std=info.std)
+    halved = RoutingEvaluator(
+        root / 'task', **ROUTING, search='halving', first_images=8, finalists=1, bn_reset='task').evaluate(
+            backbone, mean=info.mean, std=info.std)
     # Only sub-net 3 and the super-net hold the last groups of both blocks.
     backbone.layer4[1].bn2.bias.data[-1] = float('nan')
     try:
@@ -39,7 +42,8 @@ def route(root):
         message = ''
     except InputError as error:
         message = str(error)
-    return [[row.name, row.scores, row.bn] for row in result.rows], result.images, message
+    rows = [[row.name, row.scores, row.bn, row.left, row.shortlist] for row in [*result.rows, *halved.rows]]
+    return rows, result.cost.passes, message
 
 
 if __name__ == '__main__':

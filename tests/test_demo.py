@@ -16,7 +16,7 @@ from sdr_mm.demo.table import Line, subnet_lines, table
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation.task import Task
 from sdr_mm.models.checkpoints import read_checkpoint, read_state_dict
-from sdr_mm.routing.result import RoutingResult, RoutingRow
+from sdr_mm.routing.result import Cost, RoutingResult, RoutingRow
 
 TINY = Recipe(epochs=2, batch_size=4, size=32, repeats=2, k=3, cluster_epochs=2, workers=0)
 
@@ -85,7 +85,7 @@ def test_images_that_score_never_choose_nor_train_the_choice(folders):
 
 def result(scores):
     rows = [RoutingRow(f'sub-net {number}', number, [number], 'pool', values) for number, values in enumerate(scores)]
-    return RoutingResult.from_rows('task', rows, {}, 0, 0)
+    return RoutingResult.from_rows('task', rows, {}, Cost(0, 0, 0, 0))
 
 
 def test_routed_subnet_is_chosen_on_one_half_and_scored_on_the_other():

@@ -138,7 +138,7 @@ def test_the_tool_resets_on_other_images(mode, run, tmp_path):
     (['--path', 'left'], "for example 0,3,1,2, got 'left'"),
     (['--subnet', '4'], 'sub-net 4 is outside the space'),
     (['--routing', 'nothing.json'], 'there is no file nothing.json'),
-    (['--subnet', '0', '--bn-reset', 'task'], 'pass --task FOLDER'),
+    (['--subnet', '0', '--bn-reset', 'task'], 'pass --task TASK'),
     (['--subnet', '0', '--bn-images', '1'], 'at least 2 images'),
 ])
 def test_bad_input_is_one_line_and_writes_nothing(options, message, run, tmp_path):

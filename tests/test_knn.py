@@ -17,7 +17,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import (
     ImageStore,
-    Task,
     accuracy,
     average_precision_11,
     knn_predict,
@@ -169,19 +168,6 @@ def test_random_splits_hold_every_class_in_both_parts(sizes, fraction, seed):
             assert set(labels[part]) == set(range(len(sizes)))
     again = stratified_splits(labels, splits=1, test_fraction=fraction, seed=seed)[0]
     assert np.array_equal(again.test, first.test)
-
-
-def test_an_official_split_is_kept_and_val_comes_before_test(tmp_path):
-    for part, count in (('train', 3), ('val', 2), ('test', 1)):
-        write(tmp_path / part, CLASSES, count, seed=count)
-    task = Task.from_folder(tmp_path)
-    assert task.classes == list(CLASSES) and len(task.paths) == 10
-    assert {task.paths[i].parts[-3] for i in task.splits[0].test} == {'val'}
-    assert {task.paths[i].parts[-3] for i in task.splits[0].train} == {'train'}
-    held = Task.from_folder(tmp_path, held_out=('test', 'val'))
-    assert {held.paths[i].parts[-3] for i in held.splits[0].test} == {'test'}
-    for i, label in enumerate(task.labels):
-        assert task.paths[i].parts[-2] == task.classes[label]
 
 
 def test_each_image_is_decoded_once_resized_and_cropped(tmp_path, monkeypatch):

@@ -22,7 +22,16 @@ from sdr_mm.errors import InputError
 from sdr_mm.evaluation import ImageStore, Task, pooled_features
 from sdr_mm.models.checkpoints import load_resnet
 from sdr_mm.registry import EVALUATORS
-from sdr_mm.routing import RoutingEvaluator, RoutingResult, RoutingRow, extract_subnet, load_pool, load_sdr, reset_bn
+from sdr_mm.routing import (
+    Cost,
+    RoutingEvaluator,
+    RoutingResult,
+    RoutingRow,
+    extract_subnet,
+    load_pool,
+    load_sdr,
+    reset_bn,
+)
 
 FAST = ['--resize', '32', '--size', '32', '--workers', '1', '--device', 'cpu', '--batch-size', '8', '--k', '5']
 
@@ -83,7 +92,7 @@ def test_scores_are_those_worked_out_one_by_one(run):
     baseline, _ = load_resnet(run / 'baseline.pth')
     assert result.row('baseline, own BN').score == pytest.approx(score(baseline, imagenet))
     # 24 task images by 8 networks; 4 clusters of 6 and twice the pool of 24.
-    assert result.images == 8 * 24 + 4 * 6 + 2 * 24
+    assert result.cost.passes == result.cost.one_by_one == 8 * 24 + 4 * 6 + 2 * 24
     assert [row.score for row in result.rows] == sorted((row.score for row in result.rows), reverse=True)
     assert result.best.score == max(seen.values())
     for row in result.rows:
@@ -144,13 +153,14 @@ def rows(*scores):
     return [RoutingRow(f'sub-net {i}', i, [0, i], f'cluster {i}', [score]) for i, score in enumerate(scores)]
 
 
-SETTINGS = dict(classes=2, train=9, test=4, splits=1, k=200, temperature=0.07, metric='accuracy', size=32, resize=32,
-                bn_reset='task')
+SETTINGS = dict(classes=2, train=9, held_out=4, splits=1, k=[200], temperature=0.07, metric='accuracy', size=32,
+                resize=32, bn_reset='task', search='exact', columns=['knn k=200'])
+COST = Cost(99, 198, 2.0, 1.5)
 
 
 def test_the_table_shows_top_bottom_and_the_others():
     others = [RoutingRow('super-net', None, None, 'task', [52.]), RoutingRow('baseline', None, None, 'task', [48.5])]
-    result = RoutingResult.from_rows('pets', [*others, *rows(50, 60, 40, 55, 45, 60)], SETTINGS, 2.0, 99)
+    result = RoutingResult.from_rows('pets', [*others, *rows(50, 60, 40, 55, 45, 60)], SETTINGS, COST)
     assert [row.subnet for row in result.subnets] == [1, 5, 3, 0, 4, 2]
     text = result.table(top=2, bottom=1)
     shown = [line for line in text.splitlines() if 'net' in line or 'baseline' in line]
@@ -163,7 +173,7 @@ def test_the_table_shows_top_bottom_and_the_others():
 
 
 def test_a_result_survives_the_disk(tmp_path):
-    result = RoutingResult.from_rows('pets', rows(50, 60), SETTINGS, 2.0, 99)
+    result = RoutingResult.from_rows('pets', rows(50, 60), SETTINGS, COST)
     result.save(tmp_path / 'r.json')
     assert RoutingResult.load(tmp_path / 'r.json') == result
     with pytest.raises(InputError, match='exists already'):

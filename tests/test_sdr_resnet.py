@@ -206,6 +206,67 @@ def test_path_outside_the_space_is_refused(path):
         SDRResNet(**TINY)(torch.zeros(1, 3, 32, 32), path)
 
 
+PATH = (0, 3, 1, 2)
+
+
+def built_for(model, path=PATH):
+    """The sub-net of ``model`` on ``path``, built for itself, with the weights cut from the super-net's state."""
+    network = SDRResNet(**TINY, path=path)
+    network.load_state_dict(model.state_dict(), strict=True)
+    return network
+
+
+def test_network_built_for_a_path_is_the_stock_resnet_through_training_steps():
+    model = randomised(SDRResNet(**TINY))
+    network, resnet = built_for(model).train(), stock(model, PATH, training=True)
+    image = torch.randn(4, 3, 32, 32)
+    for module in (network, resnet):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            module(image)[0].square().mean().backward()
+            optimizer.step()
+    ours, theirs = network.state_dict(), resnet.state_dict()
+    assert set(ours) == set(theirs) == set(model.state_dict())
+    for name, tensor in theirs.items():
+        # Running statistics among them: here they are the sub-net's own.
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_network_built_for_a_path_loads_a_checkpoint_of_its_own_size_too(tmp_path):
+    from mmengine.model import BaseModule
+    from mmengine.runner import load_checkpoint
+    model = randomised(SDRResNet(**TINY))
+    network = built_for(model)
+    again = SDRResNet(**TINY, path=PATH)
+    again.load_state_dict(stock(model, PATH).state_dict(), strict=True)
+    torch.testing.assert_close(again.state_dict(), network.state_dict(), rtol=0, atol=0)
+    # Inside a detector, and read by MMEngine, which does not go through load_state_dict.
+    torch.save({f'backbone.{name}': tensor for name, tensor in model.state_dict().items()}, tmp_path / 'x.pth')
+    holder = BaseModule()
+    holder.backbone = SDRResNet(**TINY, path=PATH)
+    load_checkpoint(holder, str(tmp_path / 'x.pth'), strict=True)
+    torch.testing.assert_close(holder.backbone.state_dict(), network.state_dict(), rtol=0, atol=0)
+
+
+def test_network_built_for_a_path_refuses_a_super_net_of_another_layout():
+    other = SDRResNet(depth=18, base_channels=(4, 4), stem_channels=8)
+    with pytest.raises(RuntimeError, match='size mismatch'):
+        SDRResNet(**TINY, path=PATH).load_state_dict(other.state_dict())
+
+
+def test_network_built_for_a_path_takes_no_other():
+    network = SDRResNet(**TINY, path=PATH).eval()
+    image = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(network(image, torch.tensor(PATH)), network(image), rtol=0, atol=0)
+    with pytest.raises(InputError, match=r'sub-net on path \(0, 3, 1, 2\) only'):
+        network(image, (0, 3, 1, 1))
+    with pytest.raises(InputError, match='sub-net on path'):
+        network.supernet_config()
+    with pytest.raises(InputError, match='outside the space'):
+        SDRResNet(**TINY, path=(0, 3, 1))
+
+
 @pytest.mark.parametrize('config', [dict(TINY, routed_blocks=(3, )), TINY])
 def test_supernet_that_no_stock_resnet_equals_says_so(config):
     with pytest.raises(InputError, match='no stock ResNet'):

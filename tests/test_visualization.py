@@ -10,7 +10,7 @@ from PIL import Image
 
 from sdr_mm.clustering.clusters import Clusters
 from sdr_mm.errors import InputError
-from sdr_mm.routing import RoutingResult, RoutingRow
+from sdr_mm.routing import Cost, RoutingResult, RoutingRow
 from sdr_mm.visualization import cluster_gallery, gain_histogram, routing_report
 from sdr_mm.visualization.gain_histogram import draw_gains, gain_bins, signed
 from sdr_mm.visualization.gallery import choose_images, contact_sheet
@@ -24,7 +24,7 @@ def result(task, scores, baseline=50.0):
     rows = [RoutingRow(f'sub-net {i}', i, [i // 2, i % 2], 'task', [float(score)]) for i, score in enumerate(scores)]
     rows.append(RoutingRow('super-net', None, None, 'task', [baseline - 1]))
     rows.append(RoutingRow('baseline', None, None, 'task', [baseline]))
-    return RoutingResult.from_rows(task, rows, {}, 1.0, 1)
+    return RoutingResult.from_rows(task, rows, {}, Cost(1, 1, 1.0, 1.0))
 
 
 @pytest.fixture

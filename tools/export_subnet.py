@@ -15,9 +15,11 @@ from typing import Any, Optional
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import progress, run
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import ImageStore, Task
+from sdr_mm.evaluation import ImageStore
+from sdr_mm.evaluation.task_config import load_task
 from sdr_mm.routing import BNReset, RoutingResult, export_subnet, extract_subnet, load_pool, load_sdr, reset_bn
 from sdr_mm.routing.arguments import bn_arguments, check_output, given, image_arguments, output_arguments, start
+from sdr_mm.routing.evaluator import without_test
 
 FROM_ROUTING = ('bn_reset', 'bn_images', 'batch_size', 'resize', 'size', 'seed', 'on_error')
 
@@ -40,7 +42,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     which.add_argument('--subnet', type=int, help='index of the sub-net')
     which.add_argument('--routing', metavar='FILE',
                        help='what tools/route.py --out wrote: the best sub-net, BN statistics as it was ranked with')
-    parser.add_argument('--task', metavar='FOLDER', help='for --bn-reset task: the folder of the task')
+    parser.add_argument('--task', metavar='TASK', help='for --bn-reset task: folder or config of the task')
     args = parser.parse_args(argv)
 
     check_output(args.out, args.overwrite)
@@ -54,7 +56,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         routing = RoutingResult.load(args.routing)
         options.update(routing.settings)
         best = routing.best
-        meta['routing'] = dict(task=routing.task, score=best.score, settings=routing.settings)
+        meta['routing'] = dict(task=routing.task, score=best.score if best.scores else None, settings=routing.settings)
     options.update(given(args, *FROM_ROUTING))
     folder = args.task or options['folder']
     bn = BNReset(options['bn_reset'], options['bn_images'], options['batch_size'], options['seed'])
@@ -79,8 +81,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         images['workers'] = args.workers
         if bn.mode == 'task':
             if folder is None:
-                raise InputError('--bn-reset task needs the images of the task: pass --task FOLDER')
-            task = Task.from_folder(folder, splits=options['splits'], seed=bn.seed)
+                raise InputError('--bn-reset task needs the images of the task: pass --task TASK')
+            task = without_test(load_task(folder, splits=options['splits'], seed=bn.seed))
             store = ImageStore(task.paths, **images)
             readable = store.read_all(f'reading {task.name}')
             task_images = readable[task.without(sorted(store.failed)).train_images]

@@ -1,12 +1,14 @@
-"""Ranks all sub-nets of an SDR checkpoint for a folder of labelled images.
+"""Ranks all sub-nets of an SDR checkpoint for a task.
 
     python tools/route.py work_dirs/sdr/epoch_200.pth --task my_images --baseline simsiam.pth --out routing.json
+    python tools/route.py work_dirs/sdr/epoch_200.pth --task my_images --search halving --candidates timm:resnet50
     torchrun --nproc-per-node 8 tools/route.py …
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Optional
 
@@ -22,6 +24,7 @@ from sdr_mm.routing.arguments import (
     image_arguments,
     knn_arguments,
     output_arguments,
+    search_arguments,
     start,
 )
 
@@ -30,10 +33,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[knn_arguments(), bn_arguments(), image_arguments(), output_arguments(required=False)])
+        parents=[knn_arguments(), search_arguments(), bn_arguments(), image_arguments(),
+                 output_arguments(required=False)])
     parser.add_argument('checkpoint', help='what tools/train.py wrote')
-    parser.add_argument('--baseline', metavar='CHECKPOINT', help='any ResNet checkpoint to compare with')
-    parser.add_argument('--k', type=int, default=200, help='neighbours (default: 200)')
+    parser.add_argument('--baseline', metavar='NETWORK',
+                        help='a network to compare with: a checkpoint file, timm:NAME, torchvision:NAME or '
+                             'mmpretrain:NAME, with @FILE for weights of your own')
+    parser.add_argument('--candidates', nargs='+', default=(), metavar='NETWORK',
+                        help='more networks for the same table, written as for --baseline')
+    parser.add_argument('--k', type=int, nargs='+', default=[200],
+                        help='neighbours, one or several; the first one ranks (default: 200)')
     parser.add_argument('--top', type=int, default=10, help='sub-nets to print from the best down (default: 10)')
     parser.add_argument('--bottom', type=int, default=3, help='sub-nets to print from the worst up (default: 3)')
     args = parser.parse_args(argv)
@@ -42,19 +51,26 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     evaluator = RoutingEvaluator(
         args.task,
         baseline=args.baseline,
+        candidates=args.candidates,
         k=args.k,
         temperature=args.temperature,
-        metric=args.metric,
         splits=args.splits,
         workers=args.workers,
-        **given(args, 'bn_reset', 'bn_images', 'batch_size', 'resize', 'size', 'seed', 'on_error'))
+        **given(args, 'metric', 'search', 'scores', 'finalists', 'screen_bn', 'first_images', 'per_cluster',
+                'share_prefixes', 'linear', 'bn_reset', 'bn_images', 'batch_size', 'resize', 'size', 'seed',
+                'on_error'))
     device = start(args.device)
     backbone, info = load_sdr(args.checkpoint)
     pool = None
-    if evaluator.bn.mode in ('cluster', 'all'):
+    if evaluator.needs_pool:
         pool = load_pool(info, backbone, data=args.data, clusters=args.clusters,
-                         need_clusters=evaluator.bn.mode == 'cluster')
-    result = evaluator.evaluate(backbone.to(device), pool=pool, mean=info.mean, std=info.std)
+                         need_clusters=evaluator.needs_clusters)
+
+    def say(text: str) -> None:
+        if is_main_process():
+            print(text, file=sys.stderr)
+
+    result = evaluator.evaluate(backbone.to(device), pool=pool, mean=info.mean, std=info.std, say=say)
     if is_main_process():
         print(result.table(args.top, args.bottom))
         if args.out:

@@ -1,4 +1,4 @@
-"""Trains a config: the SimSiam baseline or an SDRNet.
+"""Trains a config: the SimSiam baseline, an SDRNet, or a detector on one of their backbones.
 
     python tools/train.py configs/sdr_simsiam.py --data FOLDER --clusters clusters.npz
 """
@@ -12,15 +12,17 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from sdr_mm.cli import run
-from sdr_mm.engine.configs import load_config, use_amp, use_clusters, use_folder, use_on_error
+from sdr_mm.engine.configs import is_detector, load_config, use_amp, use_clusters, use_folder, use_on_error
 from sdr_mm.engine.training import train
 from sdr_mm.engine.work_dir import claim_work_dir
+from sdr_mm.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--data', metavar='FOLDER', help='images, flat or nested, in place of those of the config')
+    parser.add_argument('--data', metavar='FOLDER',
+                        help='images, flat or nested, in place of those of the config; for a detector its VOC data')
     parser.add_argument('--clusters', metavar='FILE', help='clusters.npz of these images, from tools/cluster.py')
     parser.add_argument('--on-error', choices=['stop', 'skip'], help='at an image that cannot be decoded')
     parser.add_argument('--work-dir', help='where to keep logs and checkpoints')
@@ -46,9 +48,12 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     if args.data:
         use_folder(cfg, args.data)
+    if is_detector(cfg) and (args.on_error or args.clusters):
+        raise InputError(f'--{"on-error" if args.on_error else "clusters"} is for pre-training, and {args.config} '
+                         'trains a detector: leave it out')
     if args.clusters:
         use_clusters(cfg, args.clusters)
-    if args.on_error or args.data:
+    if (args.on_error or args.data) and not is_detector(cfg):
         use_on_error(cfg, args.on_error)
     if args.amp:
         use_amp(cfg)

@@ -28,7 +28,8 @@ from ..models.checkpoints import build_resnet, load_resnet, read_state_dict
 from ..models.sdr_resnet import SDRResNet
 from ..registry import MODELS
 from ..routing.bn_reset import reset_bn
-from ..routing.evaluator import BNReset, RoutingEvaluator
+from ..routing.bn_source import BNReset
+from ..routing.evaluator import RoutingEvaluator
 from ..routing.export import export_subnet, extract_subnet
 from ..routing.load_sdr import Pool, load_pool, load_sdr
 from ..routing.result import RoutingResult
@@ -255,7 +256,7 @@ def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: 
 def choosing(result: RoutingResult) -> RoutingResult:
     """The ranking on the splits that choose, without those that score."""
     rows = [replace(row, scores=row.scores[:len(row.scores) // 2]) for row in result.rows]
-    return RoutingResult.from_rows(result.task, rows, result.settings, result.seconds, result.images)
+    return RoutingResult.from_rows(result.task, rows, result.settings, result.cost)
 
 
 def save_results(out: Path, lines: list[Line], recipe: Recipe) -> None:

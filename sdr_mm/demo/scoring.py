@@ -24,7 +24,7 @@ from ..evaluation.task import Task
 from ..models.checkpoints import build_resnet, load_resnet
 from ..models.sdr_resnet import SDRResNet
 from ..routing.bn_reset import reset_bn
-from ..routing.evaluator import BNReset
+from ..routing.bn_source import BNReset
 from ..routing.export import extract_subnet
 from ..routing.load_sdr import Pool
 from ..routing.result import RoutingResult

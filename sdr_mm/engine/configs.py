@@ -17,11 +17,15 @@ def load_config(file: str, options: Optional[dict[str, Any]] = None) -> Config:
     """Reads a training config and applies ``--cfg-options``.
 
     Raises:
-        InputError: If there is no such file or it trains nothing.
+        InputError: If there is no such file, it trains nothing, or it needs a package that is not there.
     """
     if not Path(file).is_file():
         raise InputError(f'there is no config {file}: give one of configs/')
-    cfg = Config.fromfile(file)
+    try:
+        cfg = Config.fromfile(file)
+    except ModuleNotFoundError as error:
+        raise InputError(f'{file} builds on a package that this environment lacks ({error}): for detection set up the '
+                         "full environment, 'make .venv-full/.installed', and use its python") from error
     if options:
         cfg.merge_from_dict(options)
     if 'model' not in cfg or 'train_dataloader' not in cfg:
@@ -62,8 +66,39 @@ def image_dataset(cfg: Config) -> ConfigDict:
     return dataset.dataset if dataset.type.split('.')[-1] == 'ClusterDataset' else dataset
 
 
+def is_detector(cfg: Config) -> bool:
+    """Whether the config trains a detector of MMDetection."""
+    return cfg.get('default_scope') == 'mmdet'
+
+
+def voc_folders(cfg: Config) -> list[ConfigDict]:
+    """Configs of the data sets of VOC format, of training, validation and test."""
+    found: list[ConfigDict] = []
+    rest = [cfg[name].dataset for name in ('train_dataloader', 'val_dataloader', 'test_dataloader') if cfg.get(name)]
+    while rest:
+        dataset = rest.pop()
+        rest += [*dataset.get('datasets', []), *([dataset.dataset] if 'dataset' in dataset else [])]
+        if dataset.type.split('.')[-1] == 'VOCFolder':
+            found.append(dataset)
+    return found
+
+
 def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
-    """Trains on the images of ``folder``, flat or nested, with the transforms of the config."""
+    """Trains on the images of ``folder``, flat or nested, with the transforms of the config.
+
+    For a detector ``folder`` is the ``data_root`` of its data sets of VOC format.
+
+    Raises:
+        InputError: If the config trains a detector on data of another format.
+    """
+    if is_detector(cfg):
+        folders = voc_folders(cfg)
+        if not folders:
+            raise InputError(f'--data {folder} has no use: this detector is not trained on a folder of VOC format; set '
+                             'data_root in the config')
+        for part in folders:
+            part.data_root = folder
+        return
     dataset = image_dataset(cfg)
     pipeline = dataset.get('pipeline', [])
     dataset.clear()

@@ -23,9 +23,6 @@ def train(cfg: Config) -> Runner:
     With ``channels_last = True`` in the config the backbone computes in that memory format, which is
     faster on CPUs, and on GPUs in mixed precision.
 
-    Processes that torchrun started on machines without a GPU are joined by gloo, which MMEngine's own
-    launcher does not do.
-
     Returns:
         Runner: After the training.
 
@@ -34,11 +31,7 @@ def train(cfg: Config) -> Runner:
             over all ranks. A loader that drops the last, incomplete batch would give none, and the run
             would end at once.
     """
-    if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
-    runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.logger.addFilter(_not_about_deprecation)
+    runner = build_runner(cfg)
     check_resumed_weights(runner)
     if cfg.get('channels_last'):
         use_channels_last(runner.model.module if is_model_wrapper(runner.model) else runner.model)
@@ -48,6 +41,20 @@ def train(cfg: Config) -> Runner:
         raise InputError(f'{len(loader.dataset)} images do not fill one batch of {total}: give more images, or a '
                          'lower train_dataloader.batch_size')
     runner.train()
+    return runner
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of ``cfg``.
+
+    Processes that torchrun started on machines without a GPU are joined by gloo, which MMEngine's own
+    launcher does not do.
+    """
+    if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+    runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.logger.addFilter(_not_about_deprecation)
     return runner
 
 

@@ -48,11 +48,11 @@ class Task:
 
     Args:
         name (str): For tables and pictures.
-        classes (list[str]): Names of the classes.
+        classes (list[str]): Names of the classes; none if there are no labels.
         paths (Sequence[ImageSource]): The images: files, or arrays ``(H, W, 3)``, uint8, RGB.
         labels (np.ndarray): (n,) int64, the class of each; or (n, classes) uint8 of 0 and 1 where an
             image has several.
-        splits (list[Split]): At least one.
+        splits (list[Split]): At least one, unless there are no labels.
         metric (str): Key of :data:`METRICS`; ``'map_11'`` goes with several labels each, the others with
             one. Defaults to 'accuracy'.
         groups (np.ndarray, optional): (n,) int64. Images of the same group show the same thing and stay
@@ -154,6 +154,21 @@ class Task:
             chosen = stratified_splits(labels, splits=splits, test_fraction=test_fraction, seed=seed, classes=classes,
                                        where=str(folder), groups=groups)
         return cls(name or folder.resolve().name, classes, paths, labels, chosen, groups=groups)
+
+    @classmethod
+    def unlabelled(cls, folder: Union[str, Path]) -> Task:
+        """All images of a folder, at any depth, without classes and splits.
+
+        Raises:
+            InputError: If the folder is missing or has no images.
+        """
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise InputError(f'there is no folder {folder}: give a folder of images')
+        paths = [folder / name for name in find_images(str(folder))]
+        if not paths:
+            raise InputError(f'{folder} has no images: give a folder of images')
+        return cls(folder.resolve().name, [], paths, np.zeros(len(paths), dtype=np.int64), [])
 
     def without(self, unreadable: Sequence[int]) -> Task:
         """The task without some images, in all parts of all its splits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from collections.abc import Iterable
@@ -14,32 +15,16 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..resume import allow_checkpoints
+from .publishers import Placed, place
 
 State = dict[str, Tensor]
 FilePath = Union[str, Path]
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-
-# Where the publishers put the backbone; the first one that holds a ResNet counts.
-PREFIXES = (
-    'backbone.',  # MMPretrain, MMSelfSup, MMDetection
-    'module.backbone.',
-    'module.encoder_q.',  # MoCo v1 and v2, PCL, InsDis, PIRL
-    'module.base_encoder.',  # MoCo v3
-    'module.encoder.',  # SimSiam
-    'encoder_q.',
-    'encoder.',
-    'module.',  # any of them in DataParallel
-    '',  # torchvision, and what tools/export_subnet.py writes
-)
-
-_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
-_BACKBONE = re.compile(r'(conv1\.weight|bn1\.' + _NORM + r'|layer[1-4]\.\d+\.(conv[123]\.weight|bn[123]\.' + _NORM +
-                       r'|downsample\.0\.weight|downsample\.1\.' + _NORM + r'))')
-_COMPANION = re.compile(r'(module\.)?(fc|neck|head|classifier|predictor|projector|projection_head|prototypes|'
-                        r'distillation|queue|queue_ptr|encoder_k|momentum_encoder|target_net|teacher|'
-                        r'data_preprocessor)(\.|$)')
+ZERO_TO_ONE = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+"""Normalisation of networks that take images from 0 to 1."""
 
 _DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
     (False, (2, 2, 2, 2)): 18,
@@ -55,12 +40,14 @@ class ResNetInfo(TypedDict):
 
     Keys:
         config: Arguments of the stock ResNet.
+        layout: Whose names the weights had; see :mod:`sdr_mm.models.publishers`.
         prefix: Where the backbone was in the checkpoint, for example ``'backbone.'``.
         dropped: Keys that are no part of the backbone (heads, queues, …).
         mean, std: Normalisation of the input, RGB, in the range 0 to 255.
     """
 
     config: dict[str, Any]
+    layout: str
     prefix: str
     dropped: list[str]
     mean: tuple[float, ...]
@@ -71,7 +58,7 @@ def read_checkpoint(file: FilePath) -> dict[str, Any]:
     """Reads a checkpoint without running any code that it may hold.
 
     Args:
-        file (str | Path): What ``torch.save`` wrote.
+        file (str | Path): What ``torch.save`` wrote, or a ``.safetensors`` file.
 
     Returns:
         dict: All of it, on the CPU.
@@ -81,9 +68,13 @@ def read_checkpoint(file: FilePath) -> dict[str, Any]:
     """
     if not Path(file).is_file():
         raise InputError(f'there is no file {file}: give a checkpoint')
+    if Path(file).suffix == '.safetensors':
+        return _read_safetensors(file)
     allow_checkpoints()
     try:
-        checkpoint = torch.load(file, map_location='cpu', weights_only=True)
+        # Many publishers store their command line beside the weights. It is a bare record.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except Exception as error:  # What arbitrary bytes raise in the unpickler knows no bounds.
         refused = re.search(r'GLOBAL (\S+)', str(error))
         if refused:
@@ -97,23 +88,37 @@ def read_checkpoint(file: FilePath) -> dict[str, Any]:
     return checkpoint
 
 
+def _read_safetensors(file: FilePath) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise InputError(f'{file} needs the package safetensors, which is not installed: pip install '
+                         f'"sdr-mm[zoo]"') from error
+    try:
+        return dict(load_file(file))
+    except Exception as error:  # Its own error type is no part of its interface.
+        raise InputError(f'{file} cannot be read as a checkpoint, it may be cut short ({type(error).__name__}): '
+                         f'give a whole .safetensors file') from error
+
+
 def state_of(checkpoint: dict[str, Any], file: FilePath) -> State:
     """The weights in what :func:`read_checkpoint` read.
 
     Args:
-        checkpoint (dict): A state dict, or a dictionary with one under ``state_dict`` or ``model``.
+        checkpoint (dict): A state dict, or a dictionary with one under ``state_dict``, ``model`` or
+            ``resnet`` (SimCLRv2-Pytorch).
         file (str | Path): Where it comes from, for the message.
 
     Raises:
         InputError: If there are none.
     """
-    for name in ('state_dict', 'model'):
+    for name in ('state_dict', 'model', 'resnet'):
         if isinstance(checkpoint.get(name), dict):
             checkpoint = checkpoint[name]
             break
     state = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not state:
-        raise InputError(f'{file} holds no weights (keys: {_some(checkpoint)}): give a file that holds a state dict')
+        raise InputError(f'{file} holds no weights (keys: {some(checkpoint)}): give a file that holds a state dict')
     return state
 
 
@@ -122,7 +127,7 @@ def read_state_dict(file: FilePath) -> State:
     return state_of(read_checkpoint(file), file)
 
 
-def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[State, str, list[str]]:
+def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[State, Placed]:
     """Finds the ResNet among the weights of a checkpoint.
 
     Args:
@@ -130,31 +135,22 @@ def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[St
         where (str | Path): Where they come from, for the message.
 
     Returns:
-        tuple: The weights of the ResNet under the names a stock ResNet gives them, the prefix they had,
-        and the keys that belong to heads, projectors, queues and momentum encoders.
+        tuple: The weights of the ResNet under the names a stock ResNet gives them, and where each key of
+        the file belongs.
 
     Raises:
-        InputError: If there is no ResNet, or a key that is neither the ResNet's nor one of those.
+        InputError: If there is no ResNet, or a key that is neither the ResNet's nor that of a head, queue
+            or momentum encoder of the publisher.
     """
-    prefix = next((prefix for prefix in PREFIXES
-                   if prefix + 'conv1.weight' in state and prefix + 'layer1.0.conv1.weight' in state), None)
-    if prefix is None:
-        raise InputError(f'{where} holds no ResNet (keys: {_some(state)}): give a ResNet checkpoint of MMPretrain, '
-                         f'MMSelfSup, torchvision or a publisher that wraps one')
-    backbone: State = {}
-    dropped, unplaced = [], []
-    for key, value in state.items():
-        name = key[len(prefix):] if key.startswith(prefix) else None
-        if name is not None and _BACKBONE.fullmatch(name):
-            backbone[name] = value
-        elif _COMPANION.match(key) or (name is not None and _COMPANION.match(name)):
-            dropped.append(key)
-        else:
-            unplaced.append(key)
-    if unplaced:
-        raise InputError(f'{where}: {len(unplaced)} keys belong to no ResNet and to no known head: {_some(unplaced)}: '
-                         f'give a checkpoint of a plain ResNet')
-    return backbone, prefix, dropped
+    placed = place(state)
+    if placed is None:
+        raise InputError(f'{where} holds no ResNet in a known layout (keys: {some(state)}): give a ResNet checkpoint '
+                         f'of MMPretrain, MMSelfSup, torchvision, timm or a publisher of self-supervised models, or '
+                         f'name the architecture as in timm:NAME@FILE')
+    if placed.unplaced:
+        raise InputError(f'{where}: {len(placed.unplaced)} keys belong to no ResNet and to no known head '
+                         f'({placed.layout.name} layout): {some(placed.unplaced)}: {placed.layout.hint}')
+    return {name: state[key] for key, name in placed.backbone.items()}, placed
 
 
 def backbone_state(state: State, where: FilePath = 'the checkpoint') -> State:
@@ -181,12 +177,13 @@ def infer_resnet(state: State, where: FilePath = 'the checkpoint') -> dict[str, 
     if depth is None:
         kind = 'bottleneck' if bottleneck else 'basic'
         raise InputError(f'{where}: no ResNet has {blocks} {kind} blocks: depths 18, 34, 50, 101 and 152 are known')
-    stem = state['conv1.weight']
-    return dict(
-        depth=depth,
-        in_channels=stem.shape[1],
-        stem_channels=stem.shape[0],
-        base_channels=state['layer1.0.conv1.weight'].shape[0])
+    stem, base = state['conv1.weight'], state['layer1.0.conv1.weight'].shape[0]
+    if bottleneck and 'layer1.0.conv2.weight' in state:
+        width, group = state['layer1.0.conv2.weight'].shape[:2]
+        if group != width or state['layer1.0.conv3.weight'].shape[0] != 4 * base:
+            raise InputError(f'{where} holds a ResNeXt or a wide ResNet, which a plain ResNet cannot be: name the '
+                             f'architecture, as in torchvision:resnext50_32x4d@FILE')
+    return dict(depth=depth, in_channels=stem.shape[1], stem_channels=stem.shape[0], base_channels=base)
 
 
 def build_resnet(config: dict[str, Any]) -> ResNet:
@@ -194,6 +191,11 @@ def build_resnet(config: dict[str, Any]) -> ResNet:
     network = ResNet(**{key: value for key, value in config.items() if key != 'type'})
     network.eval()  # It returns nothing there.
     return network
+
+
+def with_counters(network: torch.nn.Module, state: State) -> State:
+    """``state`` with the batch counters that files of old PyTorch and of converters lack."""
+    return {key: torch.tensor(0) for key in network.state_dict() if key.endswith('num_batches_tracked')} | state
 
 
 def load_exactly(network: torch.nn.Module, state: State, where: FilePath) -> None:
@@ -210,13 +212,14 @@ def load_exactly(network: torch.nn.Module, state: State, where: FilePath) -> Non
                            if key in state and state[key].shape != own[key].shape
                        ])):
         if keys:
-            raise InputError(f'{where} {what} {len(keys)} weights of this {type(network).__name__}: {_some(keys)}: '
+            raise InputError(f'{where} {what} {len(keys)} weights of this {type(network).__name__}: {some(keys)}: '
                              f'give a checkpoint of the same layout')
-    network.load_state_dict(state)
+    own.update(state)  # It carries the versions of the layers, which some of them ask for.
+    network.load_state_dict(own)
 
 
 def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
-    """Loads the ResNet in a checkpoint of MMPretrain, MMSelfSup, torchvision or similar.
+    """Loads the ResNet in a checkpoint of any publisher of :data:`sdr_mm.models.publishers.LAYOUTS`.
 
     Args:
         file (str | Path): The checkpoint. Its architecture is inferred from the shapes.
@@ -231,15 +234,14 @@ def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
     """
     label = f'{where} {file}'.strip()
     checkpoint = read_checkpoint(file)
-    state, prefix, dropped = split_backbone(state_of(checkpoint, file), label)
+    state, placed = split_backbone(state_of(checkpoint, file), label)
     config = infer_resnet(state, label)
     network = build_resnet(config)
-    for key in network.state_dict():
-        if key.endswith('num_batches_tracked'):  # Files older than PyTorch 0.4.1 lack this counter.
-            state.setdefault(key, torch.tensor(0))
-    load_exactly(network, state, label)
-    mean, std = normalisation(stored_config(checkpoint))
-    return network, ResNetInfo(config=config, prefix=prefix, dropped=dropped, mean=mean, std=std)
+    load_exactly(network, with_counters(network, state), label)
+    default = ZERO_TO_ONE if placed.layout.zero_to_one else (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = normalisation(stored_config(checkpoint), default)
+    return network, ResNetInfo(config=config, layout=placed.layout.name, prefix=placed.prefix, dropped=placed.dropped,
+                               mean=mean, std=std)
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -278,16 +280,18 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def normalisation(config: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of the input that a config's ``data_preprocessor`` has; ImageNet's if it has none."""
+def normalisation(config: dict[str, Any],
+                  default: Normalisation = (IMAGENET_MEAN, IMAGENET_STD)) -> Normalisation:
+    """Mean and std of the input, 0 to 255, that a config's ``data_preprocessor`` has; ``default`` if it has none."""
     model = config.get('model')
     for holder in (model, config):
         preprocessor = holder.get('data_preprocessor') if isinstance(holder, dict) else None
         if isinstance(preprocessor, dict) and preprocessor.get('mean') and preprocessor.get('std'):
             return tuple(map(float, preprocessor['mean'])), tuple(map(float, preprocessor['std']))
-    return IMAGENET_MEAN, IMAGENET_STD
+    return default
 
 
-def _some(keys: Iterable[Any], count: int = 4) -> str:
+def some(keys: Iterable[Any], count: int = 4) -> str:
+    """The first of ``keys``, for messages."""
     keys = [str(key) for key in keys]
     return ', '.join(keys[:count]) + (', …' if len(keys) > count else '')

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..registry import MODELS
 from ..space import SubnetSpace
-from .sliced import ChannelLayout, PathLike, SlicedBatchNorm, SlicedConv2d
+from .sliced import ChannelLayout, PathLike, SlicedBatchNorm, SlicedConv2d, cut_state_dict
 
 NormCfg = dict[str, Any]
 
@@ -67,7 +67,7 @@ def build_shortcut(inputs: ChannelLayout, outputs: ChannelLayout, stride: int,
     """The shortcut that a stock ResNet has for a sub-net of these widths; ``None`` for a plain identity."""
     if stride != 1 or inputs.active != outputs.active:
         return SDRShortcut(inputs, outputs, stride, norm_cfg)
-    return None if inputs == outputs else SDRIdentity(outputs)
+    return None if inputs.total == outputs.total else SDRIdentity(outputs)
 
 
 class SDRResidual(nn.Module):
@@ -193,6 +193,10 @@ class SDRResNet(BaseModule):
         with_cp (bool): Whether to recompute activations in the backward pass to save memory.
             Defaults to False.
         zero_init_residual (bool): Whether each residual branch starts as zero. Defaults to True.
+        path (Sequence[int], optional): Builds the sub-net on this path and nothing else, for fine-tuning:
+            a network of a stock ResNet's size, names and behaviour, batch norm included. It loads its
+            part of a super-net's checkpoint, or a checkpoint of its own size. Defaults to None: all
+            networks.
         init_cfg (dict | list[dict], optional): Initialisation. Defaults to Kaiming.
 
     Raises:
@@ -223,6 +227,7 @@ class SDRResNet(BaseModule):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  zero_init_residual: bool = True,
+                 path: Optional[Sequence[int]] = None,
                  init_cfg: Union[dict, list[dict], None] = dict(type='Kaiming', layer=['Conv2d'])) -> None:
         super().__init__(init_cfg)
         _check_arguments(depth, base_channels, routed_blocks, strides, dilations, out_indices, style, frozen_stages)
@@ -231,6 +236,7 @@ class SDRResNet(BaseModule):
         self.base_channels = (shared, individual)
         self.routed_blocks = tuple(routed_blocks)
         self.space = SubnetSpace(num_groups, len(self.routed_blocks))
+        self.path = None if path is None else self.space.check(path)
         self.in_channels = in_channels
         self.stem_channels = stem_channels
         self.strides = tuple(strides)
@@ -255,6 +261,8 @@ class SDRResNet(BaseModule):
                 width = ChannelLayout(shared, individual, num_groups, self.routed_blocks.index(stage))
             else:
                 width = ChannelLayout(shared + individual)
+            if self.path is not None:
+                width = width.fixed(self.path)
             width = width.scaled(2**stage)
             blocks = []
             for i in range(stage_blocks[stage]):
@@ -272,6 +280,8 @@ class SDRResNet(BaseModule):
             self.add_module(name, SDRStage(blocks))
         self.out_layout = inputs
         self.feat_dim = inputs.total
+        if self.path is not None:
+            self.register_load_state_dict_pre_hook(_cut_to_path)
         self._freeze_stages()
 
     def _stock_config(self, base_channels: int) -> dict[str, Any]:
@@ -295,9 +305,11 @@ class SDRResNet(BaseModule):
 
         Raises:
             InputError: If no stock ResNet is like it: some stages are routed and some are not, or a
-                stage begins with an :class:`SDRIdentity`.
+                stage begins with an :class:`SDRIdentity`; or if there is a sub-net only.
         """
         shared, individual = self.base_channels
+        if self.path is not None:
+            raise InputError(f'this SDRResNet has the sub-net on path {self.path} only: build it without a path')
         if self.space.num_blocks not in (0, 4) or any(isinstance(module, SDRIdentity) for module in self.modules()):
             raise InputError(f'the super-net of SDRResNet-{self.depth} with routed_blocks={self.routed_blocks} and '
                              f'stem_channels={self.stem_channels} is no stock ResNet: export a sub-net')
@@ -314,12 +326,17 @@ class SDRResNet(BaseModule):
                     constant_init(module.last_norm, 0)
 
     def check_path(self, path: Optional[PathLike]) -> Optional[PathLike]:
-        """Returns a path that :meth:`forward` may use.
+        """Returns the path that the layers take: ``None`` for all the channels that they have.
 
         Raises:
-            InputError: If the path is outside the space.
+            InputError: If the path is outside the space, or not the one that this network was built for.
         """
         if path is None:
+            return None
+        if self.path is not None:
+            if tuple(int(group) for group in path) != self.path:
+                raise InputError(f'this SDRResNet has the sub-net on path {self.path} only, and no {tuple(path)}: '
+                                 f'build it without a path')
             return None
         if isinstance(path, Tensor):
             if path.shape != (self.space.num_blocks, ):
@@ -334,16 +351,18 @@ class SDRResNet(BaseModule):
         Args:
             x (Tensor): Images, ``(N, in_channels, H, W)``.
             path (PathLike, optional): The sub-net, as a tuple or an integer tensor with one group per
-                routed block. Defaults to None, the super-net.
-            update_stats (bool): Whether a training forward of the super-net updates the running
-                statistics; a sub-net's never does. Defaults to True.
+                routed block. Defaults to None: the path that the network was built for, or else the
+                super-net.
+            update_stats (bool): Whether a training forward of the super-net, or of a network built for one
+                path, updates the running statistics; that of one sub-net among others never does.
+                Defaults to True.
 
         Returns:
             tuple[Tensor, ...]: For each of ``out_indices`` a map ``(N, C, h, w)``, where ``C`` counts
             the network's own channels.
 
         Raises:
-            InputError: If ``path`` is outside the space.
+            InputError: If ``path`` is outside the space, or not the one that the network was built for.
         """
         path = self.check_path(path)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x), path, update_stats)))
@@ -371,6 +390,10 @@ class SDRResNet(BaseModule):
                 if isinstance(module, SlicedBatchNorm):
                     module.eval()
         return self
+
+
+def _cut_to_path(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    state.update(cut_state_dict(module, state, prefix))
 
 
 def _check_arguments(depth: int, base_channels: tuple[int, int], routed_blocks: Sequence[int], strides: Sequence[int],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional, Union
+from typing import Optional, TypeVar, Union
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,8 @@ PathLike = Union[Sequence[int], Tensor]
 Slices = tuple[Optional[Tensor], ...]
 """For each leading dimension of a tensor, the selected indices, or ``None`` for all of them."""
 
+T = TypeVar('T')
+
 
 @dataclass(frozen=True)
 class ChannelLayout:
@@ -34,17 +36,20 @@ class ChannelLayout:
         num_groups (int): Individual groups. Defaults to 0.
         block (int, optional): Which entry of the path chooses the group. ``None``: the layer is not
             routed, every network has all of its channels. Defaults to None.
+        group (int, optional): The only individual group that the layer was built with; see
+            :meth:`fixed`. Defaults to None, all of them.
     """
 
     shared: int
     individual: int = 0
     num_groups: int = 0
     block: Optional[int] = None
+    group: Optional[int] = None
 
     @property
     def total(self) -> int:
-        """Channels of the super-net."""
-        return self.shared + self.individual * self.num_groups
+        """Channels that the layer has: the super-net's, or after :meth:`fixed` the sub-net's."""
+        return self.shared + self.individual * (self.num_groups if self.group is None else 1)
 
     @property
     def active(self) -> int:
@@ -55,9 +60,23 @@ class ChannelLayout:
         """The same split of ``factor`` times as many channels."""
         return replace(self, shared=self.shared * factor, individual=self.individual * factor)
 
+    def fixed(self, path: Sequence[int]) -> ChannelLayout:
+        """The layout of a layer that has the channels on ``path`` and no others."""
+        return self if self.block is None else replace(self, group=path[self.block])
+
+    @property
+    def whole(self) -> ChannelLayout:
+        """The super-net's layout, of which :meth:`fixed` made this one."""
+        return replace(self, group=None)
+
+    def source(self) -> Optional[Tensor]:
+        """Indices in the super-net of the channels of a :meth:`fixed` layout; ``None`` for all."""
+        table = None if self.group is None else self.whole.table()
+        return None if table is None else table[self.group]
+
     def table(self) -> Optional[Tensor]:
-        """Channel indices by group, ``(num_groups, active)``, or ``None`` if not routed."""
-        if self.block is None:
+        """Channel indices by group, ``(num_groups, active)``, or ``None`` if there is nothing to choose."""
+        if self.block is None or self.group is not None:
             return None
         shared = torch.arange(self.shared).expand(self.num_groups, -1)
         groups = self.shared + torch.arange(self.num_groups * self.individual).view(self.num_groups, -1)
@@ -107,9 +126,13 @@ class SlicedLayer(nn.Module):
         """Indices of the output channels on ``path``; ``None`` for all."""
         return _row(self.out_table, self.out_layout.block, path)
 
+    def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
+        """For each own parameter and buffer that a path slices, which of the two its leading dimensions count."""
+        raise NotImplementedError
+
     def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
         """For each own parameter and buffer that ``path`` slices, which part of it the sub-net is."""
-        raise NotImplementedError
+        return self.by_name(self.in_channels_of(path), self.out_channels_of(path))
 
 
 def _row(table: Optional[Tensor], block: Optional[int], path: Optional[PathLike]) -> Optional[Tensor]:
@@ -144,8 +167,8 @@ class SlicedConv2d(SlicedLayer, nn.Conv2d):
             bias=False)
         self._set_layouts(in_layout, out_layout)
 
-    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
-        return {'weight': (self.out_channels_of(path), self.in_channels_of(path))}
+    def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
+        return {'weight': (outputs, inputs)}
 
     def forward(self, x: Tensor, path: Optional[PathLike] = None) -> Tensor:
         """``(N, in, H, W)`` to ``(N, out, H', W')``, channels as the network on ``path`` has them."""
@@ -165,10 +188,9 @@ class SlicedLinear(SlicedLayer, nn.Linear):
         super().__init__(in_layout.total, out_layout.total, bias=bias)
         self._set_layouts(in_layout, out_layout)
 
-    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
-        out = self.out_channels_of(path)
-        slices: dict[str, Slices] = {'weight': (out, self.in_channels_of(path))}
-        return slices if self.bias is None else {**slices, 'bias': (out, )}
+    def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
+        weight: dict[str, tuple[T, ...]] = {'weight': (outputs, inputs)}
+        return weight if self.bias is None else {**weight, 'bias': (outputs, )}
 
     def forward(self, x: Tensor, path: Optional[PathLike] = None) -> Tensor:
         """``(…, in)`` to ``(…, out)``, features as the network on ``path`` has them."""
@@ -211,10 +233,9 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
         if x.dim() not in (2, 4):
             raise ValueError(f'expected 2-D or 4-D input, got {x.dim()}-D')
 
-    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
-        index = self.out_channels_of(path)
+    def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
         names = ['weight', 'bias'] if self.affine else []
-        return dict.fromkeys([*names, 'running_mean', 'running_var'], (index, ))
+        return dict.fromkeys([*names, 'running_mean', 'running_var'], (outputs, ))
 
     def forward(self, x: Tensor, path: Optional[PathLike] = None, update_stats: bool = True) -> Tensor:
         """Normalises ``x``, of shape ``(N, C)`` or ``(N, C, H, W)``.
@@ -309,3 +330,30 @@ def subnet_state_dict(module: nn.Module, path: Optional[PathLike]) -> dict[str, 
     """
     sliced = dict(iter_slices(module, path))
     return {name: take(tensor.detach(), sliced.get(name, ())).clone() for name, tensor in module.state_dict().items()}
+
+
+@torch.no_grad()
+def cut_state_dict(module: nn.Module, state: dict[str, Tensor], prefix: str = '') -> dict[str, Tensor]:
+    """What a module of :meth:`~ChannelLayout.fixed` layouts needs of a super-net's state.
+
+    Args:
+        module (nn.Module): Anything made of sliced and plain layers.
+        state (dict[str, Tensor]): Weights of the super-net, or of the sub-net that the module is. It is
+            not changed.
+        prefix (str): What the names in ``state`` have before those in ``module``. Defaults to ''.
+
+    Returns:
+        dict[str, Tensor]: ``state``, where each tensor of the shape that the super-net's layer would have
+        is replaced by its part. Tensors of any other shape are as they were, so that loading refuses them.
+    """
+    cut = dict(state)
+    for name, layer in module.named_modules():
+        if not isinstance(layer, SlicedLayer):
+            continue
+        slices = layer.by_name(layer.in_layout.source(), layer.out_layout.source())
+        shapes = layer.by_name(layer.in_layout.whole.total, layer.out_layout.whole.total)
+        for own, shape in shapes.items():
+            key = f'{prefix}{name}.{own}' if name else prefix + own
+            if key in cut and cut[key].shape[:len(shape)] == shape:
+                cut[key] = take(cut[key], slices[own])
+    return cut

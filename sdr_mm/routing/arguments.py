@@ -11,14 +11,17 @@ import torch
 import torch.distributed as dist
 
 from ..errors import InputError
-from .evaluator import BN_RESETS
+from ..evaluation.metrics import METRICS
+from .bn_source import BN_RESETS
+from .scores import SCORES
+from .search import SEARCHES
 
 
-def image_arguments() -> argparse.ArgumentParser:
-    """How images are prepared and where the network runs."""
+def image_arguments(resize: str = '256') -> argparse.ArgumentParser:
+    """How images are prepared and where the network runs; ``resize`` is the default as the help names it."""
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group('images and device')
-    group.add_argument('--resize', type=int, help='short side of the images in pixels (default: 256)')
+    group.add_argument('--resize', type=int, help=f'short side of the images in pixels (default: {resize})')
     group.add_argument('--size', type=int, help='side of the centre crop in pixels (default: 224)')
     group.add_argument('--seed', type=int, help='seed of random splits and of the choice of images (default: 0)')
     group.add_argument('--on-error', choices=('stop', 'skip'),
@@ -32,11 +35,37 @@ def knn_arguments() -> argparse.ArgumentParser:
     """Task and kNN."""
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group('task and kNN')
-    group.add_argument('--task', required=True, metavar='FOLDER',
-                       help='CLASS/… (split at random), or train/CLASS/… with val/CLASS/… or test/CLASS/…')
+    group.add_argument('--task', required=True, metavar='TASK',
+                       help='a folder CLASS/… (split at random), a folder train/CLASS/… with val/CLASS/… or '
+                            'test/CLASS/…, or a config such as configs/tasks/dtd.py')
     group.add_argument('--temperature', type=float, default=0.07, help='T of the weights exp(cos / T) (default: 0.07)')
-    group.add_argument('--metric', choices=('accuracy', 'mean_per_class'), default='accuracy', help='default: accuracy')
+    group.add_argument('--metric', choices=tuple(METRICS), help="default: the task's, accuracy for a folder")
     group.add_argument('--splits', type=int, default=1, help='random splits of CLASS/… folders (default: 1)')
+    return parser
+
+
+def search_arguments() -> argparse.ArgumentParser:
+    """How sub-nets are searched and by which scores."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group('search')
+    group.add_argument('--search', choices=SEARCHES,
+                       help='exact: every sub-net on all images; screen: all with shared BN statistics, then the '
+                            'finalists exactly; halving: the same on growing parts of the images; label_free: by the '
+                            'clusters that the images resemble, which needs no labels (default: exact)')
+    group.add_argument('--scores', nargs='+', choices=SCORES, metavar='SCORE',
+                       help=f'of {", ".join(SCORES)}; the first one ranks (default: knn)')
+    group.add_argument('--finalists', type=int, help='sub-nets scored exactly after a screening (default: 4)')
+    group.add_argument('--screen-bn', choices=('task', 'all', 'none'),
+                       help='images of the BN statistics that sub-nets share in a screening (default: those of '
+                            '--bn-reset, or task)')
+    group.add_argument('--first-images', type=int, metavar='N',
+                       help='images of the first step of halving (default: 1/32 of them, at least 256)')
+    group.add_argument('--per-cluster', type=int, metavar='N',
+                       help='images of each cluster for label_free (default: 32)')
+    group.add_argument('--one-by-one', dest='share_prefixes', action='store_false', default=None,
+                       help='do not share what paths have in common, even where it changes nothing but the time')
+    group.add_argument('--against-linear', dest='linear', action='store_true', default=None,
+                       help='report how well each score foretells linear accuracy, by a linear probe for each sub-net')
     return parser
 
 
@@ -78,8 +107,8 @@ def check_output(out: Optional[str], overwrite: bool) -> None:
                          ('' if Path(out).is_dir() else ', or pass --overwrite to replace it'))
 
 
-def start(device: Optional[str]) -> torch.device:
-    """Joins the other processes that ``torchrun`` has started, if any, and chooses this one's device.
+def choose_device(device: Optional[str]) -> torch.device:
+    """The device that was asked for, by default this process's own GPU if there is one.
 
     Raises:
         InputError: If there is no such device.
@@ -93,6 +122,16 @@ def start(device: Optional[str]) -> torch.device:
         raise InputError(f"there is no device {device!r} here: give 'cpu', or 'cuda' where there is a GPU") from error
     if chosen.type == 'cuda':
         torch.cuda.set_device(chosen)
+    return chosen
+
+
+def start(device: Optional[str]) -> torch.device:
+    """Joins the other processes that ``torchrun`` has started, if any, and chooses this one's device.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    chosen = choose_device(device)
     if int(os.environ.get('WORLD_SIZE', '1')) > 1 and not dist.is_initialized():
         dist.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo')
     return chosen

@@ -68,11 +68,11 @@ def load_sdr(file: Place) -> tuple[SDRResNet, SDRInfo]:
     prefix = 'backbone.'
     load_exactly(backbone, {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}, file)
     mean, std = normalisation(config)
-    clusters, dataset = _training_data(config)
+    clusters, dataset = training_data(config)
     return backbone.eval(), SDRInfo(Path(file), config, clusters, dataset, mean, std)
 
 
-def _training_data(config: dict[str, Any]) -> tuple[Optional[Path], Optional[dict[str, Any]]]:
+def training_data(config: dict[str, Any]) -> tuple[Optional[Path], Optional[dict[str, Any]]]:
     """Clusters and images of the ClusterDataset in a training config."""
     loader = config.get('train_dataloader')
     outer = loader.get('dataset') if isinstance(loader, dict) else None

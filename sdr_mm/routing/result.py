@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import atomic_write
 
-FORMAT = 'sdr_mm routing 1'
+FORMAT = 'sdr_mm routing 2'
 SUPERNET_ROW, BASELINE_ROW = 'super-net', 'baseline'
 
 
@@ -22,14 +22,20 @@ class RoutingRow:
     """One network on one task.
 
     Args:
-        name (str): ``'sub-net 45'``, ``'super-net'``, ``'baseline'``; the latter two with ``', own BN'`` if
-            they kept their own statistics while the others were reset.
+        name (str): ``'sub-net 45'``, ``'super-net'``, ``'baseline'`` or what a candidate is called; other
+            networks than sub-nets with ``', own BN'`` if they kept their own statistics while the others
+            were reset.
         subnet (int, optional): Index of the sub-net; None for other networks.
         path (list[int], optional): Its path.
         bn (str): What its BN statistics come from: ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``.
-        scores (list[float]): Per cent, one for each split.
-        gain_baseline (float, optional): Score minus that of the baseline, in points.
-        gain_supernet (float, optional): Score minus that of the super-net, in points.
+        scores (list[float]): The score that ranks, one number a split; per cent if it is kNN. Empty for a
+            sub-net that a shortcut left out before it had one.
+        others (dict[str, list[float]]): Further scores, by name. Defaults to none.
+        left (int): 0 for a network that was scored in full; else how early a shortcut left it out, the
+            later the lower. Defaults to 0.
+        shortlist (float, optional): The last score by which a shortcut chose. Defaults to None.
+        gain_baseline (float, optional): Score minus that of the baseline.
+        gain_supernet (float, optional): Score minus that of the super-net.
     """
 
     name: str
@@ -37,13 +43,41 @@ class RoutingRow:
     path: Optional[list[int]]
     bn: str
     scores: list[float]
+    others: dict[str, list[float]] = field(default_factory=dict)
+    left: int = 0
+    shortlist: Optional[float] = None
     gain_baseline: Optional[float] = None
     gain_supernet: Optional[float] = None
 
     @property
     def score(self) -> float:
-        """Mean over the splits, in per cent."""
-        return float(np.mean(self.scores))
+        """Mean over the splits of the score that ranks; NaN if a shortcut came before it."""
+        return float(np.mean(self.scores)) if self.scores else float('nan')
+
+    @property
+    def place(self) -> tuple[float, ...]:
+        """By what rows are sorted: when they left, then the score that they had there."""
+        if self.left and self.shortlist is not None:
+            return self.left, -self.shortlist
+        return self.left, -self.score
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a ranking took.
+
+    Args:
+        passes (float): Images through a network, BN reset included, over all networks and ranks; what
+            sub-nets share is counted once, by its share of the multiplications.
+        one_by_one (float): The same if each sub-net had run by itself on all images.
+        seconds (float): Wall-clock time.
+        expected (float): Seconds that were foretold before the start.
+    """
+
+    passes: float
+    one_by_one: float
+    seconds: float
+    expected: float
 
 
 @dataclass(frozen=True)
@@ -52,32 +86,38 @@ class RoutingResult:
 
     Args:
         task (str): Name of the task.
-        rows (list[RoutingRow]): Sorted by score, of equal ones the lower index first.
-        settings (dict): Everything that determines the scores.
-        seconds (float): Wall-clock time of the ranking.
-        images (int): Forward passes of one image, over all networks and ranks, BN reset included.
+        rows (list[RoutingRow]): Sorted: networks that were scored in full by their score, of equal ones the
+            lower index first; then those that a shortcut left out, the last ones first.
+        settings (dict): Everything that determines the scores; ``columns`` names them, the first one ranks.
+        cost (Cost): What it took.
+        shortcuts (list[str]): What was not done in full, a sentence each. Defaults to none.
+        agreement (dict[str, dict[str, float]]): For each score how well it foretells linear accuracy, if
+            that was asked for: ``spearman``, ``kendall``, ``regret`` and the number of ``networks``. Defaults to
+            none.
     """
 
     task: str
     rows: list[RoutingRow]
     settings: dict[str, Any]
-    seconds: float
-    images: int
+    cost: Cost
+    shortcuts: list[str] = field(default_factory=list)
+    agreement: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
-    def from_rows(cls, task: str, rows: Sequence[RoutingRow], settings: dict[str, Any], seconds: float,
-                  images: int) -> RoutingResult:
+    def from_rows(cls, task: str, rows: Sequence[RoutingRow], settings: dict[str, Any], cost: Cost,
+                  shortcuts: Sequence[str] = ()) -> RoutingResult:
         """Ranks ``rows`` and fills in their gains."""
-        score = {row.name: row.score for row in rows}
+        score = {row.name: row.score for row in rows if row.scores}
 
         def gain(row: RoutingRow, over: str) -> Optional[float]:
-            return _gain(row.score, score[over]) if over in score and row.name != over else None
+            compared = row.scores and not row.left and over in score and row.name != over
+            return _gain(row.score, score[over]) if compared else None
 
         ranked = [
             replace(row, gain_baseline=gain(row, BASELINE_ROW), gain_supernet=gain(row, SUPERNET_ROW)) for row in rows
         ]
-        ranked.sort(key=lambda row: (-row.score, -1 if row.subnet is None else row.subnet, row.name))
-        return cls(task, ranked, settings, seconds, images)
+        ranked.sort(key=lambda row: (*row.place, -1 if row.subnet is None else row.subnet, row.name))
+        return cls(task, ranked, settings, cost, list(shortcuts))
 
     @property
     def subnets(self) -> list[RoutingRow]:
@@ -93,8 +133,16 @@ class RoutingResult:
         """The row of that name, if there is one."""
         return next((row for row in self.rows if row.name == name), None)
 
+    @property
+    def scored(self) -> list[RoutingRow]:
+        """The sub-nets that were scored in full, best first."""
+        return [row for row in self.subnets if not row.left and row.scores]
+
     def gains(self, over: str = BASELINE_ROW) -> np.ndarray:
-        """Gains of the sub-nets over ``'baseline'`` or ``'super-net'``, best first, in points.
+        """Gains of the sub-nets that were scored in full over another network, best first, in points.
+
+        Args:
+            over (str): ``'baseline'``, ``'super-net'`` or the name of another row. Defaults to 'baseline'.
 
         Raises:
             InputError: If that network did not take part.
@@ -102,7 +150,7 @@ class RoutingResult:
         reference = self.row(over)
         if reference is None:
             raise InputError(f'the routing on {self.task} has no {over} to compare with: route again with --{over}')
-        return np.array([_gain(row.score, reference.score) for row in self.subnets])
+        return np.array([_gain(row.score, reference.score) for row in self.scored])
 
     def table(self, top: int = 10, bottom: int = 3) -> str:
         """The ranks as text.
@@ -111,48 +159,8 @@ class RoutingResult:
             top (int): Sub-nets from the best down. Defaults to 10.
             bottom (int): Sub-nets from the worst up. Defaults to 3. Other networks are always shown.
         """
-        count = len(self.subnets)
-        rank = {row.name: number for number, row in enumerate(self.subnets, 1)}
-        lines = [('rank', 'network', 'path', 'BN statistics', 'score', 'over baseline', 'over super-net')]
-        gap = False
-        for row in self.rows:
-            place = rank.get(row.name)
-            if place is not None and top < place <= count - bottom:
-                if not gap:
-                    lines.append(('…', f'{max(0, count - top - bottom)} more', '', '', '', '', ''))
-                gap = True
-                continue
-            deviation = f' ± {np.std(row.scores):.2f}' if len(row.scores) > 1 else ''
-            path = '' if row.path is None else ','.join(map(str, row.path))
-            lines.append(('–' if place is None else str(place), row.name, path, row.bn, f'{row.score:.2f}{deviation}',
-                          _points(row.gain_baseline), _points(row.gain_supernet)))
-        width = [max(len(line[column]) for line in lines) for column in range(7)]
-        text = ['  '.join(cell.ljust(w) if 0 < i < 4 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, width)))
-                for line in lines]
-        text.insert(1, '  '.join('─' * w for w in width))
-        return '\n'.join([self._title(), '', *[line.rstrip() for line in text], '', *self._notes()])
-
-    def _title(self) -> str:
-        s = self.settings
-        splits = f' × {s["splits"]} splits' if s['splits'] > 1 else ''
-        return (f'{self.task}: {s["classes"]} classes, {s["train"]} training and {s["test"]} test images{splits}; kNN '
-                f'{s["metric"]} in %, k = {min(s["k"], s["train"])}, T = {s["temperature"]}, {s["size"]} of '
-                f'{s["resize"]} px, BN reset: {s["bn_reset"]}')
-
-    def _notes(self) -> list[str]:
-        scores = [row.score for row in self.subnets]
-        notes = []
-        notes.append(f'{len(scores)} sub-nets: mean {np.mean(scores):.2f}, best {scores[0]:.2f}, worst '
-                     f'{scores[-1]:.2f}; {self.images} images through a network in {self.seconds:.0f} s')
-        if len(scores) > 1:
-            notes.append(f'The best of {len(scores)} was chosen on these test images, so its score is optimistic: '
-                         f'measure it on others.')
-        if self.settings['bn_reset'] == 'cluster':
-            notes.append('Sub-nets were reset on their clusters, the others on the whole pool, so gains hold an effect '
-                         'of BN statistics: compare with --bn-reset task.')
-        if self.settings.get('skipped'):
-            notes.append(f'{self.settings["skipped"]} images could not be decoded and were left out.')
-        return notes
+        from .result_table import routing_table  # it needs this module
+        return routing_table(self, top, bottom)
 
     def save(self, file: Union[str, Path], overwrite: bool = False) -> None:
         """Writes JSON, whole or not at all.
@@ -160,9 +168,9 @@ class RoutingResult:
         Raises:
             InputError: If the file exists and may not be replaced, or the disk is full.
         """
-        rows = [dict(asdict(row), score=row.score) for row in self.rows]
-        content = dict(format=FORMAT, task=self.task, settings=self.settings, seconds=round(self.seconds, 3),
-                       images=self.images, rows=rows)
+        rows = [dict(asdict(row), score=row.score if row.scores else None) for row in self.rows]
+        content = dict(format=FORMAT, task=self.task, settings=self.settings, cost=asdict(self.cost),
+                       shortcuts=self.shortcuts, agreement=self.agreement, rows=rows)
         with atomic_write(file, overwrite=overwrite) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
@@ -179,8 +187,8 @@ class RoutingResult:
             if content['format'] != FORMAT:
                 raise KeyError('format')
             rows = [{key: value for key, value in row.items() if key != 'score'} for row in content['rows']]
-            return cls(content['task'], [RoutingRow(**row) for row in rows], content['settings'], content['seconds'],
-                       content['images'])
+            return cls(content['task'], [RoutingRow(**row) for row in rows], content['settings'],
+                       Cost(**content['cost']), content['shortcuts'], content['agreement'])
         except FileNotFoundError as error:
             raise InputError(f'there is no file {file}: {advice}') from error
         except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
@@ -190,7 +198,3 @@ class RoutingResult:
 def _gain(score: float, reference: float) -> float:
     # Rounded, so that equal scores gain 0 and not -1e-14, which would count and be drawn as a loss.
     return round(score - reference, 9)
-
-
-def _points(gain: Optional[float]) -> str:
-    return '' if gain is None else f'{gain:+.2f}'

@@ -1,0 +1,54 @@
+"""Successive halving against the exact ranking: passes and winners, in one run.
+
+    python tools/prepare_data.py animal_silhouettes wesnoth_race fluent_category --out data
+    python benchmarks/halving.py data/animal_silhouettes data/wesnoth_race data/fluent_category
+    python benchmarks/halving.py data/animal_silhouettes --checkpoint work_dirs/sdr/epoch_15.pth
+
+Without a checkpoint: 256 sub-nets of random weights, ResNet-18 of a quarter of its width, of which three
+quarters are the sub-net's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from networks import sdr_network
+
+import sdr_mm  # noqa: F401
+from sdr_mm.cli import run
+from sdr_mm.routing import RoutingEvaluator
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('tasks', nargs='+', metavar='TASK', help='folders of labelled images, or task configs')
+    parser.add_argument('--checkpoint', metavar='FILE', help='an SDRNet (default: random weights)')
+    parser.add_argument('--size', type=int, default=32, help='side of the images in pixels (default: 32)')
+    parser.add_argument('--k', type=int, default=10, help='neighbours (default: 10)')
+    parser.add_argument('--finalists', type=int, default=4, help='default: 4')
+    parser.add_argument('--threads', type=int, help='threads of torch')
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    backbone, normalisation = sdr_network(args.checkpoint, depth=18, stem_channels=16, base_channels=(4, 12))
+    for task in args.tasks:
+        options = dict(k=args.k, bn_reset='task', resize=args.size, size=args.size)
+        exact = RoutingEvaluator(task, **options).evaluate(backbone, **normalisation)
+        halved = RoutingEvaluator(task, search='halving', finalists=args.finalists, **options).evaluate(
+            backbone, **normalisation)
+        scores = [row.score for row in exact.subnets]
+        place = [row.name for row in exact.subnets].index(halved.best.name) + 1
+        print(f'{exact.task}: {exact.settings["images"]} images; {len(scores)} sub-nets from {scores[-1]:.2f} to '
+              f'{scores[0]:.2f} %\n'
+              f'  exact    {exact.best.name:12} {scores[0]:.2f} %  {exact.cost.one_by_one:12,.0f} passes one by one, '
+              f'{exact.cost.passes:11,.0f} as a tree, {exact.cost.seconds:6.1f} s\n'
+              f'  halving  {halved.best.name:12} {halved.best.score:.2f} %  {halved.cost.passes:12,.0f} passes, '
+              f'1/{halved.cost.one_by_one / halved.cost.passes:.1f} of one by one, '
+              f'1/{exact.cost.passes / halved.cost.passes:.1f} of the tree, {halved.cost.seconds:6.1f} s; '
+              f'rank {place} of the exact ranking, {scores[0] - halved.best.score:.2f} points below its winner',
+              flush=True)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,31 @@
+"""Scoring a trained model on the test set of its config."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+
+from ..errors import InputError
+from ..models.checkpoints import load_exactly, read_checkpoint, state_of
+from .training import build_runner
+
+
+def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
+    """Builds the runner of ``cfg``, loads the weights and tests.
+
+    Args:
+        cfg (Config): A config with a test set and a metric.
+        checkpoint (str): What training with this config wrote.
+
+    Returns:
+        dict[str, float]: The numbers of the metric.
+
+    Raises:
+        InputError: If the config tests nothing, or the weights are not exactly those of its model.
+    """
+    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
+        raise InputError(f'{cfg.filename} tests nothing: it needs a test_dataloader and a test_evaluator')
+    state = state_of(read_checkpoint(checkpoint), checkpoint)
+    runner = build_runner(cfg)
+    load_exactly(runner.model.module if is_model_wrapper(runner.model) else runner.model, state, checkpoint)
+    return runner.test()

@@ -1,0 +1,243 @@
+"""L-BFGS for many smooth convex problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+Evaluate = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor, Optional[Tensor]]]
+
+PAIRS = 6
+"""Steps that are remembered, each with its change of the gradient. More cost time and hardly save steps."""
+
+VECTORS = 2 * PAIRS + 1
+"""Vectors of the size of a point that the memory of one problem takes."""
+
+# Sufficient decrease and curvature of a step (Nocedal and Wright 2006, equation 3.6), how far two values may
+# be apart by rounding, and after how many lengths a search is given up.
+_DECREASE, _CURVATURE, _ROUNDING, _TRIALS = 1e-4, 0.9, 1e-12, 30
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Where the problems ended.
+
+    Args:
+        points (Tensor): (b, r, q) float64.
+        gradients (Tensor): (b,) Euclidean length of the longest row of the gradient there.
+        iterations (Tensor): (b,) int64, steps.
+        evaluations (int): Evaluations of one problem, in all.
+    """
+
+    points: Tensor
+    gradients: Tensor
+    iterations: Tensor
+    evaluations: int
+
+
+@torch.no_grad()
+def minimise(evaluate: Evaluate, start: Tensor, *, tol: float, max_iter: int) -> Minima:
+    """Minimises each problem until no row of its gradient is longer than ``tol``.
+
+    All problems are evaluated together, each at its own trial point: while one still looks for the length
+    of a step another one takes its next, so that none waits. Those that have converged leave. Apart from
+    rounding, what becomes of a problem does not depend on the others.
+
+    The approximate inverse Hessian begins as a diagonal, which is measured anew from time to time, times a
+    factor that fits the last step. The direction is a combination of the remembered vectors with
+    coefficients from their Gram matrix (Byrd, Nocedal and Schnabel 1994, equation 3.1), so that it reads
+    the memory only twice.
+
+    Args:
+        evaluate (Callable): ``evaluate(points (b, r, q), problems (b,), scale)`` returns the values (b,), the
+            gradients (b, r, q) and, where ``scale`` is true, a positive estimate of the diagonal of the
+            inverse Hessian (b, r, q). ``problems`` are the positions in ``start`` of those that are left.
+        start (Tensor): (b, r, q) float64.
+        tol (float): See above.
+        max_iter (int): Most steps of a problem.
+
+    Returns:
+        Minima: A problem whose gradient is longer than ``tol`` has not converged: it has used up its steps,
+        or rounding hides any further descent.
+    """
+    problems = torch.arange(len(start), device=start.device)
+    state = _State.begin(evaluate, start, problems)
+    points, gradients, iterations = start.clone(), torch.zeros_like(state.value), torch.zeros_like(problems)
+    evaluations, rounds = len(start), 0
+    while True:
+        ended = (state.longest <= tol) | (state.iterations >= max_iter) | state.stuck
+        if ended.any():
+            points[problems[ended]] = state.point[ended]
+            gradients[problems[ended]] = state.longest[ended]
+            iterations[problems[ended]] = state.iterations[ended]
+            left = (~ended).nonzero()[:, 0]
+            if not len(left):
+                return Minima(points, gradients, iterations, evaluations)
+            problems, state = problems[left], state.take(left)
+        # The first steps change the Hessian most.
+        renew = rounds < 3 or rounds % 8 == 0
+        trial = state.point + state.length[:, None, None] * state.direction
+        state.advance(trial, *evaluate(trial, problems, renew))
+        evaluations += len(problems)
+        rounds += 1
+
+
+@dataclass
+class _State:
+    """The problems that are left. Each tensor has an entry for each of them.
+
+    ``vectors`` (b, VECTORS, r·q) holds ``PAIRS`` steps, as many changes of the gradient, and the gradient, in
+    coordinates in which the diagonal of the Hessian is about 1: steps are divided by ``root``, gradients
+    multiplied by it. Pair ``i`` has the place ``i % PAIRS``; places not yet used are zero.
+
+    A search for the length of a step knows an interval that holds a good one, ``low`` to ``high``, and the
+    slopes along ``direction`` at 0 and at both ends.
+    """
+
+    point: Tensor
+    value: Tensor
+    gradient: Tensor
+    longest: Tensor
+    iterations: Tensor
+    root: Tensor
+    vectors: Tensor
+    pairs: Tensor
+    direction: Tensor
+    slope: Tensor
+    length: Tensor
+    low: Tensor
+    low_slope: Tensor
+    high: Tensor
+    high_slope: Tensor
+    trials: Tensor
+    stuck: Tensor
+
+    @classmethod
+    def begin(cls, evaluate: Evaluate, start: Tensor, problems: Tensor) -> _State:
+        value, gradient, scale = evaluate(start, problems, True)
+        assert scale is not None
+        vectors = start.new_zeros(len(start), VECTORS, start[0].numel())
+        none, zero = torch.zeros_like(problems), torch.zeros_like(value)
+        state = cls(start, value, gradient, _longest(gradient), none, scale.sqrt(), vectors, none, gradient, zero, zero,
+                    zero, zero, zero, zero, none, none.bool())
+        vectors[:, -1] = (gradient * state.root).flatten(1)
+        state.search(~state.stuck)
+        return state
+
+    def take(self, which: Tensor) -> _State:
+        return _State(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def advance(self, trial: Tensor, value: Tensor, gradient: Tensor, scale: Optional[Tensor]) -> None:
+        """Goes to the trial points that are good enough, and changes the lengths of the other steps."""
+        slope = _dot(self.direction, gradient)
+        # Where values differ by rounding only, the slope decides (Hager and Zhang 2005, equation 4.1).
+        same = value <= self.value + _ROUNDING * self.value.abs()
+        lower = (value <= self.value + _DECREASE * self.length * self.slope) | \
+            same & (slope <= (2 * _DECREASE - 1) * self.slope)
+        far = ~(lower & value.isfinite() & slope.isfinite())
+        near = ~far & (slope < _CURVATURE * self.slope)
+        good = ~(far | near)
+        self.change_length(far, near, slope)
+        if good.any():
+            self.accept(good, trial, value, gradient, scale)
+            self.search(good)
+        self.give_up()
+
+    def change_length(self, far: Tensor, near: Tensor, slope: Tensor) -> None:
+        """A length that was too much or too little becomes an end of the interval; the next one is inside."""
+        self.high, self.high_slope = torch.where(far, self.length, self.high), torch.where(far, slope, self.high_slope)
+        self.low, self.low_slope = torch.where(near, self.length, self.low), torch.where(near, slope, self.low_slope)
+        # Where the slope would vanish if it were linear: beyond the interval, or within.
+        beyond = self.length * (self.slope / (self.slope - slope)).nan_to_num(2.).clamp(2, 10)
+        width = self.high - self.low
+        within = self.low + width * (self.low_slope / (self.low_slope - self.high_slope)).nan_to_num(0.5).clamp(0.1, 0.9)
+        self.length = torch.where(far | near, torch.where(self.high.isinf(), beyond, within), self.length)
+        self.trials = self.trials + (far | near)
+
+    def accept(self, good: Tensor, point: Tensor, value: Tensor, gradient: Tensor, scale: Optional[Tensor]) -> None:
+        step = ((point - self.point) / self.root).flatten(1)
+        change = ((gradient - self.gradient) * self.root).flatten(1)
+        # Convexity makes the product positive; rounding may not.
+        useful = good & ((step * change).sum(1) > 1e-14 * step.norm(dim=1) * change.norm(dim=1))
+        rows, place = useful.nonzero()[:, 0], self.pairs[useful] % PAIRS
+        self.vectors[rows, place] = step[rows]
+        self.vectors[rows, PAIRS + place] = change[rows]
+        self.pairs = self.pairs + useful
+        self.point = _choose(good, point, self.point)
+        self.value = _choose(good, value, self.value)
+        self.gradient = _choose(good, gradient, self.gradient)
+        self.longest = _choose(good, _longest(gradient), self.longest)
+        self.iterations = self.iterations + good
+        if scale is not None:
+            root = _choose(good, scale.sqrt(), self.root)
+            ratio = (root / self.root).flatten(1)[:, None]
+            self.vectors[:, :PAIRS] /= ratio
+            self.vectors[:, PAIRS:-1] *= ratio
+            self.root = root
+        self.vectors[:, -1] = (self.gradient * self.root).flatten(1)
+
+    def search(self, which: Tensor) -> None:
+        """Begins a search along the direction of L-BFGS."""
+        factors = _direction(self.vectors, self.pairs)
+        direction = (factors[:, None] @ self.vectors)[:, 0].view_as(self.point) * self.root
+        slope = _dot(direction, self.gradient)
+        self.begin_search(which, direction, slope)
+        # Rounding may spoil the memory: without it the direction descends.
+        self.forget(which & ~(slope < 0))
+
+    def forget(self, which: Tensor) -> None:
+        if which.any():
+            self.vectors[which, :-1] = 0
+            self.pairs = self.pairs.masked_fill(which, 0)
+            direction = -self.gradient * self.root**2
+            self.begin_search(which, direction, _dot(direction, self.gradient))
+
+    def begin_search(self, which: Tensor, direction: Tensor, slope: Tensor) -> None:
+        self.direction = _choose(which, direction, self.direction)
+        self.slope = _choose(which, slope, self.slope)
+        self.low_slope = _choose(which, slope, self.low_slope)
+        self.low = self.low.masked_fill(which, 0)
+        self.high = self.high.masked_fill(which, torch.inf)
+        self.length = self.length.masked_fill(which, 1)
+        self.trials = self.trials.masked_fill(which, 0)
+
+    def give_up(self) -> None:
+        """A search that finds no length is begun again without memory, and ends the problem the second time."""
+        lost = self.trials > _TRIALS
+        self.stuck = self.stuck | lost & (self.pairs == 0)
+        self.forget(lost & (self.pairs > 0))
+
+
+def _direction(vectors: Tensor, pairs: Tensor) -> Tensor:
+    """Factors (b, VECTORS) of the vectors in the direction of L-BFGS."""
+    order = (pairs[:, None] + torch.arange(PAIRS, device=pairs.device)) % PAIRS  # The oldest one first.
+    index = torch.cat([order, PAIRS + order, torch.full_like(order[:, :1], VECTORS - 1)], 1)
+    gram = vectors @ vectors.transpose(1, 2)
+    gram = gram.gather(1, index[:, :, None].expand(gram.shape)).gather(2, index[:, None].expand(gram.shape))
+    product, squares = gram[:, :PAIRS, PAIRS:-1], gram[:, PAIRS:-1, PAIRS:-1]
+    along, across = gram[:, :PAIRS, -1:], gram[:, PAIRS:-1, -1:]
+    diagonal = product.diagonal(dim1=1, dim2=2)
+    # Places not yet used come first, and are zero.
+    triangle = product.triu() + torch.diag_embed((diagonal == 0).to(product))
+    factor = torch.where(pairs > 0, diagonal[:, -1] / squares[:, -1, -1], 1)[:, None, None]
+    changes = torch.linalg.solve_triangular(triangle, along, upper=True)
+    steps = (torch.diag_embed(diagonal) + factor * squares) @ changes - factor * across
+    steps = torch.linalg.solve_triangular(triangle.transpose(1, 2), steps, upper=False)
+    factors = torch.cat([-steps, factor * changes, -factor], 1)[:, :, 0]
+    return torch.zeros_like(factors).scatter(1, index, factors)
+
+
+def _choose(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(which.view(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return (first * second).sum((1, 2))
+
+
+def _longest(gradient: Tensor) -> Tensor:
+    return gradient.norm(dim=2).amax(1)

@@ -1,0 +1,259 @@
+"""Linear evaluation of frozen features: the many-shot protocol of ssl-transfer."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from ..errors import InputError
+from .logistic import fit_logistic
+from .metrics import METRICS
+from .task import Split, hold_out
+
+Array = Union[np.ndarray, Tensor]
+
+L2_GRID: tuple[float, ...] = tuple(np.logspace(-6, 5, 45).tolist())
+"""The l2 weights that the protocol tries, ``1 / C``, in this order."""
+
+SOLVERS = ('torch', 'sklearn')
+MAX_ITER = 1000
+
+TOL = 1e-4
+"""Gradient at which a fit of the sweep ends, scikit-learn's default."""
+
+
+@dataclass(frozen=True)
+class LinearResult:
+    """What a linear probe found.
+
+    Args:
+        score (float): On the test images, per cent.
+        l2 (float): The weight of the penalty that was chosen.
+        val_scores (dict[float, float]): For each l2 the score on the validation images, per cent.
+        iterations (dict[float, int]): For each l2 the steps of the solver; where there is a fit for each
+            class, the most.
+        refit_iterations (int): Steps of the last fit, on training and validation images.
+        unconverged (int): How many of these fits, the last one included, did not come down to the solver's
+            tolerance.
+        seconds (float): Duration.
+        test_scores (np.ndarray): (m, classes) float64, the scores of the test images for each class.
+    """
+
+    score: float
+    l2: float
+    val_scores: dict[float, float]
+    iterations: dict[float, int]
+    refit_iterations: int
+    unconverged: int
+    seconds: float
+    test_scores: np.ndarray = field(repr=False)
+
+
+def linear_probe(features: Array,
+                 labels: np.ndarray,
+                 split: Split,
+                 *,
+                 metric: str = 'accuracy',
+                 num_classes: Optional[int] = None,
+                 l2: Sequence[float] = L2_GRID,
+                 solver: str = 'torch',
+                 tol: float = TOL) -> LinearResult:
+    """Trains a linear classifier as ssl-transfer does, and scores it.
+
+    For each l2 weight a classifier is fitted to the training images; the first one that is strictly best
+    on the validation images wins, and one with its l2 is fitted to both and scored on the test images.
+    :func:`fit_logistic` says what is minimised. With several labels for an image there is a fit for each
+    class, and one l2 for all of them. Features are taken as they are, not normalised.
+
+    Note:
+        A gradient ``g`` of the objective over n leaves the weights within ``‖g‖ · n / l2`` of the optimum,
+        so the same tolerance means less for a small l2. For the sweep, whose small weights seldom win,
+        ``tol`` is enough; the last fit, which makes the score, goes on until that bound is 0.1, or the
+        gradient 1e-8.
+
+    Args:
+        features (Array): (n, d) of all images of the task. ``'torch'`` works on their device.
+        labels (np.ndarray): (n,) class numbers, or (n, classes) of 0 and 1 for several labels each.
+        split (Split): Its ``val`` chooses. Where it is None a fifth of ``train`` does, as in the
+            protocol (:func:`hold_out`).
+        metric (str): Key of :data:`METRICS`. Defaults to 'accuracy'.
+        num_classes (int, optional): Classes. Defaults to None, the highest label + 1.
+        l2 (Sequence[float]): Weights to try, in this order. Defaults to :data:`L2_GRID`.
+        solver (str): ``'torch'``: :func:`fit_logistic`, all weights at once. ``'sklearn'``: the reference,
+            ``LogisticRegression`` on one weight after another, each from the last one's solution. Both
+            take at most 1000 steps. Defaults to 'torch'.
+        tol (float): Tolerance of the gradient's entries; ``'sklearn'`` has it for the last fit too.
+            Defaults to :data:`TOL`.
+
+    Returns:
+        LinearResult: The score, and how it came about.
+
+    Raises:
+        InputError: If features are not finite or all equal, a class has no training image, there is
+            nothing to choose or to choose by, or an option is out of range.
+    """
+    start = time.perf_counter()
+    values = torch.as_tensor(features)
+    labels = np.asarray(labels)
+    grid = [float(weight) for weight in l2]
+    train, held_out = (hold_out(split.train) if split.val is None else (split.train, split.val))
+    both, test = split.scoring()
+    classes = _check(values, labels, (train, held_out, both, test), metric, num_classes, grid, solver)
+    fits: Union[_Torch, _ScikitLearn]
+    fits = _Torch(values, labels, classes, tol) if solver == 'torch' else _ScikitLearn(values, labels, classes, tol)
+    val_scores, iterations, unconverged = {}, {}, 0
+    best, chosen = -np.inf, grid[0]
+    try:
+        for weight, fit in zip(grid, fits.sweep(train, held_out, grid)):
+            val_scores[weight] = METRICS[metric](fit.scores, labels[held_out])
+            iterations[weight] = fit.iterations
+            unconverged += not fit.converged
+            if val_scores[weight] > best:
+                best, chosen = val_scores[weight], weight
+    except InputError as error:
+        raise InputError(f'l2 cannot be chosen on the {len(held_out)} validation images: {error}') from error
+    fit = fits.refit(both, test, chosen)
+    score = METRICS[metric](fit.scores, labels[test])
+    return LinearResult(score, chosen, val_scores, iterations, fit.iterations, unconverged + (not fit.converged),
+                        time.perf_counter() - start, fit.scores)
+
+
+class _Fit(NamedTuple):
+    """Scores (m, classes) of the held-out images, and how they came about."""
+
+    scores: np.ndarray
+    iterations: int
+    converged: bool
+
+
+class _Torch:
+    """Fits by :func:`fit_logistic`."""
+
+    def __init__(self, features: Tensor, labels: np.ndarray, classes: int, tol: float) -> None:
+        self.features, self.labels, self.classes, self.tol = features, labels, classes, tol
+
+    def sweep(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float]) -> Iterator[_Fit]:
+        return self._fits(train, held_out, l2, self.tol)
+
+    def refit(self, train: np.ndarray, test: np.ndarray, l2: float) -> _Fit:
+        return next(self._fits(train, test, [l2], min(self.tol, max(1e-8, 0.1 * l2 / len(train)))))
+
+    def _fits(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], tol: float) -> Iterator[_Fit]:
+        present, labels = _present(self.labels[train])
+        fit = fit_logistic(self._rows(train), labels, l2, tol=tol, max_iter=MAX_ITER)
+        for scores, iterations, converged in zip(fit.scores(self._rows(held_out)), fit.iterations.tolist(),
+                                                 fit.converged.tolist()):
+            yield _Fit(_spread(scores.cpu().numpy(), present, self.classes), iterations, converged)
+
+    def _rows(self, numbers: np.ndarray) -> Tensor:
+        return self.features[torch.from_numpy(numbers).to(self.features.device)]
+
+
+class _ScikitLearn:
+    """Fits by scikit-learn, each from the solution of the last one.
+
+    Since two classes have one weight vector there, not two opposite ones, they get half the l2.
+    """
+
+    def __init__(self, features: Tensor, labels: np.ndarray, classes: int, tol: float) -> None:
+        self.features, self.labels, self.classes, self.tol = features.cpu().double().numpy(), labels, classes, tol
+        self.models: dict[Any, LogisticRegression] = {}
+
+    def sweep(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float]) -> Iterator[_Fit]:
+        train_features, test_features = self.features[train], self.features[held_out]
+        for weight in l2:
+            yield self._fit(train_features, self.labels[train], test_features, weight)
+
+    def refit(self, train: np.ndarray, test: np.ndarray, l2: float) -> _Fit:
+        return self._fit(self.features[train], self.labels[train], self.features[test], l2)
+
+    def _fit(self, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray, l2: float) -> _Fit:
+        if labels.ndim == 1:
+            present, labels = _present(labels)
+            scores, iterations, converged = self._one(tuple(present), features, labels, held_out, l2)
+            if scores.ndim == 1:
+                scores = np.stack([-scores / 2, scores / 2], 1)
+            return _Fit(_spread(scores, present, self.classes), iterations, converged)
+        fits = [self._one(number, features, labels[:, number], held_out, l2) for number in range(self.classes)]
+        return _Fit(np.stack([scores for scores, *_ in fits], 1), max(iterations for _, iterations, _ in fits),
+                    all(converged for *_, converged in fits))
+
+    def _one(self, key: Any, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray,
+             l2: float) -> tuple[np.ndarray, int, bool]:
+        """One fit, from the last one of the same problem if there was any."""
+        model = self.models.setdefault(key, LogisticRegression(max_iter=MAX_ITER, tol=self.tol, warm_start=True))
+        model.set_params(C=(2 if len(np.unique(labels)) == 2 else 1) / l2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            model.fit(features, labels)
+        converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+        return model.decision_function(held_out), int(model.n_iter_.max()), converged
+
+
+def _present(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that occur, and the labels as positions among them. Several labels stay as they are."""
+    if labels.ndim == 2:
+        return np.arange(labels.shape[1]), labels
+    return np.unique(labels, return_inverse=True)
+
+
+def _spread(scores: np.ndarray, present: np.ndarray, classes: int) -> np.ndarray:
+    """Scores for all classes; one without training images is never predicted."""
+    if len(present) == classes:
+        return scores
+    spread = np.full((len(scores), classes), -np.inf)
+    spread[:, present] = scores
+    return spread
+
+
+def _check(features: Tensor, labels: np.ndarray, parts: tuple[np.ndarray, ...], metric: str,
+           num_classes: Optional[int], l2: Sequence[float], solver: str) -> int:
+    """Refuses what cannot be used, and returns the number of classes."""
+    train, held_out, both, test = parts
+    if solver not in SOLVERS:
+        raise InputError(f'the solver of a linear probe is one of {", ".join(SOLVERS)}, got {solver!r}')
+    if metric not in METRICS:
+        raise InputError(f'the metric of a linear probe is one of {", ".join(METRICS)}, got {metric!r}')
+    if not l2 or not all(0 < weight < np.inf for weight in l2) or len(set(l2)) != len(l2):
+        raise InputError(f'l2 weights must be positive and different numbers, got {l2}')
+    if features.dim() != 2 or not features.numel() or labels.ndim not in (1, 2) or len(labels) != len(features):
+        raise InputError(f'a linear probe needs features (n, d) and a label for each, got {tuple(features.shape)} and '
+                         f'{labels.shape}')
+    if (labels.ndim == 2) != (metric == 'map_11'):
+        raise InputError(f'the metric {metric!r} does not fit images that have '
+                         f'{"several labels: map_11 does" if labels.ndim == 2 else "one label"}')
+    if not len(test):
+        raise InputError('a linear probe needs test images, the split has none')
+    if not len(held_out) or not len(train):
+        raise InputError(f'of {len(both)} training images none can be held out for validation: a linear probe needs '
+                         f'5 or more, or a split with val')
+    used = np.union1d(both, test)
+    broken = int((~features[torch.from_numpy(used).to(features.device)].isfinite().all(1)).sum())
+    if broken:
+        raise InputError(f'features of {broken} of {len(used)} images are not finite (NaN or infinite): the network has '
+                         f'diverged, take another checkpoint')
+    if labels.ndim == 1 and (labels.dtype.kind not in 'iu' or labels[used].min() < 0):
+        raise InputError('the labels of a linear probe must be class numbers from 0')
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels[used].max()) + 1
+    if num_classes is not None and (num_classes < classes or labels.ndim == 2 and num_classes != classes):
+        raise InputError(f'the labels have {classes} classes, but {num_classes} were announced')
+    classes = num_classes or classes
+    if classes < 2 and labels.ndim == 1:
+        raise InputError('the task has one class: a linear probe needs two or more')
+    count = labels[both].sum(0) if labels.ndim == 2 else np.bincount(labels[both], minlength=classes)
+    if (count == 0).any():
+        raise InputError(f'class number {int(np.flatnonzero(count == 0)[0])} has no training image: add some, or leave '
+                         f'the class out')
+    if labels.ndim == 1 and len(np.unique(labels[train])) < 2:
+        raise InputError('without the validation images all training images have one class: a linear probe needs more '
+                         'images, or a split with val')
+    return classes

@@ -1,0 +1,68 @@
+"""Starting a backbone from a checkpoint so that nothing is left out in silence."""
+
+from __future__ import annotations
+
+import re
+
+from mmengine.model.weight_init import PretrainedInit, update_init_info
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from ..errors import InputError
+from ..registry import WEIGHT_INITIALIZERS
+from ..resume import allow_checkpoints
+from .checkpoints import State, load_exactly, read_checkpoint, split_backbone, state_of, with_counters
+from .sliced import cut_state_dict
+
+_STAGE = re.compile(r'layer[1-4]\.0\.conv1\.weight')
+
+
+@WEIGHT_INITIALIZERS.register_module('Pretrained')
+class ExactPretrainedInit(PretrainedInit):
+    """``Pretrained`` that loads every weight of a ResNet, or stops.
+
+    MMEngine's own only warns of weights that are missing or of another shape, and training then goes on
+    from random ones. This one is asked for by its scope, in any OpenMMLab config::
+
+        init_cfg=dict(type='Pretrained', _scope_='sdr_mm', checkpoint='backbone.pth')
+
+    The type is still ``Pretrained``, on which MMPretrain's and MMDetection's backbones rely.
+
+    - The checkpoint may be an export, a checkpoint of training, or that of any publisher that
+      :func:`~sdr_mm.models.checkpoints.split_backbone` knows: no prefix is needed.
+    - The module may be a whole ResNet, an :class:`SDRResNet`, with or without a path, or some stages of a
+      ResNet, as in detectors of the C4 kind. It takes the stages it has.
+    - For a module that is no ResNet, and where a prefix is given, it does what MMEngine's does.
+
+    Args:
+        checkpoint (str): A file, or a name that MMEngine resolves, such as ``torchvision://resnet50``.
+        prefix (str, optional): As for MMEngine's. Defaults to None.
+        map_location (str): As for MMEngine's. Defaults to 'cpu'.
+    """
+
+    def __call__(self, module: nn.Module) -> None:
+        """Loads the weights.
+
+        Raises:
+            InputError: If there is no such file, it holds no ResNet, or a weight is missing, unexpected or
+                of another shape.
+        """
+        if self.prefix is not None or not any(map(_STAGE.fullmatch, module.state_dict())):
+            super().__call__(module)
+            return
+        state, _ = split_backbone(self._read(), self.checkpoint)
+        parts = {name for name, _ in module.named_children()}
+        state = {name: value for name, value in state.items() if name.split('.')[0] in parts}
+        load_exactly(module, with_counters(module, cut_state_dict(module, state)), self.checkpoint)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
+
+    def _read(self) -> State:
+        if '://' not in self.checkpoint:
+            return state_of(read_checkpoint(self.checkpoint), self.checkpoint)
+        allow_checkpoints()
+        try:
+            checkpoint = CheckpointLoader.load_checkpoint(self.checkpoint, map_location=self.map_location)
+        except Exception as error:  # What a download may end in knows no bounds.
+            raise InputError(f'{self.checkpoint} cannot be fetched ({type(error).__name__}): give a file') from error
+        return state_of(checkpoint, self.checkpoint)

@@ -1,0 +1,325 @@
+"""Networks that people would take from a zoo, as candidates beside the sub-nets."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import torch
+import torchvision
+from mmpretrain import get_model, list_models
+from mmpretrain.apis import ModelHub
+from mmpretrain.models import BaseSelfSupervisor, ImageClassifier
+from mmpretrain.models.backbones import VGG, AlexNet, InceptionV3
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..resume import allow_checkpoints
+from .baselines import find_baseline
+from .checkpoints import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ZERO_TO_ONE,
+    Normalisation,
+    State,
+    load_exactly,
+    load_resnet,
+    read_state_dict,
+    some,
+    with_counters,
+)
+from .publishers import DATA_PARALLEL, OPENMMLAB
+
+_IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A pre-trained network without its classifier.
+
+    Args:
+        name (str): For tables.
+        module (nn.Module): Takes normalised images ``(N, 3, H, W)`` and returns what
+            :func:`sdr_mm.evaluation.features.pooled_features` accepts: a tuple of maps, a map, or features
+            ``(N, C)``. In evaluation mode, on the CPU. Images of a size that it cannot take end in an
+            :class:`InputError`.
+        mean (tuple[float, …]): Normalisation of its input, RGB, 0 to 255.
+        std (tuple[float, …]): The same.
+    """
+
+    name: str
+    module: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters, the classifier's not counted."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+
+def load_network(spec: str, where: str = '') -> Network:
+    """Loads a network for evaluation.
+
+    Args:
+        spec (str): A weight file of a ResNet in any known layout (:func:`load_resnet`), or the name of an
+            architecture, ``torchvision:NAME``, ``timm:NAME`` or ``mmpretrain:NAME``, with the library's own
+            pre-trained weights, or with those of a file as ``…:NAME@FILE``. ``baseline:NAME@FILE`` is a file
+            of :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalisation that it was trained
+            with.
+        where (str): What it is for, put before its name in messages, for example ``'--candidates'``.
+            Defaults to ''.
+
+    Returns:
+        Network: Never with random weights.
+
+    Raises:
+        InputError: If there is no such file or architecture, the weights cannot be had, or they do not fit
+            key by key.
+    """
+    kind, _, rest = spec.partition(':')
+    if kind not in _KINDS:
+        network, info = load_resnet(spec, where)
+        return Network(Path(spec).name, network, info['mean'], info['std'])
+    name, _, file = rest.partition('@')
+    label = f'{where} {spec}'.strip()
+    if not name or '@' in rest and not file:
+        raise InputError(f'{label} must be {kind}:NAME or {kind}:NAME@FILE')
+    module, (mean, std) = _KINDS[kind](name, file or None, label)
+    if kind == 'baseline':
+        return Network(find_baseline(name).name, module, mean, std)
+    title = f'{kind}:{name}' + (f'@{Path(file).name}' if file else '')
+    return Network(title, _Guarded(module, title).eval(), mean, std)
+
+
+def weight_file(spec: str) -> Optional[str]:
+    """The file that a spec of :func:`load_network` names; None if the weights are those of a library."""
+    kind, _, rest = spec.partition(':')
+    return (rest.partition('@')[2] or None) if kind in _KINDS else spec
+
+
+class _Guarded(nn.Module):
+    """A network that says in one line which images it cannot take, as a ViT of a fixed size."""
+
+    def __init__(self, module: nn.Module, title: str) -> None:
+        super().__init__()
+        self.module, self.title = module, title
+
+    def forward(self, images: Tensor) -> Any:
+        try:
+            return self.module(images)
+        except (torch.OutOfMemoryError, InputError):
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if 'CUDA' in str(error):  # Trouble of the device, not of the size.
+                raise
+            height, width = images.shape[-2:]
+            raise InputError(f'{self.title} cannot take images of {width}×{height} pixels ({_first_line(error)}): '
+                             f'choose another --size, or another network') from error
+
+
+def _torchvision(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise InputError(_unknown(label, 'torchvision has no classification network', name, known))
+    weights: Any = getattr(torchvision.models.get_model_weights(name), 'DEFAULT', None)
+    if file is None:
+        if weights is None:
+            raise InputError(f'{label}: torchvision has no weights for {name}: give them as torchvision:{name}@FILE')
+        network = _download(lambda: torchvision.models.get_model(name, weights=weights), label)
+        _behead(network)
+    else:
+        # With their own weights these two change the normalisation inside.
+        inside = dict(transform_input=True, init_weights=False) if name in ('googlenet', 'inception_v3') else {}
+        network = torchvision.models.get_model(name, weights=None, **inside)
+        heads = _behead(network)
+        state = {_todays_name(key): value for key, value in _read(file, label).items()}
+        _load(network, state, heads, label)
+    preset = weights.transforms() if weights is not None else None
+    return network, _scaled(getattr(preset, 'mean', None), getattr(preset, 'std', None))
+
+
+def _todays_name(key: str) -> str:
+    """Torchvision's own files of DenseNets and ViTs are older than the names in its code."""
+    key = re.sub(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)', r'\1\2', key)
+    return key.replace('.mlp.linear_1.', '.mlp.0.').replace('.mlp.linear_2.', '.mlp.3.')
+
+
+def _behead(network: nn.Module) -> list[str]:
+    """Makes a network of torchvision return the input of its last linear layer.
+
+    Returns:
+        list[str]: Names of that layer and of those that only help in training, all of which are gone.
+    """
+    auxiliary = [name for name in ('aux1', 'aux2', 'AuxLogits') if hasattr(network, name)]
+    for name in auxiliary:
+        setattr(network, name, None)
+    linear = [key for key, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    if linear:
+        network.set_submodule(linear[-1], nn.Identity())
+        return [linear[-1], *auxiliary]
+    network.set_submodule('classifier', nn.AdaptiveAvgPool2d(1))  # SqueezeNet classifies by a convolution.
+    return ['classifier']
+
+
+def _timm(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(f'{label} needs the package timm, which is not installed: pip install '
+                         f'"sdr-mm[zoo]"') from error
+    try:
+        network: Any = timm.create_model(name, num_classes=0, pretrained=False)
+    except RuntimeError as error:
+        if name.partition('.')[0] in timm.list_models():
+            raise InputError(f'{label}: {_first_line(error)}: timm has {name.partition(".")[0]} as '
+                             f'{some(timm.list_pretrained(name.partition(".")[0] + ".*")) or "no weights"}') from error
+        raise InputError(_unknown(label, 'timm has no network', name, timm.list_models())) from error
+    config = network.pretrained_cfg
+    if file is None:
+        if not any(config.get(key) for key in ('url', 'hf_hub_id', 'file')):
+            raise InputError(f'{label}: timm has no weights for {name}: give them as timm:{name}@FILE')
+        network = _download(lambda: timm.create_model(name, num_classes=0, pretrained=True), label)
+    else:
+        heads = config.get('classifier') or ()
+        _load(network, _read(file, label), {head.partition('.')[0] for head in
+                                            ([heads] if isinstance(heads, str) else heads)}, label)
+    return network, _scaled(config.get('mean'), config.get('std'))
+
+
+def _mmpretrain(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+    try:
+        weights = ModelHub.get(name).weights
+    except ValueError as error:
+        raise InputError(_unknown(label, 'MMPretrain has no network', name, list_models())) from error
+    try:
+        model = get_model(name, pretrained=False)
+    except Exception as error:  # Some need more packages, some download parts of themselves.
+        raise InputError(f'{label}: MMPretrain cannot build {name} here ({_first_line(error)}): name another '
+                         f'network') from error
+    if not isinstance(model, (ImageClassifier, BaseSelfSupervisor)):
+        raise InputError(f'{label}: {name} is a {type(model).__name__}, which has no features of an image: name a '
+                         f'classifier or a self-supervised network')
+    flip = _takes_bgr(model)
+    mean, std = (getattr(model.data_preprocessor, key, None) for key in ('mean', 'std'))
+    normal: Normalisation = ((0.0, ) * 3, (1.0, ) * 3)
+    if mean is not None and std is not None:
+        order = -1 if flip else 1
+        mean, std = (tuple(float(x) for x in values.flatten())[::order] for values in (mean, std))
+        normal = mean, std
+    # The neck of a classifier pools, that of a self-supervised network is its projector.
+    kept = ('backbone', 'neck') if isinstance(model, ImageClassifier) else ('backbone', )
+    for others in (model.named_children(), model.named_buffers(recurse=False)):
+        for other in [other for other, _ in others if other not in kept]:
+            delattr(model, other)
+    # A few backbones end in the classifier, such as VGG.
+    heads = [f'backbone.{head}' for head in _behead(model.backbone)] if _classifies(model.backbone) else []
+    if file is None:
+        if not weights:
+            raise InputError(f'{label}: MMPretrain has no weights for {name}: give them as mmpretrain:{name}@FILE')
+        allow_checkpoints()
+        found = _download(lambda: torch.hub.load_state_dict_from_url(weights, map_location='cpu', weights_only=True),
+                          label)
+        state = found.get('state_dict', found)
+    else:
+        state = _read(file, label)
+    state = {
+        key: value for key, value in state.items()
+        if key.partition('.')[0] in kept or not OPENMMLAB.is_beside(key)
+    }
+    _load(model, state, heads, label)
+    return _MMPretrainFeatures(model, flip), normal
+
+
+def _takes_bgr(model: Any) -> bool:
+    """Whether a model of MMPretrain has learnt blue first.
+
+    Images from files are BGR unless its preprocessor converts them; those of CIFAR, which come as arrays, are RGB.
+    """
+    preprocessor = model.data_preprocessor
+    if getattr(preprocessor, 'to_rgb', False) or getattr(preprocessor, '_channel_conversion', False):
+        return False
+    loader = model._config.get('test_dataloader') or model._config.get('train_dataloader') or {}
+    steps = loader.get('dataset', {}).get('pipeline', [])
+    return any(str(step.get('type')).endswith('LoadImageFromFile') for step in steps)
+
+
+def _classifies(backbone: nn.Module) -> bool:
+    return isinstance(backbone, (AlexNet, InceptionV3, VGG)) and getattr(backbone, 'num_classes', 1) > 0
+
+
+class _MMPretrainFeatures(nn.Module):
+    """The features that a model of MMPretrain extracts from RGB images."""
+
+    def __init__(self, model: Any, flip: bool) -> None:
+        super().__init__()
+        self.model, self.flip = model, flip
+
+    def forward(self, images: Tensor) -> Any:
+        found = self.model.extract_feat(images.flip(1) if self.flip else images)
+        last = found[-1] if isinstance(found, (tuple, list)) else found
+        if isinstance(last, Tensor) and last.dim() == 3:  # (N, tokens, C), as masked autoencoders give them.
+            return last[:, 0] if getattr(self.model.backbone, 'cls_token', None) is not None else last.mean(1)
+        return found
+
+
+def _baseline(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+    row = find_baseline(name)
+    if file is None:
+        prepare = f', {row.prepare}' if row.prepare else ''
+        raise InputError(f'{label}: get {row.file} from {row.page}{prepare}, and give it as '
+                         f'baseline:{row.name}@FILE')
+    network, info = load_resnet(file, f'{row.name}:')
+    return network, ZERO_TO_ONE if row.zero_to_one else (info['mean'], info['std'])
+
+
+_KINDS: dict[str, Callable[[str, Optional[str], str], tuple[nn.Module, Normalisation]]] = dict(
+    torchvision=_torchvision, timm=_timm, mmpretrain=_mmpretrain, baseline=_baseline)
+
+
+def _read(file: str, label: str) -> State:
+    """The weights in ``file``, without what data parallelism puts before their names."""
+    try:
+        state = read_state_dict(file)
+    except InputError as error:
+        raise InputError(f'{label}: {error}') from error
+    if all(key.startswith(DATA_PARALLEL) for key in state):
+        state = {key[len(DATA_PARALLEL):]: value for key, value in state.items()}
+    return state
+
+
+def _load(network: nn.Module, state: State, heads: Iterable[str], label: str) -> None:
+    """Loads all weights but those of the classifier, which the network lacks and which may be for other classes."""
+    own, begins = network.state_dict(), tuple(f'{head}.' for head in heads)
+    state = {key: value for key, value in state.items() if key in own or not key.startswith(begins)}
+    load_exactly(network, with_counters(network, state), label)
+
+
+def _download(load: Callable[[], Any], label: str) -> Any:
+    try:
+        return load()
+    except Exception as error:  # Each library, and each of its transports, has its own errors.
+        raise InputError(f'{label}: the pre-trained weights cannot be downloaded ({type(error).__name__}: '
+                         f'{_first_line(error)}): give them as {label.split()[-1]}@FILE') from error
+
+
+def _scaled(mean: Optional[Sequence[float]], std: Optional[Sequence[float]]) -> Normalisation:
+    """From 0 to 1 to 0 to 255; ImageNet's if there is none."""
+    if mean is None or std is None:
+        return _IMAGENET
+    return tuple(255 * value for value in mean), tuple(255 * value for value in std)
+
+
+def _unknown(label: str, problem: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f'{label}: {problem} {name!r}' + (f': did you mean {" or ".join(near)}?' if near else
+                                             ': see its list of models')
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip('.')[:160] if lines else type(error).__name__

@@ -1,0 +1,54 @@
+"""Scores a trained detector on the test set of its config: AP, AP50 and AP75 in per cent, in one table.
+
+    python tools/test.py configs/detection/faster-rcnn_sdr_fpn_24k_voc0712.py work_dirs/NAME/iter_24000.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+
+import sdr_mm  # noqa: F401
+from sdr_mm.cli import run
+from sdr_mm.engine.configs import load_config
+from sdr_mm.engine.testing import evaluate
+from sdr_mm.files import atomic_write
+from sdr_mm.routing.arguments import check_output
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='what tools/train.py wrote with this config')
+    parser.add_argument('--work-dir', help='where to keep the log')
+    parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON')
+    parser.add_argument('--overwrite', action='store_true', help='replace FILE if it is there')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='replace entries of the config')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+    if args.out:
+        check_output(args.out, args.overwrite)
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    scores = evaluate(cfg, args.checkpoint)
+    if is_main_process():
+        print('  '.join(f'{name.split("/")[-1]} {score:.2f}' for name, score in scores.items()))
+        if args.out:
+            with atomic_write(args.out, overwrite=args.overwrite) as temporary:
+                temporary.write_text(json.dumps(scores, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    run(main)
