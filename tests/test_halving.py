@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
-from sdr_mm.routing.halving import Rung, leave_one_out, nested_order, rungs
+from sdr_mm.evaluation import Split
+from sdr_mm.routing.halving import Rung, halves, nested_order, rungs, vote_share
 
 
 def test_rungs_go_from_all_sub_nets_to_the_finalists():
@@ -33,40 +34,32 @@ def test_order_of_several_labels_is_a_permutation_and_depends_on_the_seed():
     assert (nested_order(labels, 1) != nested_order(labels, 2)).any()
 
 
-def reference(features, labels, k, temperature, groups):
-    """Share of each sample's own label among its neighbours of other groups, by scikit-learn."""
-    shares = []
-    for i in range(len(features)):
-        others = groups != groups[i]
-        knn = KNeighborsClassifier(min(k, others.sum()), metric='cosine', algorithm='brute',
-                                   weights=lambda distance: np.exp((1 - distance) / temperature))
-        knn.fit(features[others], labels[others])
-        votes = knn.predict_proba(features[i:i + 1])[0]
-        shares.append(dict(zip(knn.classes_, votes)).get(labels[i], 0.0))
-    return 100 * np.mean(shares)
+def test_an_order_of_halves_alternates_between_the_parts_and_ends_with_the_larger():
+    labels = np.random.default_rng(0).integers(0, 3, 50)
+    split = Split(np.arange(0, 35), np.arange(35, 50))
+    order = halves(labels, split)
+    assert sorted(order) == list(range(50))
+    assert (order[:30:2] < 35).all() and (order[1:30:2] >= 35).all() and (order[30:] < 35).all()
+    assert order[:30:2].tolist() == nested_order(labels[:35])[:15].tolist()
 
 
-@pytest.mark.parametrize('grouped', [False, True])
-def test_score_is_what_scikit_learn_gives_when_each_sample_is_left_out(grouped):
+def test_share_of_votes_is_what_scikit_learn_gives_the_right_class():
     random = np.random.default_rng(0)
-    labels = random.integers(0, 3, 40)
-    features = random.normal(size=(40, 8)) + 2 * np.eye(8)[labels]
-    groups = np.arange(40) // 2 if grouped else np.arange(40)
-    found = leave_one_out(torch.from_numpy(features), labels, 7, 0.1, groups if grouped else None)
-    assert found == pytest.approx(reference(features, labels, 7, 0.1, groups), abs=1e-6)
+    labels, others = random.integers(0, 3, 40), random.integers(0, 3, 30)
+    train = random.normal(size=(40, 8)) + 2 * np.eye(8)[labels]
+    test = random.normal(size=(30, 8)) + 2 * np.eye(8)[others]
+    knn = KNeighborsClassifier(7, metric='cosine', algorithm='brute',
+                               weights=lambda distance: np.exp((1 - distance) / 0.1)).fit(train, labels)
+    expected = 100 * knn.predict_proba(test)[np.arange(30), others].mean()
+    found = vote_share(torch.from_numpy(train), labels, torch.from_numpy(test), others, 7, 0.1)
+    assert found == pytest.approx(expected, abs=1e-5)
     assert 40 < found < 95
 
 
-def test_twins_do_not_vote_for_each_other():
-    random = np.random.default_rng(1)
-    labels = random.integers(0, 2, 30).repeat(2)
-    noise = torch.from_numpy(random.normal(size=(30, 6)).repeat(2, 0))
-    assert leave_one_out(noise, labels, 1, 0.07) == 100
-    assert leave_one_out(noise, labels, 1, 0.07, np.arange(60) // 2) < 75
-
-
 def test_several_labels_score_the_votes_for_those_an_image_has():
-    features = torch.tensor([[1., 0], [1, 0.01], [0, 1], [0.01, 1]])
-    labels = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]], np.uint8)
-    # Neighbours: 0 asks 1 (half of its labels), 1 asks 0, 2 and 3 ask each other.
-    assert leave_one_out(features, labels, 1, 0.07) == pytest.approx(100 * (0.5 + 1 + 1 + 1) / 4)
+    train = torch.tensor([[1., 0], [0, 1]])
+    labels = np.array([[1, 0, 0], [0, 0, 1]], np.uint8)
+    test = torch.tensor([[1, 0.01], [0.01, 1], [1, 0.]])
+    wanted = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]], np.uint8)
+    # The first has half of its labels from its neighbour, the second its only one; the third has none.
+    assert vote_share(train, labels, test, wanted, 1, 0.07) == pytest.approx(100 * (0.5 + 1) / 2)

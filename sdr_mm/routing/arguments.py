@@ -31,16 +31,23 @@ def image_arguments(resize: str = '256') -> argparse.ArgumentParser:
     return parser
 
 
-def knn_arguments() -> argparse.ArgumentParser:
-    """Task and kNN."""
+def task_arguments() -> argparse.ArgumentParser:
+    """The task and its metric."""
     parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group('task and kNN')
+    group = parser.add_argument_group('task')
     group.add_argument('--task', required=True, metavar='TASK',
                        help='a folder CLASS/… (split at random), a folder train/CLASS/… with val/CLASS/… or '
                             'test/CLASS/…, or a config such as configs/tasks/dtd.py')
-    group.add_argument('--temperature', type=float, default=0.07, help='T of the weights exp(cos / T) (default: 0.07)')
     group.add_argument('--metric', choices=tuple(METRICS), help="default: the task's, accuracy for a folder")
     group.add_argument('--splits', type=int, default=1, help='random splits of CLASS/… folders (default: 1)')
+    return parser
+
+
+def knn_arguments() -> argparse.ArgumentParser:
+    """Task and kNN."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[task_arguments()])
+    group = parser.add_argument_group('kNN')
+    group.add_argument('--temperature', type=float, default=0.07, help='T of the weights exp(cos / T) (default: 0.07)')
     return parser
 
 

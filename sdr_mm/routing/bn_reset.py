@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ..errors import InputError
+from ..errors import InputError, NotFiniteError
 from ..models.sliced import SlicedBatchNorm
 
 
@@ -161,8 +161,8 @@ class NormMeter:
             if not population.count:
                 raise InputError(f'BN layer {name} was not reached, so its statistics cannot be measured')
             if not (population.mean.isfinite().all() and population.var.isfinite().all()):
-                raise InputError(f'activations at BN layer {name} are not finite (NaN or infinite): the weights are '
-                                 f'damaged or training has diverged')
+                raise NotFiniteError(f'activations at BN layer {name} are not finite (NaN or infinite): the weights '
+                                     f'are damaged or training has diverged')
         return {name: (population.mean, population.var) for name, population in self._populations.items()}
 
 

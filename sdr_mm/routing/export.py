@@ -9,7 +9,7 @@ from typing import Any, Optional, Union
 import torch
 from mmpretrain.models.backbones import ResNet
 
-from ..errors import InputError
+from ..errors import NotFiniteError
 from ..files import atomic_write
 from ..models.checkpoints import build_resnet, load_exactly, read_checkpoint, state_of
 from ..models.sdr_resnet import SDRResNet
@@ -75,8 +75,8 @@ def export_subnet(network: ResNet,
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     for key, value in state.items():
         if not value.isfinite().all():
-            raise InputError(f'{key} is not finite (NaN or infinite), nothing was written: training has diverged, '
-                             f'take an earlier checkpoint')
+            raise NotFiniteError(f'{key} is not finite (NaN or infinite), nothing was written: training has diverged, '
+                                 f'take an earlier checkpoint')
     content = dict(state_dict=state, meta=dict(meta or {}, sdr_mm_version=__version__, backbone=config))
     with atomic_write(file, overwrite=overwrite) as temporary:
         torch.save(content, temporary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmengine import dist
 from torch import Tensor
@@ -11,11 +12,14 @@ from torch import Tensor
 from ..errors import InputError
 from ..space import Path
 from .bn_source import BNReset
-from .halving import Rung, leave_one_out, nested_order
+from .halving import Rung, halves, vote_share
 from .result import RoutingRow
 from .scores import Scorer
 from .session import Session
 from .work import dealt, exchange
+
+NEIGHBOURS = 30
+"""Neighbours that vote at least."""
 
 
 class HalvingSearch:
@@ -33,7 +37,7 @@ class HalvingSearch:
 
     def __init__(self, session: Session, scorer: Scorer, steps: Sequence[Rung], bn: BNReset) -> None:
         self.session, self.scorer, self.steps, self.bn = session, scorer, steps, bn
-        self.order = nested_order(session.task.labels, bn.seed)
+        self.order = halves(session.task.labels, session.task.splits[0], bn.seed)
         self.source = 'own'
         # A sub-net stays with the rank that has its features so far.
         parts = session.tree.parts(session.backbone.space.paths, steps[-1].images, dist.get_world_size())
@@ -89,8 +93,14 @@ class HalvingSearch:
         if not features.isfinite().all():
             raise InputError(f'sub-net {self.session.backbone.space.index(path)}: its features are not finite (NaN or '
                              f'infinite): the network has diverged, take another checkpoint')
-        # As many neighbours as are asked for, in proportion to the images there are.
-        k = max(5, round(self.scorer.k[0] * len(features) / len(task.splits[0].train)))
         seen = self.order[:len(features)]
-        return leave_one_out(features, task.labels[seen], k, self.scorer.temperature,
-                             None if task.groups is None else task.groups[seen])
+        place = np.full(len(task.labels), -1)
+        place[seen] = np.arange(len(seen))
+        shares = []
+        for split in task.splits:
+            train, test = (part[place[part] >= 0] for part in (split.train, split.test))
+            # As many neighbours as are asked for, in proportion to the images there are, but many votes vary less.
+            k = max(NEIGHBOURS, round(self.scorer.k[0] * len(train) / len(split.train)))
+            shares.append(vote_share(features[place[train]], task.labels[train], features[place[test]],
+                                     task.labels[test], k, self.scorer.temperature))
+        return float(np.mean(shares))

@@ -12,7 +12,7 @@ from ..datasets.image_folder import ImageFolder, image_names
 from ..errors import InputError
 from ..models.checkpoints import load_exactly, normalisation, read_checkpoint, state_of, stored_config
 from ..models.sdr_resnet import SDRResNet
-from ..registry import DATASETS, MODELS
+from ..registry import DATASETS, MODELS, SCOPE
 
 Place = Union[str, Path]
 
@@ -60,7 +60,8 @@ def load_sdr(file: Place) -> tuple[SDRResNet, SDRInfo]:
         raise InputError(f'{file} is no checkpoint of an SDRNet (it stores no config whose backbone is an SDRResNet): '
                          f'give one that tools/train.py wrote with an SDR config')
     # Weights come from the file, and frozen stages are a matter of training.
-    backbone_cfg = {**backbone_cfg, 'init_cfg': None, 'frozen_stages': -1}
+    # Whatever scope MMEngine's registries are in: a detector built in this process leaves them in MMDetection's.
+    backbone_cfg = {'_scope_': SCOPE, **backbone_cfg, 'init_cfg': None, 'frozen_stages': -1}
     try:
         backbone = MODELS.build(backbone_cfg)
     except TypeError as error:
@@ -126,7 +127,7 @@ def load_pool(info: SDRInfo, backbone: SDRResNet, *, data: Optional[Place] = Non
         if not os.path.isdir(root):
             raise InputError(f'BN reset needs the images of pre-training, but there is no folder {root} that '
                              f'{info.file} names: pass --data FOLDER, {advice}')
-        dataset = DATASETS.build({**info.dataset, 'pipeline': []})
+        dataset = DATASETS.build({'_scope_': SCOPE, **info.dataset, 'pipeline': []})
     dataset.full_init()
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     if not need_clusters:

@@ -94,15 +94,12 @@ class Search:
 
         def work() -> list[RoutingRow]:
             rows = []
-            mine = dealt(parts)
-            with progress(total=sum(map(len, mine)), desc='sub-nets') as bar:
-                for part in mine:
-                    source = session.reset_tree(bn, part)
-                    features = session.tree_features(part)
-                    for path in part:
-                        index = space.index(path)
-                        rows.append(self.row(f'sub-net {index}', index, source, features.pop(path)))
-                        bar.update()
+            for part in dealt(parts):
+                source = session.reset_tree(bn, part)
+                features = session.tree_features(part)
+                for path in progress(part, desc='scores'):
+                    index = space.index(path)
+                    rows.append(self.row(f'sub-net {index}', index, source, features.pop(path)))
             return rows
         return _flat(exchange(work))
 

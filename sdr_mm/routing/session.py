@@ -13,6 +13,7 @@ import torch
 from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
 
+from ..cli import progress
 from ..evaluation.features import pooled_features
 from ..evaluation.images import ImageStore
 from ..evaluation.task import Task
@@ -72,6 +73,10 @@ class Session:
         mean, std = normalisation or self.normalisation
         return store.batches(indices, self.bn.batch_size, mean=mean, std=std, device=self.device)
 
+    def _shown(self, store: ImageStore, indices: np.ndarray, desc: str) -> Any:
+        """Batches with a progress bar, for walks through many sub-nets."""
+        return progress(self.batches(store, indices), -(-len(indices) // self.bn.batch_size), desc)
+
     def bn_images(self, bn: BNReset, subnet: Optional[int]) -> tuple[str, ImageStore, np.ndarray]:
         """Name, store and numbers of the images that give a network its statistics."""
         name, chosen = bn.images(subnet, self.pool, self.readable[self.task.train_images])
@@ -122,13 +127,13 @@ class Session:
         if bn.mode == 'none':
             return 'own'
         name, store, chosen = self.bn_images(bn, None)
-        self.tree.reset_bn(self.batches(store, chosen), paths)
+        self.tree.reset_bn(self._shown(store, chosen, f'BN of {len(paths)} sub-nets'), paths)
         self.passes += len(chosen) * self.tree.passes(paths, self.images.size)
         return name
 
     def tree_features(self, paths: Sequence[Path], indices: Optional[np.ndarray] = None) -> dict[Path, Tensor]:
         """Features of several sub-nets in one walk, of all images of the task or of ``indices``."""
         chosen = self.readable if indices is None else self.readable[indices]
-        features = self.tree.features(self.batches(self.images, chosen), paths)
+        features = self.tree.features(self._shown(self.images, chosen, f'{len(paths)} sub-nets'), paths)
         self.passes += len(chosen) * self.tree.passes(paths, self.images.size)
         return features
