@@ -49,7 +49,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     # The defaults of tools/route.py, then the settings of the ranking, then what is given here.
     options: dict[str, Any] = dict(
         bn_reset='cluster', bn_images=2000, batch_size=200, seed=0, resize=256, size=224, on_error='stop', splits=1,
-        folder=None)
+        folder=None, data_root=None)
     meta: dict[str, Any] = {}
     best = None
     if args.routing:
@@ -82,7 +82,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         if bn.mode == 'task':
             if folder is None:
                 raise InputError('--bn-reset task needs the images of the task: pass --task TASK')
-            task = without_test(load_task(folder, splits=options['splits'], seed=bn.seed))
+            task = without_test(load_task(folder, splits=options['splits'], seed=bn.seed,
+                                          data_root=options['data_root']))
             store = ImageStore(task.paths, **images)
             readable = store.read_all(f'reading {task.name}')
             task_images = readable[task.without(sorted(store.failed)).train_images]

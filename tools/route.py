@@ -43,6 +43,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
                         help='more networks for the same table, written as for --baseline')
     parser.add_argument('--k', type=int, nargs='+', default=[200],
                         help='neighbours, one or several; the first one ranks (default: 200)')
+    parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
     parser.add_argument('--top', type=int, default=10, help='sub-nets to print from the best down (default: 10)')
     parser.add_argument('--bottom', type=int, default=3, help='sub-nets to print from the worst up (default: 3)')
     args = parser.parse_args(argv)
@@ -57,8 +58,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         splits=args.splits,
         workers=args.workers,
         **given(args, 'metric', 'search', 'scores', 'finalists', 'screen_bn', 'first_images', 'per_cluster',
-                'share_prefixes', 'linear', 'bn_reset', 'bn_images', 'batch_size', 'resize', 'size', 'seed',
-                'on_error'))
+                'share_prefixes', 'linear', 'data_root', 'bn_reset', 'bn_images', 'batch_size', 'resize', 'size',
+                'seed', 'on_error'))
     device = start(args.device)
     backbone, info = load_sdr(args.checkpoint)
     pool = None

@@ -79,6 +79,7 @@ class RoutingEvaluator:
         resize (int): Short side of the images, in pixels. Defaults to 256.
         size (int): Side of the centre crop. Defaults to 224.
         splits (int): Random splits of a folder that has none of its own. Defaults to 1.
+        data_root (str, optional): Folder in place of ``data`` in the config of a task. Defaults to None.
         seed (int): Of the splits and of the choice of images. Defaults to 0.
         on_error (str): ``'stop'`` at an image that cannot be decoded, or ``'skip'`` and count it.
             Defaults to 'stop'.
@@ -110,6 +111,7 @@ class RoutingEvaluator:
                  resize: int = 256,
                  size: int = 224,
                  splits: int = 1,
+                 data_root: Optional[str] = None,
                  seed: int = 0,
                  on_error: str = 'stop',
                  workers: int = 2) -> None:
@@ -130,9 +132,11 @@ class RoutingEvaluator:
             raise InputError("sub-nets share BN statistics in a screening: screen_bn is 'task', 'all' or 'none', got "
                              "'cluster'")
         self.place = None if isinstance(task, Task) else str(Path(task).expanduser().resolve())
-        self.task = task if isinstance(task, Task) else _load(task, splits, seed, search == 'label_free')
+        self.task = task if isinstance(task, Task) else _load(
+            task, splits, seed, data_root, search == 'label_free')
         self.baseline, self.candidates = baseline, tuple(candidates)
         self.resize, self.size, self.on_error, self.workers = resize, size, on_error, workers
+        self.data_root = data_root
 
     def evaluate(self,
                  backbone: SDRResNet,
@@ -316,7 +320,8 @@ class RoutingEvaluator:
         task, columns = session.task, list(self.scorer.columns)
         split = task.splits[0] if task.classes else Split(np.empty(0), np.empty(0))
         return dict(
-            folder=self.place, search=self.search, columns=columns + ([LINEAR] if self.linear else []),
+            folder=self.place, data_root=self.data_root, search=self.search,
+            columns=columns + ([LINEAR] if self.linear else []),
             metric=self.scorer.metric or task.metric, k=list(self.scorer.k), temperature=self.scorer.temperature,
             resize=self.resize, size=self.size, bn_reset=self.bn.mode, screen_bn=self.screen_bn.mode,
             bn_images=self.bn.num_images, batch_size=self.bn.batch_size, finalists=self.finalists,
@@ -326,9 +331,9 @@ class RoutingEvaluator:
             splits=len(task.splits), skipped=len(session.images) - len(session.readable))
 
 
-def _load(place: Union[str, Path], splits: int, seed: int, label_free: bool) -> Task:
+def _load(place: Union[str, Path], splits: int, seed: int, data_root: Optional[str], label_free: bool) -> Task:
     try:
-        return load_task(place, splits=splits, seed=seed)
+        return load_task(place, splits=splits, seed=seed, data_root=data_root)
     except InputError:
         if not (label_free and Path(place).is_dir()):
             raise
