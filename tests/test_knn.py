@@ -184,11 +184,24 @@ def test_each_image_is_decoded_once_resized_and_cropped(tmp_path, monkeypatch):
     assert torch.equal(batches[0][2, 2], torch.tensor(np.asarray(expected)[..., 2] / 2, dtype=torch.float32))
 
 
-def test_a_store_without_memory_gives_the_same(tmp_path):
+@pytest.mark.parametrize('memory', [2**20, 0])
+def test_a_store_decodes_each_image_once_and_keeps_it_in_memory_or_on_disk(memory, tmp_path):
     paths = sorted(write(tmp_path, CLASSES, 3, seed=0).rglob('*.png'))
+    store = ImageStore(paths, resize=16, size=12, memory=memory)
+    store.read_all()
     order = np.array([3, 1, 5])
-    assert np.array_equal(ImageStore(paths, resize=16, size=12, memory=0).get(order),
-                          ImageStore(paths, resize=16, size=12).get(order))
+    expected = ImageStore(paths, resize=16, size=12, memory=0, disk=0).get(order)
+    for path in paths:
+        path.unlink()
+    assert np.array_equal(store.get(order), expected)
+
+
+def test_a_store_without_any_room_decodes_again(tmp_path):
+    paths = sorted(write(tmp_path, CLASSES, 3, seed=0).rglob('*.png'))
+    store = ImageStore(paths, resize=16, size=12, memory=0, disk=0)
+    first = store.get(np.array([2]))
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(paths[2])
+    assert first.any() and not store.get(np.array([2])).any()
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_parts_hold_each_path_once_fit_the_memory_and_serve_all_ranks():
     backbone = network()
     tree, paths = PrefixTree(backbone), backbone.space.paths
     each = 4 * 100 * backbone.out_layout.active
-    cases = ((256, 1, 1), (256, 3, 4), (64, 1, 4), (5, 1, 64), (0, 1, 256))
+    cases = ((256, 1, 1), (256, 3, 4), (200, 1, 2), (64, 1, 4), (7, 1, 64), (3, 1, 86), (0, 1, 256))
     for fitting, at_least, number in cases:
         parts = tree.parts(paths, 100, at_least, fitting * each)
         assert len(parts) == number and sorted(sum(parts, [])) == paths

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
@@ -21,15 +24,18 @@ ImageSource = Union[str, PathLike, np.ndarray]
 """An image: a file, or an array ``(H, W, 3)``, uint8, RGB."""
 
 MEMORY = 4 * 2**30
-"""Bytes that the decoded images of one :class:`ImageStore` may take."""
+"""Bytes of memory that the decoded images of one :class:`ImageStore` may take."""
+
+DISK = 0.5
+"""Part of the free space for temporary files that they may take instead."""
 
 
 class ImageStore:
     """Images as uint8 squares: short side to ``resize`` (bicubic), centre crop of ``size``.
 
-    Each image is decoded when it is first asked for. As long as all of them fit into ``memory`` they
-    are kept, so that ranking hundreds of networks decodes each image once; otherwise each use decodes
-    again, by ``workers`` threads.
+    Each image is decoded when it is first asked for, by ``workers`` threads, and kept, so that ranking
+    hundreds of networks decodes each image once: in memory, or in a temporary file that goes with the
+    process. Where both are too small each use decodes again.
 
     Args:
         paths (Sequence[ImageSource]): The images, files or arrays.
@@ -38,7 +44,8 @@ class ImageStore:
         on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
             which leaves it out and notes it in ``failed``. Defaults to 'stop'.
         workers (int): Threads that decode. Defaults to 2.
-        memory (int): Bytes that may be kept. Defaults to :data:`MEMORY`.
+        memory (int): Bytes that may be kept in memory. Defaults to :data:`MEMORY`.
+        disk (float): Part of the free space for temporary files that may be taken. Defaults to :data:`DISK`.
 
     Raises:
         InputError: If the sizes do not fit.
@@ -51,7 +58,8 @@ class ImageStore:
                  size: int = 224,
                  on_error: str = 'stop',
                  workers: int = 2,
-                 memory: int = MEMORY) -> None:
+                 memory: int = MEMORY,
+                 disk: float = DISK) -> None:
         if not 0 < size <= resize:
             raise InputError(f'the crop must fit into the resized image: need 0 < size <= resize, got size={size} and '
                              f'resize={resize}')
@@ -59,8 +67,7 @@ class ImageStore:
         self.paths = list(paths)
         self.resize, self.size, self.on_error, self.workers = resize, size, on_error, max(1, workers)
         self.failed: set[int] = set()
-        shape = (len(self.paths), size, size, 3)
-        self._kept: Optional[np.ndarray] = np.empty(shape, np.uint8) if np.prod(shape, dtype=float) <= memory else None
+        self._kept = _room((len(self.paths), size, size, 3), memory, disk)
         self._ready = np.zeros(len(self.paths), dtype=bool)
 
     def __len__(self) -> int:
@@ -153,6 +160,17 @@ def _rgb(source: ImageSource) -> np.ndarray:
         raise InputError(f'an image in memory must be an array (height, width, 3) of uint8, got {source.shape} of '
                          f'{source.dtype}: convert it to RGB')
     return source
+
+
+def _room(shape: tuple[int, ...], memory: int, disk: float) -> Optional[np.ndarray]:
+    """Where to keep so many bytes; None if there is no place."""
+    size = math.prod(shape)
+    if size <= memory:
+        return np.empty(shape, np.uint8)
+    if size <= disk * shutil.disk_usage(tempfile.gettempdir()).free:
+        # The file has no name any more, so nothing is left of it when the process ends, however it ends.
+        return np.memmap(tempfile.TemporaryFile(), np.uint8, 'r+', shape=shape)
+    return None
 
 
 def square(image: np.ndarray, resize: int, size: int) -> np.ndarray:
