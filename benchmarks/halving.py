@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument('--checkpoint', metavar='FILE', help='an SDRNet (default: random weights)')
     parser.add_argument('--size', type=int, default=32, help='side of the images in pixels (default: 32)')
     parser.add_argument('--k', type=int, default=10, help='neighbours (default: 10)')
-    parser.add_argument('--finalists', type=int, default=4, help='default: 4')
+    parser.add_argument('--settings', nargs='+', default=['4', '16:512', '64:1024'], metavar='FINALISTS[:IMAGES]',
+                        help='sub-nets that are scored exactly in the end, and images of the first step (default: 1/32 '
+                             'of them, at least 256), for each run of halving (default: %(default)s)')
     parser.add_argument('--threads', type=int, help='threads of torch')
     args = parser.parse_args()
     if args.threads:
@@ -35,19 +37,21 @@ def main() -> None:
     for task in args.tasks:
         options = dict(k=args.k, bn_reset='task', resize=args.size, size=args.size)
         exact = RoutingEvaluator(task, **options).evaluate(backbone, **normalisation)
-        halved = RoutingEvaluator(task, search='halving', finalists=args.finalists, **options).evaluate(
-            backbone, **normalisation)
         scores = [row.score for row in exact.subnets]
-        place = [row.name for row in exact.subnets].index(halved.best.name) + 1
         print(f'{exact.task}: {exact.settings["images"]} images; {len(scores)} sub-nets from {scores[-1]:.2f} to '
               f'{scores[0]:.2f} %\n'
-              f'  exact    {exact.best.name:12} {scores[0]:.2f} %  {exact.cost.one_by_one:12,.0f} passes one by one, '
-              f'{exact.cost.passes:11,.0f} as a tree, {exact.cost.seconds:6.1f} s\n'
-              f'  halving  {halved.best.name:12} {halved.best.score:.2f} %  {halved.cost.passes:12,.0f} passes, '
-              f'1/{halved.cost.one_by_one / halved.cost.passes:.1f} of one by one, '
-              f'1/{exact.cost.passes / halved.cost.passes:.1f} of the tree, {halved.cost.seconds:6.1f} s; '
-              f'rank {place} of the exact ranking, {scores[0] - halved.best.score:.2f} points below its winner',
-              flush=True)
+              f'  exact            {exact.best.name:12} {scores[0]:.2f} %  {exact.cost.one_by_one:10,.0f} passes one '
+              f'by one, {exact.cost.passes:9,.0f} as a tree, {exact.cost.seconds:6.1f} s')
+        for setting in args.settings:
+            finalists, _, first = setting.partition(':')
+            halved = RoutingEvaluator(task, search='halving', finalists=int(finalists),
+                                      first_images=int(first) if first else None, **options).evaluate(
+                                          backbone, **normalisation)
+            place = [row.name for row in exact.subnets].index(halved.best.name) + 1
+            print(f'  halving {setting:8} {halved.best.name:12} {halved.best.score:.2f} %  {halved.cost.passes:10,.0f} '
+                  f'passes, 1/{halved.cost.one_by_one / halved.cost.passes:.1f} of one by one, '
+                  f'{halved.cost.seconds:6.1f} s; rank {place} of the exact ranking, '
+                  f'{scores[0] - halved.best.score:.2f} points below its winner', flush=True)
 
 
 if __name__ == '__main__':

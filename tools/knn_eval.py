@@ -1,6 +1,8 @@
-"""kNN of a ResNet checkpoint on a folder of labelled images.
+"""kNN accuracy of a frozen network on a task.
 
     python tools/knn_eval.py resnet50.pth --task my_images --k 10 20 200
+    python tools/knn_eval.py timm:resnet50 --task configs/tasks/dtd.py --out knn.json
+    torchrun --nproc-per-node 8 tools/knn_eval.py …
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
+from mmengine.dist import is_main_process
 
 import sdr_mm  # noqa: F401
-from sdr_mm.cli import progress, run
-from sdr_mm.evaluation import ImageStore, Task, accuracy, knn_predict, mean_per_class, pooled_features
+from sdr_mm.cli import run
+from sdr_mm.evaluation import METRICS, knn_predict, load_task, task_features
 from sdr_mm.files import atomic_write
-from sdr_mm.models.checkpoints import load_resnet
+from sdr_mm.models.zoo import load_network
 from sdr_mm.routing.arguments import check_output, given, image_arguments, knn_arguments, output_arguments, start
 
 
@@ -25,41 +28,44 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[knn_arguments(), image_arguments(), output_arguments(required=False)])
-    parser.add_argument('checkpoint', help='a ResNet checkpoint of MMPretrain, MMSelfSup, torchvision or an export')
+    parser.add_argument('network', help='a checkpoint of a ResNet, timm:NAME, torchvision:NAME or mmpretrain:NAME, '
+                                        'with @FILE for weights of your own')
     parser.add_argument('--k', type=int, nargs='+', default=[200], help='neighbours, one or several (default: 200)')
+    parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
     parser.add_argument('--batch-size', type=int, default=200, help='images in a batch (default: 200)')
     args = parser.parse_args(argv)
 
     check_output(args.out, args.overwrite)
-    # A task that holds both is scored on its test images; val is what routing chose by.
-    task = Task.from_folder(args.task, splits=args.splits, held_out=('test', 'val'), **given(args, 'seed'))
+    task = load_task(args.task, splits=args.splits, **given(args, 'seed', 'metric', 'data_root'))
     device = start(args.device)
-    network, info = load_resnet(args.checkpoint)
-    store = ImageStore(task.paths, workers=args.workers, **given(args, 'resize', 'size', 'on_error'))
-    readable = store.read_all(f'reading {task.name}')
-    task = task.without(sorted(store.failed))
-    batches = store.batches(readable, args.batch_size, mean=info['mean'], std=info['std'], device=device)
-    features = pooled_features(network.to(device), progress(batches, -(-len(readable) // args.batch_size), 'features'))
+    network = load_network(args.network)
+    sizes = dict(resize=256, size=224) | given(args, 'resize', 'size')
+    images = len(task.paths)
+    features, task = task_features(network.module, task, mean=network.mean, std=network.std, batch_size=args.batch_size,
+                                   workers=args.workers, device=device, **sizes, **given(args, 'on_error'))
 
-    metric = dict(accuracy=accuracy, mean_per_class=mean_per_class)[args.metric]
     results: dict[int, list[float]] = {k: [] for k in args.k}
     for split in task.splits:
-        votes = knn_predict(features[split.train], task.labels[split.train], features[split.test], k=args.k,
-                            temperature=args.temperature, num_classes=len(task.classes))
+        train, test = split.scoring()
+        votes = knn_predict(features[train], task.labels[train], features[test], k=args.k, temperature=args.temperature,
+                            num_classes=len(task.classes), across_ranks=True)
         for k, scores in votes.items():
-            results[k].append(metric(scores, task.labels[split.test]))
+            results[k].append(METRICS[task.metric](scores, task.labels[test]))
+    if not is_main_process():
+        return
 
-    train, test = len(task.splits[0].train), len(task.splits[0].test)
-    skipped = f', {len(store.failed)} images could not be decoded' if store.failed else ''
-    print(f'{task.name}: {len(task.classes)} classes, {train} training and {test} test images{skipped}; kNN '
-          f'{args.metric} in %, T = {args.temperature}, {store.size} of {store.resize} px')
+    trained, tested = (len(part) for part in task.splits[0].scoring())
+    skipped = images - len(task.paths)
+    left_out = f', {skipped} images could not be decoded' if skipped else ''
+    print(f'{task.name}: {len(task.classes)} classes, {trained} training and {tested} test images{left_out}; kNN of '
+          f'{network.name}, {task.metric} in %, T = {args.temperature}, {sizes["size"]} of {sizes["resize"]} px')
     for k, values in results.items():
-        clamped = f' (clamped to {train})' if k > train else ''
+        clamped = f' (clamped to {trained})' if k > trained else ''
         deviation = f' ± {np.std(values):.2f} over {len(values)} splits' if len(values) > 1 else ''
         print(f'k = {k}{clamped}: {np.mean(values):.2f}{deviation}')
     if args.out:
-        settings = dict(checkpoint=args.checkpoint, metric=args.metric, temperature=args.temperature, size=store.size,
-                        resize=store.resize, train=train, test=test, skipped=len(store.failed))
+        settings = dict(network=args.network, metric=task.metric, temperature=args.temperature, **sizes,
+                        train=trained, test=tested, skipped=skipped)
         with atomic_write(args.out, overwrite=args.overwrite) as temporary:
             temporary.write_text(json.dumps(dict(task=task.name, settings=settings, scores=results), indent=1) + '\n',
                                  encoding='utf-8')

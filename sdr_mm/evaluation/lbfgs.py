@@ -80,7 +80,7 @@ def minimise(evaluate: Evaluate, start: Tensor, *, tol: float, max_iter: int) ->
             problems, state = problems[left], state.take(left)
         # The first steps change the Hessian most.
         renew = rounds < 3 or rounds % 8 == 0
-        trial = state.point + state.length[:, None, None] * state.direction
+        trial = torch.addcmul(state.point, state.length[:, None, None], state.direction)
         state.advance(trial, *evaluate(trial, problems, renew))
         evaluations += len(problems)
         rounds += 1
@@ -125,91 +125,96 @@ class _State:
         state = cls(start, value, gradient, _longest(gradient), none, scale.sqrt(), vectors, none, gradient, zero, zero,
                     zero, zero, zero, zero, none, none.bool())
         vectors[:, -1] = (gradient * state.root).flatten(1)
-        state.search(~state.stuck)
+        state.search(None)
         return state
 
     def take(self, which: Tensor) -> _State:
         return _State(*(getattr(self, field.name)[which] for field in fields(self)))
 
+    def put(self, which: Optional[Tensor], **values: Tensor) -> None:
+        """Sets values of some of the problems; None stands for all of them, which is the usual case."""
+        for name, value in values.items():
+            old = getattr(self, name)
+            setattr(self, name, value if which is None else
+                    torch.where(which.view(-1, *[1] * (old.dim() - 1)), value, old))
+
     def advance(self, trial: Tensor, value: Tensor, gradient: Tensor, scale: Optional[Tensor]) -> None:
         """Goes to the trial points that are good enough, and changes the lengths of the other steps."""
         slope = _dot(self.direction, gradient)
-        # Where values differ by rounding only, the slope decides (Hager and Zhang 2005, equation 4.1).
+        # Where values differ by rounding only, the slope decides (Hager and Zhang 2005, equation 4.1). What is
+        # not a number compares as false, and is too far.
         same = value <= self.value + _ROUNDING * self.value.abs()
         lower = (value <= self.value + _DECREASE * self.length * self.slope) | \
             same & (slope <= (2 * _DECREASE - 1) * self.slope)
-        far = ~(lower & value.isfinite() & slope.isfinite())
+        far = ~lower | slope.isnan()
         near = ~far & (slope < _CURVATURE * self.slope)
-        good = ~(far | near)
-        self.change_length(far, near, slope)
-        if good.any():
-            self.accept(good, trial, value, gradient, scale)
-            self.search(good)
-        self.give_up()
+        again = far | near
+        if not again.any():
+            good = None
+        else:
+            self.change_length(far, near, slope)
+            good = ~again
+            if not good.any():
+                return
+        self.accept(good, trial, value, gradient, scale)
+        self.search(good)
 
     def change_length(self, far: Tensor, near: Tensor, slope: Tensor) -> None:
         """A length that was too much or too little becomes an end of the interval; the next one is inside."""
-        self.high, self.high_slope = torch.where(far, self.length, self.high), torch.where(far, slope, self.high_slope)
-        self.low, self.low_slope = torch.where(near, self.length, self.low), torch.where(near, slope, self.low_slope)
+        self.put(far, high=self.length, high_slope=slope)
+        self.put(near, low=self.length, low_slope=slope)
         # Where the slope would vanish if it were linear: beyond the interval, or within.
         beyond = self.length * (self.slope / (self.slope - slope)).nan_to_num(2.).clamp(2, 10)
-        width = self.high - self.low
-        within = self.low + width * (self.low_slope / (self.low_slope - self.high_slope)).nan_to_num(0.5).clamp(0.1, 0.9)
-        self.length = torch.where(far | near, torch.where(self.high.isinf(), beyond, within), self.length)
-        self.trials = self.trials + (far | near)
+        share = self.low_slope / (self.low_slope - self.high_slope)
+        within = self.low + (self.high - self.low) * share.nan_to_num(0.5).clamp(0.1, 0.9)
+        self.put(far | near, length=torch.where(self.high.isinf(), beyond, within), trials=self.trials + 1)
+        # A search that finds no length is begun again without memory, and ends the problem the second time.
+        lost = self.trials > _TRIALS
+        if lost.any():
+            self.stuck = self.stuck | lost & (self.pairs == 0)
+            self.forget(lost & (self.pairs > 0))
 
-    def accept(self, good: Tensor, point: Tensor, value: Tensor, gradient: Tensor, scale: Optional[Tensor]) -> None:
+    def accept(self, good: Optional[Tensor], point: Tensor, value: Tensor, gradient: Tensor,
+               scale: Optional[Tensor]) -> None:
         step = ((point - self.point) / self.root).flatten(1)
         change = ((gradient - self.gradient) * self.root).flatten(1)
         # Convexity makes the product positive; rounding may not.
-        useful = good & ((step * change).sum(1) > 1e-14 * step.norm(dim=1) * change.norm(dim=1))
+        useful = (step * change).sum(1) > 1e-14 * step.norm(dim=1) * change.norm(dim=1)
+        useful = useful if good is None else useful & good
         rows, place = useful.nonzero()[:, 0], self.pairs[useful] % PAIRS
         self.vectors[rows, place] = step[rows]
         self.vectors[rows, PAIRS + place] = change[rows]
         self.pairs = self.pairs + useful
-        self.point = _choose(good, point, self.point)
-        self.value = _choose(good, value, self.value)
-        self.gradient = _choose(good, gradient, self.gradient)
-        self.longest = _choose(good, _longest(gradient), self.longest)
-        self.iterations = self.iterations + good
+        self.put(good, point=point, value=value, gradient=gradient, longest=_longest(gradient),
+                 iterations=self.iterations + 1)
         if scale is not None:
-            root = _choose(good, scale.sqrt(), self.root)
-            ratio = (root / self.root).flatten(1)[:, None]
+            before = self.root
+            self.put(good, root=scale.sqrt())
+            ratio = (self.root / before).flatten(1)[:, None]
             self.vectors[:, :PAIRS] /= ratio
             self.vectors[:, PAIRS:-1] *= ratio
-            self.root = root
         self.vectors[:, -1] = (self.gradient * self.root).flatten(1)
 
-    def search(self, which: Tensor) -> None:
+    def search(self, which: Optional[Tensor]) -> None:
         """Begins a search along the direction of L-BFGS."""
         factors = _direction(self.vectors, self.pairs)
-        direction = (factors[:, None] @ self.vectors)[:, 0].view_as(self.point) * self.root
-        slope = _dot(direction, self.gradient)
-        self.begin_search(which, direction, slope)
+        self.search_along(which, (factors[:, None] @ self.vectors)[:, 0].view_as(self.point) * self.root)
         # Rounding may spoil the memory: without it the direction descends.
-        self.forget(which & ~(slope < 0))
+        uphill = ~(self.slope < 0)
+        if uphill.any():
+            self.forget(uphill)
 
     def forget(self, which: Tensor) -> None:
-        if which.any():
-            self.vectors[which, :-1] = 0
-            self.pairs = self.pairs.masked_fill(which, 0)
-            direction = -self.gradient * self.root**2
-            self.begin_search(which, direction, _dot(direction, self.gradient))
+        """Begins a search along the scaled gradient, without memory."""
+        self.vectors[which, :-1] = 0
+        self.pairs = self.pairs.masked_fill(which, 0)
+        self.search_along(which, -self.gradient * self.root**2)
 
-    def begin_search(self, which: Tensor, direction: Tensor, slope: Tensor) -> None:
-        self.direction = _choose(which, direction, self.direction)
-        self.slope = _choose(which, slope, self.slope)
-        self.low_slope = _choose(which, slope, self.low_slope)
-        self.low = self.low.masked_fill(which, 0)
-        self.high = self.high.masked_fill(which, torch.inf)
-        self.length = self.length.masked_fill(which, 1)
-        self.trials = self.trials.masked_fill(which, 0)
-
-    def give_up(self) -> None:
-        """A search that finds no length is begun again without memory, and ends the problem the second time."""
-        lost = self.trials > _TRIALS
-        self.stuck = self.stuck | lost & (self.pairs == 0)
-        self.forget(lost & (self.pairs > 0))
+    def search_along(self, which: Optional[Tensor], direction: Tensor) -> None:
+        slope = _dot(direction, self.gradient)
+        zero = torch.zeros_like(slope)
+        self.put(which, direction=direction, slope=slope, low_slope=slope, low=zero, high=zero + torch.inf,
+                 length=zero + 1, trials=torch.zeros_like(self.trials))
 
 
 def _direction(vectors: Tensor, pairs: Tensor) -> Tensor:
@@ -229,10 +234,6 @@ def _direction(vectors: Tensor, pairs: Tensor) -> Tensor:
     steps = torch.linalg.solve_triangular(triangle.transpose(1, 2), steps, upper=False)
     factors = torch.cat([-steps, factor * changes, -factor], 1)[:, :, 0]
     return torch.zeros_like(factors).scatter(1, index, factors)
-
-
-def _choose(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(which.view(-1, *[1] * (new.dim() - 1)), new, old)
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:

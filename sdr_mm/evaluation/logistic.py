@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Optional, Union
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .lbfgs import VECTORS, minimise
+from .lbfgs import VECTORS, Minima, minimise
 
 Array = Union[np.ndarray, Tensor]
 
@@ -19,6 +21,8 @@ MEMORY = 2**30
 """Bytes that the problems solved together may take."""
 
 _ROWS = 8192
+
+Evaluation = tuple[Tensor, Tensor, Optional[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,14 @@ def fit_logistic(features: Array,
     Note:
         Three changes of variables leave the objective what it is and make it easy: the mean is taken from
         the features, which the intercepts absorb; they are rotated to their principal axes, because the
-        penalty does not depend on the basis; and axes along which no image lies, at which the weights are
-        zero, are left out. There the Hessian is nearly diagonal.
+        penalty does not depend on the basis; and axes along which no image lies, where the weights are
+        zero, are left out. There the Hessian is nearly diagonal. Every eighth weight is fitted first, and
+        those between begin where a cubic through their neighbours' solutions says.
 
     Args:
         features (Array): (n, d). The work is done on their device.
-        labels (Array): (n,) class numbers from 0, each of which occurs, or (n, c) of 0 and 1 for several labels each.
+        labels (Array): (n,) class numbers from 0, each of which occurs; or (n, c) of 0 and 1 for several
+            labels each.
         l2 (Sequence[float]): Positive.
         tol (float): Largest entry of the gradient of the objective over n at which a fit is taken as
             converged, as scikit-learn's. What is compared is a bound from above, about 5 times as strict.
@@ -100,8 +106,9 @@ def fit_logistic(features: Array,
     """
     features = torch.as_tensor(features)
     labels = torch.as_tensor(labels).to(features.device)
-    weights = torch.as_tensor(l2, dtype=torch.float64, device=features.device)
-    _check(features, labels, weights, tol, max_iter)
+    given = torch.as_tensor(l2, dtype=torch.float64, device=features.device)
+    _check(features, labels, given, tol, max_iter)
+    weights, order = given.sort()
     mean, basis, values = principal_axes(features)
     # The intercepts get a column of their own, so high that its gradient, which is part of that with respect
     # to weights for features as they are, cannot be overlooked.
@@ -114,27 +121,62 @@ def fit_logistic(features: Array,
         objective = _Binary(values, labels[None], weights / 2)
     else:
         objective = _Softmax(values, labels, weights)
-    start = objective.start(lever)
-    at_once = max(1, memory // objective.bytes_per_problem)
-    points, gradients, iterations, evaluations = [], [], [], 0
-    for first in range(0, len(start), at_once):
-        some = torch.arange(first, min(first + at_once, len(start)), device=start.device)
+    points = objective.start(lever).expand(len(weights), -1, -1, -1).clone()
+    fits = points.shape[1]
+    gradients = points.new_zeros(len(weights), fits)
+    iterations = torch.zeros_like(gradients, dtype=torch.int64)
+    evaluations = 0
 
-        def evaluate(points: Tensor, problems: Tensor, scale: bool, some: Tensor = some) -> tuple:
-            return objective(points, some[problems], scale)
+    def solve(part: Tensor) -> Minima:
+        def evaluate(points: Tensor, problems: Tensor, scale: bool) -> Evaluation:
+            return objective(points, part[problems // fits], problems % fits, scale)
 
         # |g_w + mean · g_b| <= √2 · ‖(g_w, lever · g_b)‖
-        minima = minimise(evaluate, start[some], tol=tol / 2**0.5, max_iter=max_iter)
-        points.append(minima.points)
-        gradients.append(minima.gradients * 2**0.5)
-        iterations.append(minima.iterations)
-        evaluations += minima.evaluations
-    point = torch.cat(points).view(len(weights), -1, values.shape[1])
-    if labels.dim() == 1 and point.shape[1] == 1:
-        point = torch.cat([-point / 2, point / 2], 1)
-    longest = torch.cat(gradients).view(len(weights), -1).amax(1)
-    return LogisticFit(weights, point[..., :-1], point[..., -1] * lever, basis, mean, longest,
-                       torch.cat(iterations).view(len(weights), -1).amax(1), longest <= tol, evaluations)
+        return minimise(evaluate, points[part].flatten(0, 1), tol=tol / 2**0.5, max_iter=max_iter)
+
+    at_once = max(1, memory // (objective.bytes_per_problem * fits))
+    solved: list[int] = []
+    for level in _levels(len(weights)):
+        points[level] = _between(points, solved, level)
+        for part in torch.tensor(level, device=points.device).split(at_once):
+            minima = solve(part)
+            points[part] = minima.points.view_as(points[part])
+            gradients[part] = minima.gradients.view(-1, fits) * 2**0.5
+            iterations[part] = minima.iterations.view(-1, fits)
+            evaluations += minima.evaluations
+        solved = sorted(solved + level)
+    points = points.flatten(1, 2)
+    if labels.dim() == 1 and points.shape[1] == 1:
+        points = torch.cat([-points / 2, points / 2], 1)
+    back = order.argsort()
+    points, longest, steps = points[back], gradients.amax(1)[back], iterations.amax(1)[back]
+    return LogisticFit(given, points[..., :-1], points[..., -1] * lever, basis, mean, longest, steps, longest <= tol,
+                       evaluations)
+
+
+def _levels(count: int) -> list[list[int]]:
+    """Positions of the weights by the turns in which they are fitted: every eighth one, then those between."""
+    levels: list[list[int]] = []
+    done: set[int] = set()
+    for stride in (8, 4, 2, 1):
+        level = sorted({*range(0, count, stride), count - 1} - done)
+        if level:
+            levels.append(level)
+            done.update(level)
+    return levels
+
+
+def _between(points: Tensor, solved: list[int], level: list[int]) -> Tensor:
+    """Where to begin: on the cubic through the four nearest solutions."""
+    starts = points[level]
+    for start, position in zip(starts, level if solved else []):
+        first = max(0, min(bisect(solved, position) - 2, len(solved) - 4))
+        nodes = solved[first:first + 4]
+        start.zero_()
+        for node in nodes:
+            factor = prod((position - other) / (node - other) for other in nodes if other != node)
+            start.add_(points[node], alpha=factor)
+    return starts
 
 
 def principal_axes(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +212,7 @@ def _rotate(features: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
 
 
 class _Softmax:
-    """The objectives over n of softmax regression, one for each l2 weight.
+    """The objectives over n of softmax regression: one fit for each l2 weight.
 
     Points are (b, c, q): a row for each class, the intercept's entry last.
     """
@@ -183,13 +225,13 @@ class _Softmax:
         self.bytes_per_problem = 8 * self.classes * (3 * len(values) + (VECTORS + 16) * values.shape[1])
 
     def start(self, lever: float) -> Tensor:
-        """Weights of zero, and the intercepts that go with them."""
-        point = self.values.new_zeros(len(self.penalty), self.classes, self.values.shape[1])
-        point[:, :, -1] = (self.labels.bincount() / len(self.labels)).double().log() / lever
+        """Weights of zero and the intercepts that go with them, (1, c, q)."""
+        point = self.values.new_zeros(1, self.classes, self.values.shape[1])
+        point[0, :, -1] = (self.labels.bincount() / len(self.labels)).double().log() / lever
         return point
 
-    def __call__(self, points: Tensor, problems: Tensor, scale: bool) -> tuple[Tensor, Tensor, Optional[Tensor]]:
-        n, q = self.values.shape
+    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, scale: bool) -> Evaluation:
+        n = len(self.values)
         logits = (points.flatten(0, 1) @ self.values.T).view(len(points), self.classes, n)
         logits -= logits.amax(1, keepdim=True)
         index = self.labels.expand(len(points), 1, n)
@@ -207,31 +249,30 @@ class _Softmax:
             spread = (residual.abs().sum(2) - residual.square().sum(2)) / n
             diagonal = spread[:, :, None]
         gradient = (residual.flatten(0, 1) @ self.values).view(points.shape) / n
-        return _penalised(points, self.penalty[problems], value, gradient, diagonal, self.second)
+        return _penalised(points, self.penalty[weights], value, gradient, diagonal, self.second)
 
 
 class _Binary:
-    """The objectives over n of fits of one class against the rest, for each l2 weight and, within it, class.
+    """The objectives over n of one class against the rest: for each l2 weight a fit for each row of labels.
 
-    Points are (b, 1, q), the difference of two classes' weights, the intercept's entry last.
+    Points are (b, 1, q): the difference of the two weight vectors, the intercept's entry last.
     """
 
     def __init__(self, values: Tensor, labels: Tensor, l2: Tensor) -> None:
         self.values, self.sign = values, 2 * labels.double() - 1
-        self.penalty = _penalty(values, l2).repeat_interleave(len(labels), 0)
+        self.penalty = _penalty(values, l2)
         self.second = values.square().mean(0)
         self.bytes_per_problem = 8 * (6 * len(values) + (VECTORS + 16) * values.shape[1])
 
     def start(self, lever: float) -> Tensor:
-        """Weights of zero, and the intercepts that go with them."""
-        point = self.values.new_zeros(len(self.penalty), 1, self.values.shape[1])
-        prior = (1 + self.sign.mean(1)) / 2
-        point[:, 0, -1] = prior.logit().repeat(len(point) // len(prior)) / lever
+        """Weights of zero and the intercepts that go with them, (fits, 1, q)."""
+        point = self.values.new_zeros(len(self.sign), 1, self.values.shape[1])
+        point[:, 0, -1] = ((1 + self.sign.mean(1)) / 2).logit() / lever
         return point
 
-    def __call__(self, points: Tensor, problems: Tensor, scale: bool) -> tuple[Tensor, Tensor, Optional[Tensor]]:
+    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, scale: bool) -> Evaluation:
         n = len(self.values)
-        sign = self.sign[problems % len(self.sign)]
+        sign = self.sign[fits]
         margin = (points[:, 0] @ self.values.T).mul_(sign)
         value = torch.nn.functional.softplus(-margin, threshold=torch.inf).sum(1) / n
         wrong = margin.neg_().sigmoid_()
@@ -239,7 +280,7 @@ class _Binary:
         if scale:
             diagonal = ((wrong.sum(1) - wrong.square().sum(1)) / n)[:, None, None]
         gradient = (wrong.mul_(sign) @ self.values)[:, None] / -n
-        return _penalised(points, self.penalty[problems], value, gradient, diagonal, self.second)
+        return _penalised(points, self.penalty[weights], value, gradient, diagonal, self.second)
 
 
 def _penalty(values: Tensor, l2: Tensor) -> Tensor:
@@ -250,7 +291,7 @@ def _penalty(values: Tensor, l2: Tensor) -> Tensor:
 
 
 def _penalised(points: Tensor, penalty: Tensor, value: Tensor, gradient: Tensor, spread: Optional[Tensor],
-               second: Tensor) -> tuple[Tensor, Tensor, Optional[Tensor]]:
+               second: Tensor) -> Evaluation:
     pull = penalty * points
     value = value + (pull * points).sum((1, 2)) / 2
     scale = None
@@ -268,8 +309,8 @@ def _check(features: Tensor, labels: Tensor, l2: Tensor, tol: float, max_iter: i
                          f'images, got {tuple(labels.shape)} of {labels.dtype}')
     broken = int((~features.isfinite().all(1)).sum())
     if broken:
-        raise InputError(f'features of {broken} of {len(features)} images are not finite (NaN or infinite): the network '
-                         f'has diverged, take another checkpoint')
+        raise InputError(f'features of {broken} of {len(features)} images are not finite (NaN or infinite): '
+                         f'the network has diverged, take another checkpoint')
     if l2.dim() != 1 or not len(l2) or not (l2.isfinite() & (l2 > 0)).all():
         raise InputError(f'l2 weights must be positive numbers, got {l2.tolist()}')
     if not tol > 0 or max_iter < 1:

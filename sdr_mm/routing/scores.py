@@ -92,6 +92,6 @@ class Scorer:
         """Linear accuracy by the many-shot protocol, for each split: what a score should foretell."""
         metric = self.metric or task.metric
         return [
-            linear_probe(features, task.labels, split, metric=metric, num_classes=len(task.classes)).score
-            for split in task.splits
+            linear_probe(features, task.labels, split, metric=metric, num_classes=len(task.classes),
+                         groups=task.groups).score for split in task.splits
         ]
