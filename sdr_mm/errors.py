@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that names what is wrong, where, and what to do about it. The tools print
     it as it is and exit with status 2; a library caller may catch it as a ``ValueError``.
     """
+
+
+class NotFiniteError(InputError):
+    """Weights or activations are NaN or infinite: a training has diverged."""

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from detection_data import voc_folder
 
+from sdr_mm.datasets.real import prepare
 from sdr_mm.engine.configs import load_config, use_folder
 from sdr_mm.errors import InputError
 from sdr_mm.models.checkpoints import read_checkpoint
@@ -26,9 +27,10 @@ VOC = ROOT / 'configs/detection/faster-rcnn_sdr_fpn_24k_voc0712.py'
 COCO = ROOT / 'configs/detection/mask-rcnn_sdr_fpn_1x_coco.py'
 # Pictures of 64 pixels, four iterations.
 TINY = [
-    'model.backbone.init_cfg=None', 'train_dataloader.batch_size=2', 'train_cfg.max_iters=4', 'train_cfg.val_interval=4',
-    'train_dataloader.dataset.pipeline.2.scales=[(128,64)]', 'test_dataloader.dataset.pipeline.1.scale=(128,64)',
-    'val_dataloader.dataset.pipeline.1.scale=(128,64)', 'default_hooks.checkpoint.interval=2',
+    'model.backbone.init_cfg=None', 'train_dataloader.batch_size=2', 'train_cfg.max_iters=4',
+    'train_cfg.val_interval=4', 'train_dataloader.dataset.pipeline.2.scales=[(128,64)]',
+    'test_dataloader.dataset.pipeline.1.scale=(128,64)', 'val_dataloader.dataset.pipeline.1.scale=(128,64)',
+    'default_hooks.checkpoint.interval=2',
     'default_hooks.checkpoint.max_keep_ckpts=-1', 'default_hooks.logger.interval=1',
     *(f'{name}_dataloader.{option}' for name in ('train', 'val', 'test')
       for option in ('num_workers=0', 'persistent_workers=False'))
@@ -122,6 +124,21 @@ def test_two_processes_train_one_detector(mine, tmp_path):
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'})
     assert result.returncode == 0, result.stderr[-3000:]
     assert read_checkpoint(tmp_path / 'iter_2.pth')['meta']['iter'] == 2
+
+
+def test_loss_falls_on_real_tiles(tmp_path, monkeypatch):
+    """25 iterations on two aerial photos of trees, which are fetched once."""
+    tiles, = prepare(names=['aerial_trees']).folders.values()
+    train(monkeypatch, AERIAL, '--data', tiles, '--work-dir', tmp_path, '--cfg-options',
+          *(option for option in TINY if 'pipeline' not in option and 'max_iters' not in option),
+          'train_dataloader.dataset.indices=2', 'train_cfg.max_iters=25', 'train_cfg.val_interval=1000',
+          'optim_wrapper.optimizer.lr=0.05', 'param_scheduler.0.end=5', 'log_processor.window_size=1')
+    lines = [line for line in logged(tmp_path) if 'loss' in line]
+    assert [line['step'] for line in lines] == list(range(1, 26))
+    # The whole loss by less, because boxes of more trees enter it as more of them are proposed.
+    for name, factor in (('loss', 0.95), ('loss_rpn_cls', 0.95), ('loss_cls', 0.9)):
+        losses = [line[name] for line in lines]
+        assert np.mean(losses[-8:]) < factor * np.mean(losses[:8]), name
 
 
 def test_data_option_is_the_data_root_of_a_detector(tmp_path):

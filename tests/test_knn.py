@@ -1,8 +1,14 @@
 """kNN against scikit-learn and against brute force; the labelled tasks it runs on."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import knn_eval
+import knn_worker
 import numpy as np
 import pytest
 import torch
@@ -14,16 +20,21 @@ from routing_data import CLASSES, write
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
+import sdr_mm
+import sdr_mm.evaluation.knn as knn
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import (
     ImageStore,
     accuracy,
     average_precision_11,
     knn_predict,
+    load_task,
     mean_average_precision_11,
     mean_per_class,
     stratified_splits,
+    task_features,
 )
+from sdr_mm.models.zoo import load_network
 
 
 def features(n, m, d, classes, seed=0):
@@ -66,6 +77,48 @@ def test_does_not_depend_on_the_number_of_threads():
     assert np.array_equal(*results)
 
 
+@pytest.mark.parametrize('spread', [1e-1, 1e-3, 1e-6, 0])
+def test_neighbours_are_exact_however_close_the_features_are(spread, monkeypatch):
+    """Against all cosines in exact arithmetic, where float32 tells few of them apart or none."""
+    random = np.random.default_rng(3)
+    centre = random.normal(size=700)
+    train, test = (centre + spread * random.normal(size=(count, 700)) for count in (300, 20))
+    labels = random.integers(3, size=300)
+    dense = []
+    monkeypatch.setattr(knn, '_top', lambda values, k, real=knn._top: dense.append(len(values)) or real(values, k))
+    scores = knn_predict(train, labels, test, k=[30])[30]
+    assert sum(dense) == {1e-1: 0, 1e-3: 20, 1e-6: 20, 0: 20}[spread]
+    whole = [np.round(knn.unit(torch.from_numpy(part)).numpy() * 2**24).astype(np.int64).astype(object)
+             for part in (train, test)]
+    for row, cosines in zip(scores, whole[1] @ whole[0].T):
+        nearest = sorted(range(300), key=lambda number: (-cosines[number], number))[:30]
+        weights = np.exp((cosines[nearest].astype(float) - float(cosines[nearest[0]])) / 2**48 / 0.07)
+        votes = np.bincount(labels[nearest], weights, minlength=3) / weights.sum()
+        np.testing.assert_allclose(row, votes, rtol=1e-12)
+
+
+def test_the_bound_of_the_rounding_errors_holds():
+    random = np.random.default_rng(0)
+    for d in (3, 512, 2048):
+        train, test = (knn._round(torch.from_numpy(np.abs(random.normal(size=(count, d))))) for count in (200, 50))
+        errors = (knn._approximate(test, train).double() - test.double() @ train.double().T).abs()
+        assert 0 < errors.max() < knn._error(d) < 1e-4
+
+
+def test_reduced_precision_elsewhere_changes_nothing():
+    train, labels, test = features(300, 40, 130, 5)
+    expected = knn_predict(train, labels, test, k=[20])[20]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('medium')
+    try:
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            found = knn_predict(train, labels, test, k=[20])[20]
+        assert torch.get_float32_matmul_precision() == 'medium'
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert np.array_equal(found, expected)
+
+
 def test_of_equal_cosines_the_first_training_samples_count():
     train = np.array([[1, 0], [2, 0], [3, 0], [0, 1], [4, 0]], np.float32)
     scores = knn_predict(train, np.array([0, 1, 2, 2, 1]), np.array([[5, 0]], np.float32), k=[1, 2, 3])
@@ -101,6 +154,31 @@ def test_several_labels_are_averaged():
         nearest = np.argsort(-expected)[:7]
         weights = np.exp(expected[nearest] / 0.2)
         np.testing.assert_allclose(row, weights @ labels[nearest] / weights.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize('world', [2, 3])
+def test_is_the_same_from_any_number_of_processes(world, tmp_path):
+    """Also with more processes than test samples, and an error ends all of them."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(world):
+        environment = dict(
+            os.environ, RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+            OMP_NUM_THREADS='1',
+            PYTHONPATH=os.pathsep.join([str(Path(sdr_mm.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
+        started.append(subprocess.Popen(
+            [sys.executable, '-W', 'ignore', knn_worker.__file__, str(tmp_path)], env=environment,
+            stderr=subprocess.PIPE, text=True))
+    for process in started:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+    alone, message = knn_worker.predictions()
+    assert 'not finite' in message
+    for rank in range(world):
+        found, said = torch.load(tmp_path / f'rank{rank}.pt', weights_only=False)
+        assert all(np.array_equal(one, other) for one, other in zip(found, alone)) and said == message
 
 
 def test_dead_features_predict_something_and_not_nan():
@@ -225,6 +303,25 @@ def test_the_tool_prints_and_writes_each_k(checkpoint, tmp_path, capsys):
     assert f'k = 1: {np.mean(scores["1"]):.2f} ± {np.std(scores["1"]):.2f} over 3 splits' in text
     with pytest.raises(InputError, match='exists already'):
         knn_eval.main([checkpoint, '--task', str(folder), '--out', str(out), *SMALL])
+
+
+def test_a_task_with_val_is_tested_on_test_with_all_the_others_in_the_bank(checkpoint, tmp_path, capsys):
+    for part, count in (('train', 3), ('val', 2), ('test', 4)):
+        write(tmp_path / 'task' / part, CLASSES, count, seed=count)
+    out = tmp_path / 'knn.json'
+    knn_eval.main([checkpoint, '--task', str(tmp_path / 'task'), '--k', '3', '--metric', 'mean_per_class', '--out',
+                   str(out), *SMALL])
+    assert '10 training and 8 test images' in capsys.readouterr().out
+    network = load_network(checkpoint)
+    task = load_task(tmp_path / 'task')
+    found, _ = task_features(network.module, task, mean=network.mean, std=network.std, resize=32, size=32)
+    bank, test = np.concatenate([task.splits[0].train, task.splits[0].val]), task.splits[0].test
+    reference = KNeighborsClassifier(
+        3, metric='cosine', algorithm='brute', weights=lambda distance: np.exp((1 - distance) / 0.07))
+    reference.fit(found[bank].double(), task.labels[bank])
+    predicted = reference.predict(found[test].double())
+    expected = np.mean([100 * np.mean(predicted[task.labels[test] == label] == label) for label in (0, 1)])
+    assert json.loads(out.read_text())['scores']['3'] == [pytest.approx(expected)]
 
 
 def test_a_damaged_image_stops_or_is_skipped_and_counted(checkpoint, tmp_path, capsys):

@@ -1,199 +1,245 @@
-"""The linear probe and its solver, against autograd and scikit-learn."""
+"""The many-shot linear protocol, against the same written out with scikit-learn, and its tool."""
 
 import json
 
-import linear_eval as tool
+import linear_eval
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from routing_data import make_run, network
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from mmpretrain.models.backbones import ResNet
+from routing_data import CLASSES, write
 from sklearn.linear_model import LogisticRegression
 
+import sdr_mm.evaluation.linear as linear
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import METRICS, Split, hold_out, linear_probe
-from sdr_mm.evaluation.linear import L2_GRID
-from sdr_mm.evaluation.logistic import fit_logistic
-from sdr_mm.routing import extract_subnet
+from sdr_mm.evaluation import METRICS, Split, hold_out
+from sdr_mm.evaluation.linear import L2_GRID, last_tol, linear_probe
 
-GRID = (1e-3, 0.1, 10., 1e3)
+GRID = [1e-2, 0.1, 1., 10., 100., 1e3, 1e4]
 
 
-def problem(n, d, classes, seed=0, several=False):
-    """Features of unequal scales, far from the origin, as those of a network are."""
+def data(n=200, d=10, classes=4, seed=0, several=False):
     random = np.random.default_rng(seed)
-    labels = np.arange(n) % classes
-    features = random.normal(size=(n, d)) * np.geomspace(3, 0.03, d) + 5
-    features[:, :classes] += 0.8 * np.eye(classes)[labels]
+    labels = random.integers(classes, size=n)
+    features = random.normal(size=(classes, d))[labels] + 1.5 * random.normal(size=(n, d)) + 3
     if several:
-        labels = (np.eye(classes)[labels] + (random.uniform(size=(n, classes)) < 0.2)).clip(0, 1).astype(np.uint8)
-    return torch.from_numpy(features), labels
+        labels = (np.eye(classes, dtype=int)[labels] | (random.random((n, classes)) < 0.1))
+    order = random.permutation(n)
+    return features.astype(np.float32), labels, Split(order[:100], order[140:], order[100:140])
 
 
-def objective(weights, intercepts, features, labels, l2):
-    """Σ loss + l2 / 2 · ‖W‖², as the docstring has it."""
-    logits = features @ weights.T + intercepts
-    if labels.dim() == 1:
-        return F.cross_entropy(logits, labels, reduction='sum') + l2 / 2 * weights.square().sum()
-    # A softmax of two classes with opposite weights: each pays for half of their difference.
-    loss = F.binary_cross_entropy_with_logits(logits, labels.double(), reduction='sum')
-    return loss + l2 / 4 * weights.square().sum()
+def fitted(features, labels, l2):
+    """A fit of scikit-learn that has converged; two classes pay half as in a softmax of two."""
+    C = (2 if len(np.unique(labels)) == 2 else 1) / l2
+    return LogisticRegression(C=C, tol=1e-10, max_iter=10000, solver='newton-cg').fit(features, labels)
 
 
-@pytest.mark.parametrize('n, d, classes, several', [(90, 12, 3, False), (40, 60, 4, False), (80, 10, 2, False),
-                                                    (90, 12, 3, True)])
-def test_gradient_vanishes_at_every_solution(n, d, classes, several):
-    features, labels = problem(n, d, classes, several=several)
-    fit = fit_logistic(features, labels, GRID, tol=1e-7)
-    assert fit.converged.all()
-    for weights, intercepts, l2, bound in zip(*fit.coefficients(), GRID, fit.gradients):
-        weights.requires_grad_(), intercepts.requires_grad_()
-        loss = objective(weights, intercepts, features, torch.from_numpy(labels), l2)
-        gradients = torch.autograd.grad(loss / n, (weights, intercepts))
-        largest = max(float(gradient.abs().max()) for gradient in gradients)
-        assert largest <= float(bound) + 1e-12 <= 1.01e-7
+def written_out(features, labels, split, metric, grid):
+    """The protocol in plain words: the score of each l2, the l2 and the score."""
 
+    def score(train, test, l2):
+        if labels.ndim == 1:
+            scores = fitted(features[train], labels[train], l2).decision_function(features[test])
+            scores = np.stack([-scores, scores], 1) if scores.ndim == 1 else scores
+        else:
+            scores = np.stack([fitted(features[train], column[train], l2).decision_function(features[test])
+                               for column in labels.T], 1)
+        return METRICS[metric](scores, labels[test])
 
-@pytest.mark.parametrize('load', [load_digits, load_wine])
-def test_weights_and_probabilities_are_those_of_scikit_learn(load):
-    data = load()
-    features, labels = data.data[:400], data.target[:400]
-    kept = np.unique(labels, return_inverse=True)[1]
-    fit = fit_logistic(features, kept, (1., 100.), tol=1e-9)
-    for weights, intercepts, l2 in zip(*fit.coefficients(), (1., 100.)):
-        model = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=20000).fit(
-            features - features.mean(0), kept)
-        np.testing.assert_allclose(weights, model.coef_, atol=2e-4)
-        ours = torch.from_numpy(features) @ weights.T + intercepts
-        np.testing.assert_allclose(ours.softmax(1), model.predict_proba(features - features.mean(0)), atol=2e-4)
-
-
-def test_two_classes_pay_half_the_penalty_of_scikit_learn():
-    data = load_breast_cancer()
-    features = (data.data - data.data.mean(0)) / data.data.std(0)
-    fit = fit_logistic(features, data.target, (10., ), tol=1e-9)
-    model = LogisticRegression(C=2 / 10., tol=1e-10, max_iter=20000).fit(features, data.target)
-    weights, _ = fit.coefficients()
-    np.testing.assert_allclose(weights[0, 1] - weights[0, 0], model.coef_[0], atol=1e-4)
-
-
-def test_solving_in_parts_and_in_another_order_changes_nothing():
-    features, labels = problem(120, 15, 4)
-    together = fit_logistic(features, labels, GRID, tol=1e-8)
-    parts = fit_logistic(features, labels, GRID, tol=1e-8, memory=1)
-    other = fit_logistic(features, labels, GRID[::-1], tol=1e-8)
-    torch.testing.assert_close(together.coefficients()[0], parts.coefficients()[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(together.coefficients()[0], other.coefficients()[0].flip(0), rtol=1e-4, atol=1e-5)
-
-
-def test_axes_without_images_and_rotations_change_no_score():
-    features, labels = problem(60, 10, 3)
-    rotation = torch.linalg.qr(torch.randn(14, 14, dtype=torch.float64)).Q
-    wide = torch.cat([features, torch.zeros(60, 4, dtype=torch.float64)], 1) @ rotation
-    for one, other in zip(fit_logistic(features, labels, GRID, tol=1e-9).scores(features),
-                          fit_logistic(wide, labels, GRID, tol=1e-9).scores(wide)):
-        one, other = (scores - scores.mean(1, keepdim=True) for scores in (one, other))
-        torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
-
-
-def digits(several=False):
-    data = load_digits()
-    labels = data.target.astype(np.int64)
-    if several:
-        labels = np.stack([labels % 2, labels > 4, labels % 3 == 0], 1).astype(np.uint8)
-    order = np.random.default_rng(0).permutation(900)
-    return torch.from_numpy(data.data[:900]).float(), labels[:900], Split(order[:500], order[600:], order[500:600])
-
-
-@pytest.mark.parametrize('metric, several', [('accuracy', False), ('mean_per_class', False), ('map_11', True)])
-def test_both_solvers_give_the_same_score(metric, several):
-    features, labels, split = digits(several)
-    grid = tuple(np.logspace(-2, 4, 7))
-    ours = linear_probe(features, labels, split, metric=metric, l2=grid)
-    theirs = linear_probe(features, labels, split, metric=metric, l2=grid, solver='sklearn')
-    assert ours.score == pytest.approx(theirs.score, abs=0.5) and ours.score > 85
-    assert list(ours.val_scores) == list(grid)
-
-
-def test_the_first_strictly_best_l2_is_refitted_on_training_and_validation():
-    features, labels, split = digits()
-    grid = (1e4, 1., 2., 1e6)
-    result = linear_probe(features, labels, split, l2=grid)
-    best = max(result.val_scores.values())
-    assert result.l2 == next(l2 for l2 in grid if result.val_scores[l2] == best)
-    model = LogisticRegression(C=1 / result.l2, tol=1e-9, max_iter=20000)
-    both = np.concatenate([split.train, split.val])
-    values = features.double().numpy() - features.double().numpy()[both].mean(0)
-    score = 100 * model.fit(values[both], labels[both]).score(values[split.test], labels[split.test])
-    assert result.score == pytest.approx(score, abs=0.4)
+    best, chosen, found = 0, None, {}
     for l2 in grid:
-        fit = fit_logistic(features[split.train], labels[split.train], (l2, ), tol=1e-8)
-        votes = next(fit.scores(features[split.val])).numpy()
-        assert result.val_scores[l2] == pytest.approx(METRICS['accuracy'](votes, labels[split.val]), abs=1.1)
+        found[l2] = score(split.train, split.val, l2)
+        if found[l2] > best:
+            best, chosen = found[l2], l2
+    return found, chosen, score(np.concatenate([split.train, split.val]), split.test, chosen)
 
 
-def test_without_validation_images_a_fifth_is_held_out_as_in_the_protocol():
-    features, labels, split = digits()
-    without = Split(np.sort(np.concatenate([split.train, split.val])), split.test)
-    train, val = hold_out(without.train)
-    assert len(val) == 120
-    implicit = linear_probe(features, labels, without, l2=GRID)
-    explicit = linear_probe(features, labels, Split(train, split.test, val), l2=GRID)
-    assert implicit.val_scores == explicit.val_scores and implicit.score == explicit.score
-
-
-def test_images_of_one_group_are_held_out_together():
-    features, labels, split = digits()
-    twice = features.repeat_interleave(2, 0)
-    groups = np.arange(900).repeat(2)
-    train = np.concatenate([2 * split.train, 2 * split.train + 1])
-    test = np.concatenate([2 * split.test, 2 * split.test + 1])
-    # With its twin in the training part every image would be foretold.
-    leaking = linear_probe(twice, labels.repeat(2), Split(train, test), l2=(1e-6, ))
-    honest = linear_probe(twice, labels.repeat(2), Split(train, test), l2=(1e-6, ), groups=groups)
-    assert honest.val_scores[1e-6] < leaking.val_scores[1e-6]
+@pytest.mark.parametrize('solver', ['torch', 'sklearn'])
+@pytest.mark.parametrize('metric, classes', [('accuracy', 4), ('mean_per_class', 4), ('accuracy', 2), ('map_11', 3)])
+def test_follows_the_protocol(metric, classes, solver):
+    features, labels, split = data(classes=classes, several=metric == 'map_11')
+    grid = GRID[::-1] if classes == 2 else GRID  # Of equal ones the first in this order.
+    found, chosen, score = written_out(features.astype(np.float64), labels, split, metric, grid)
+    result = linear_probe(features, labels, split, metric=metric, l2=grid, solver=solver, tol=1e-8)
+    assert list(result.val_scores) == grid == list(result.iterations)
+    np.testing.assert_allclose(list(result.val_scores.values()), [found[l2] for l2 in grid], atol=1e-6)
+    assert result.l2 == chosen and result.score == pytest.approx(score, abs=1e-6)
+    assert result.score == METRICS[metric](result.test_scores, labels[split.test])
+    assert result.refit_iterations > 0 and (result.unconverged == 0 or solver == 'sklearn')
 
 
 def test_the_grid_is_that_of_the_protocol():
-    np.testing.assert_allclose(L2_GRID, np.logspace(-6, 5, 45))
+    assert len(L2_GRID) == 45 and L2_GRID[0] == 1e-6 and L2_GRID[-1] == 1e5
+    np.testing.assert_allclose(np.diff(np.log10(L2_GRID)), 0.25)
+
+
+def test_of_equal_weights_the_first_one_wins():
+    features, labels, split = data()
+    labels = np.where(features[:, 0] > 3, 1, 0)
+    features[:, 0] = 100 * (labels - 0.5)  # Every weight gets all of them right.
+    for grid in ([1e-2, 1e-1, 1], [1, 1e-2, 1e-1]):
+        result = linear_probe(features, labels, split, l2=grid)
+        assert set(result.val_scores.values()) == {100.} and result.l2 == grid[0] and result.score == 100
+
+
+def test_without_val_a_fifth_of_the_training_images_chooses():
+    features, labels, split = data()
+    train = np.concatenate([split.train, split.val])
+    kept, held_out = hold_out(train)
+    expected = linear_probe(features, labels, Split(kept, split.test, held_out), l2=GRID)
+    result = linear_probe(features, labels, Split(train, split.test), l2=GRID)
+    assert len(held_out) == 28
+    assert result.val_scores == expected.val_scores and result.l2 == expected.l2
+    # The same images in another order for the last fit.
+    assert result.score == expected.score
+
+
+def test_images_of_one_group_are_held_out_together(monkeypatch):
+    features, labels, split = data()
+    train = np.sort(np.concatenate([split.train, split.val]))
+    seen = []
+    monkeypatch.setattr(linear, 'fit_logistic', lambda values, *args, **kwargs: seen.append(values) or
+                        (_ for _ in ()).throw(InputError('enough')))
+    for groups in (np.arange(200) // 7, np.arange(200)):
+        with pytest.raises(InputError, match='enough'):
+            linear_probe(features, labels, Split(train, split.test), l2=GRID, groups=groups)
+    rows = {tuple(row): number for number, row in enumerate(features)}
+    kept = np.array([rows[tuple(row)] for row in seen[0].numpy()])
+    apart = np.setdiff1d(train, kept)
+    assert 0 < len(apart) < len(train) / 2
+    assert not set(np.arange(200)[kept] // 7) & set(np.arange(200)[apart] // 7)
+    # Groups of one image each change nothing.
+    assert [rows[tuple(row)] for row in seen[1].numpy()] == hold_out(train)[0].tolist()
+
+
+def test_test_images_choose_nothing():
+    features, labels, split = data()
+    result = linear_probe(features, labels, split, l2=GRID)
+    shuffled = labels.copy()
+    shuffled[split.test] = np.random.default_rng(0).permutation(labels[split.test])
+    other = linear_probe(features, shuffled, split, l2=GRID)
+    assert other.l2 == result.l2 and other.val_scores == result.val_scores and other.score != result.score
+
+
+@pytest.mark.parametrize('solver', ['torch', 'sklearn'])
+def test_a_class_that_only_the_validation_images_have_is_learnt_in_the_end(solver):
+    features, labels, split = data()
+    features[labels == 3] += 5
+    rare = np.flatnonzero(labels == 3)
+    others = np.flatnonzero(labels != 3)
+    split = Split(others[:80], np.concatenate([rare[20:], others[120:]]), np.concatenate([rare[:20], others[80:120]]))
+    result = linear_probe(features, labels, split, l2=[0.1, 1], solver=solver)
+    assert max(result.val_scores.values()) <= 100 * 40 / 60  # The fits of the sweep cannot know it.
+    assert (result.test_scores.argmax(1)[:len(rare) - 20] == 3).mean() > 0.9
+
+
+# scikit-learn begins the fit of 1e12 where that of 1e-4 has ended, which is too far away.
+@pytest.mark.parametrize('solver, count', [('torch', 2), ('sklearn', 3)])
+def test_fits_that_run_out_of_steps_are_counted(solver, count, monkeypatch):
+    monkeypatch.setattr(linear, 'MAX_ITER', 2)
+    result = linear_probe(*data(), l2=[1e-4, 1e12], solver=solver, tol=1e-3)
+    assert result.unconverged == count and max(result.iterations.values()) == 2
+
+
+def test_the_tolerance_of_the_last_fit_keeps_the_weights_near_the_optimum():
+    assert last_tol(1, 100) == 1e-4 and last_tol(1e-3, 1000) == pytest.approx(1e-8) and last_tol(1e-6, 1e4) == 1e-10
+    features, labels, split = data(d=30)
+    loose, tight = (linear_probe(features, labels, split, l2=[0.01], tol=tol).test_scores for tol in (1e-2, 1e-9))
+    np.testing.assert_allclose(loose, tight, atol=0.01 * np.abs(features).sum(1).max())
+
+
+FEATURES = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+LABELS = np.arange(20) % 2
+SPLIT = Split(np.arange(12), np.arange(12, 20))
+BROKEN = np.where(np.arange(60).reshape(20, 3) == 50, np.nan, FEATURES)
+SEVERAL = np.eye(2, dtype=int)[LABELS]
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(features=lambda x: x * float('nan')), 'not finite'),
-    (dict(features=lambda x: x * 0 + 1), 'are equal'),
-    (dict(labels=lambda y: y * 0), 'one class'),
-    (dict(labels=lambda y: np.where(y == 3, 12, y)), 'has no training image'),
-    (dict(l2=(1., -1.)), 'positive and different'),
-    (dict(l2=(1., 1.)), 'positive and different'),
-    (dict(solver='newton'), 'solver of a linear probe is one of'),
-    (dict(metric='f1'), 'metric of a linear probe is one of'),
-    (dict(num_classes=4), '10 classes, but 4 were announced'),
+    (dict(solver='svm'), 'one of torch, sklearn'),
+    (dict(metric='error'), 'one of accuracy'),
+    (dict(metric='map_11'), 'one label'),
+    (dict(labels=SEVERAL), 'map_11 does'),
+    (dict(l2=[]), 'positive and different'),
+    (dict(l2=[1, 0]), 'positive and different'),
+    (dict(l2=[1, float('nan')]), 'positive and different'),
+    (dict(l2=[1, 1]), 'positive and different'),
+    (dict(features=BROKEN), '1 of 20 images are not finite'),
+    (dict(features=np.ones((20, 3))), 'all 10 training images are equal'),
+    (dict(features=FEATURES[:7]), 'a label for each'),
+    (dict(labels=LABELS * 0), 'the task has one class'),
+    (dict(labels=LABELS - 1), 'class numbers from 0'),
+    (dict(labels=LABELS / 2), 'class numbers from 0'),
+    (dict(labels=np.where(np.arange(20) == 15, 2, LABELS)), 'class number 2 has no training image'),
+    (dict(num_classes=3), 'class number 2 has no training image'),
+    (dict(num_classes=1), '2 classes, but 1'),
+    (dict(split=Split(np.arange(4), np.arange(4, 20))), 'none can be held out'),
+    (dict(split=Split(np.arange(4), np.arange(4, 20), np.arange(0))), 'none can be held out'),
+    (dict(split=Split(np.arange(12), np.arange(0))), 'needs test images'),
+    (dict(split=Split(np.arange(0, 12, 2), np.arange(12, 20), np.arange(1, 12, 2))), 'all training images have one'),
+    (dict(labels=SEVERAL, metric='map_11', split=Split(np.arange(0, 12, 2), np.arange(12, 20), np.arange(1, 12, 2))),
+     'l2 cannot be chosen on the 6 validation images: every training image has class number 0'),
+    (dict(labels=SEVERAL, metric='map_11', split=Split(np.arange(8), np.arange(12, 20), np.arange(8, 12, 2))),
+     'l2 cannot be chosen on the 2 validation images: .* none'),
 ])
 def test_bad_input_is_one_line(change, message):
-    features, labels, split = digits()
-    options = {key: value for key, value in change.items() if key not in ('features', 'labels')}
-    features = change.get('features', lambda x: x)(features)
-    labels = change.get('labels', lambda y: y)(labels)
+    arguments = dict(features=FEATURES, labels=LABELS, split=SPLIT, l2=[1, 2])
     with pytest.raises(InputError, match=message) as caught:
-        linear_probe(features, labels, split, **options)
+        linear_probe(**{**arguments, **change})
     assert '\n' not in str(caught.value)
 
 
-def test_the_tool_prints_and_writes_what_the_probe_found(tmp_path, capsys):
-    root = make_run(tmp_path)
-    subnet = extract_subnet(network(), (0, 1))
-    torch.save(subnet.state_dict(), tmp_path / 'net.pth')
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(3)
+    torch.save(ResNet(depth=18, base_channels=4, stem_channels=4).state_dict(), tmp_path / 'net.pth')
+    return str(tmp_path / 'net.pth')
+
+
+SMALL = ['--resize', '32', '--size', '32', '--workers', '1', '--device', 'cpu']
+
+
+@pytest.mark.parametrize('solver', ['torch', 'sklearn'])
+def test_the_tool_prints_and_writes_each_split(solver, checkpoint, tmp_path, capsys):
+    folder = write(tmp_path / 'task', CLASSES, 10, seed=1)
     out = tmp_path / 'linear.json'
-    tool.main([str(tmp_path / 'net.pth'), '--task', str(root / 'task'), '--splits', '2', '--resize', '32', '--size',
-               '32', '--workers', '1', '--device', 'cpu', '--l2', '1', '100', '--val-scores', '--out', str(out)])
+    linear_eval.main([checkpoint, '--task', str(folder), '--splits', '2', '--solver', solver, '--l2', '0.1', '10',
+                      '--val-scores', '--out', str(out), *SMALL])
     text = capsys.readouterr().out
-    written = json.loads(out.read_text())
-    assert len(written['splits']) == 2 and written['settings']['solver'] == 'torch'
-    for split in written['splits']:
-        assert f'{split["score"]:.2f} with l2 = {split["l2"]:.4g}' in text
-        assert [entry['l2'] for entry in split['val_scores']] == [1, 100]
-    mean = np.mean([split['score'] for split in written['splits']])
-    assert f'{mean:.2f} ± ' in text and '32 of 32 px' in text
+    found = json.loads(out.read_text())
+    assert 'task: 2 classes, 14 training and 6 test images' in text and '32 of 32 px' in text and solver in text
+    assert found['settings']['solver'] == solver and len(found['splits']) == 2
+    for split in found['splits']:
+        assert f'{split["score"]:.2f} with l2 = {split["l2"]:.4g} (C = {1 / split["l2"]:.4g})' in text
+        assert [entry['l2'] for entry in split['val_scores']] == [0.1, 10]
+    assert text.count('  l2 = 0.1 ') == 2
+    scores = [split['score'] for split in found['splits']]
+    assert f'{np.mean(scores):.2f} ± {np.std(scores):.2f} over 2 splits' in text
     with pytest.raises(InputError, match='exists already'):
-        tool.main([str(tmp_path / 'net.pth'), '--task', str(root / 'task'), '--out', str(out)])
+        linear_eval.main([checkpoint, '--task', str(folder), '--out', str(out), *SMALL])
+
+
+def test_images_are_resized_to_224_unless_told_otherwise(checkpoint, tmp_path, capsys, monkeypatch):
+    folder = write(tmp_path / 'task', CLASSES, 5, seed=1)
+    sizes = []
+    real = linear_eval.task_features
+
+    def watched(*args, resize, size, **options):
+        sizes.append((resize, size))
+        return real(*args, resize=32, size=32, **options)
+
+    monkeypatch.setattr(linear_eval, 'task_features', watched)
+    tail = ['--l2', '1', '--workers', '1', '--device', 'cpu']
+    linear_eval.main([checkpoint, '--task', str(folder), *tail])
+    linear_eval.main([checkpoint, '--task', str(folder), '--resize', '256', *tail])
+    text = capsys.readouterr().out
+    assert sizes == [(224, 224), (256, 224)] and '224 of 224 px' in text and '224 of 256 px' in text
+
+
+def test_a_damaged_image_is_skipped_and_counted(checkpoint, tmp_path, capsys):
+    folder = write(tmp_path / 'task', CLASSES, 10, seed=1)
+    (folder / 'rings' / 'rings000.png').write_bytes(b'no image')
+    with pytest.raises(InputError, match='rings000.png cannot be decoded'):
+        linear_eval.main([checkpoint, '--task', str(folder), *SMALL])
+    linear_eval.main([checkpoint, '--task', str(folder), '--on-error', 'skip', '--l2', '1', *SMALL])
+    assert '1 images could not be decoded' in capsys.readouterr().out

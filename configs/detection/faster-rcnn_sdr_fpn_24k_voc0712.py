@@ -2,7 +2,7 @@
 # backbone, all layers trained, SyncBN everywhere. 8 GPUs x 2 images, 24k iterations.
 #     python tools/export_subnet.py CHECKPOINT --path 0,3,1,2 --out backbone.pth
 #     bash tools/dist_train.sh configs/detection/faster-rcnn_sdr_fpn_24k_voc0712.py 8
-#     mim train mmdet configs/detection/faster-rcnn_sdr_fpn_24k_voc0712.py --gpus 8 --launcher pytorch
+#     mim train onedl-mmdetection configs/detection/faster-rcnn_sdr_fpn_24k_voc0712.py --gpus 8 --launcher pytorch
 #
 # The other rows of Table 2 are the same config with another checkpoint, in any layout that publishers use:
 #     --cfg-options model.backbone.init_cfg.checkpoint=simsiam.pth

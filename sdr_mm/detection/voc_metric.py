@@ -71,9 +71,9 @@ def _array(tensor: Tensor) -> np.ndarray:
 def table(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
     """Markdown of name, number of objects and scores, one line for each row."""
     width = max(len('class'), *(len(name) for name, _, _ in rows))
-    lines = [f'| {"class":<{width}} | objects | ' + ' | '.join(f'{column:>5}' for column in COLUMNS) + ' |',
-             f'|{"-" * (width + 2)}|--------:|' + '------:|' * len(COLUMNS)]
+    lines = [f'| {"class":<{width}} | objects | ' + ' | '.join(f'{column:>6}' for column in COLUMNS) + ' |',
+             f'|{"-" * (width + 2)}|--------:|' + '-------:|' * len(COLUMNS)]
     for name, count, scores in rows:
-        cells = ' | '.join(f'{scores[column]:5.2f}' if count else '    –' for column in COLUMNS)
+        cells = ' | '.join(f'{scores[column]:6.2f}' if count else '     –' for column in COLUMNS)
         lines.append(f'| {name:<{width}} | {count:7d} | {cells} |')
     return '\n'.join(lines)

@@ -53,6 +53,10 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+    if cfg.get('visualizer'):
+        # Under the one name that MMDetection's configs give it, a second run of this process would write its
+        # numbers into the files of the first. Without it the visualizer is named after the run.
+        cfg.visualizer.pop('name', None)
     runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(_not_about_deprecation)
     return runner

@@ -243,13 +243,13 @@ class _Softmax:
         loss = (others + own.expm1()).log1p_() - own
         residual = logits.div_(total).scatter_(1, index, -others / total)
         value = loss.sum((1, 2)) / n
-        diagonal = None
+        spread = None
         if scale:
-            # The diagonal of the Hessian, as if confidence did not depend on the features.
-            spread = (residual.abs().sum(2) - residual.square().sum(2)) / n
-            diagonal = spread[:, :, None]
+            # As if the confidence p · (1 - p) depended neither on the features nor on the class. One scale for
+            # all classes keeps the sum of their weights at zero, along which only the penalty curves.
+            spread = (residual.abs().sum((1, 2)) - residual.square().sum((1, 2))) / (n * self.classes)
         gradient = (residual.flatten(0, 1) @ self.values).view(points.shape) / n
-        return _penalised(points, self.penalty[weights], value, gradient, diagonal, self.second)
+        return _penalised(points, self.penalty[weights], value, gradient, spread, self.second)
 
 
 class _Binary:
@@ -276,11 +276,9 @@ class _Binary:
         margin = (points[:, 0] @ self.values.T).mul_(sign)
         value = torch.nn.functional.softplus(-margin, threshold=torch.inf).sum(1) / n
         wrong = margin.neg_().sigmoid_()
-        diagonal = None
-        if scale:
-            diagonal = ((wrong.sum(1) - wrong.square().sum(1)) / n)[:, None, None]
+        spread = (wrong.sum(1) - wrong.square().sum(1)) / n if scale else None
         gradient = (wrong.mul_(sign) @ self.values)[:, None] / -n
-        return _penalised(points, self.penalty[weights], value, gradient, diagonal, self.second)
+        return _penalised(points, self.penalty[weights], value, gradient, spread, self.second)
 
 
 def _penalty(values: Tensor, l2: Tensor) -> Tensor:
@@ -297,7 +295,7 @@ def _penalised(points: Tensor, penalty: Tensor, value: Tensor, gradient: Tensor,
     scale = None
     if spread is not None:
         # Where all is certain only the penalty is left, and the intercept has none.
-        scale = 1 / (spread.clamp(min=1e-12) * second + penalty)
+        scale = (1 / (spread.clamp(min=1e-12)[:, None, None] * second + penalty)).expand_as(points)
     return value, gradient.add_(pull), scale
 
 

@@ -1,0 +1,202 @@
+"""Logistic regression for many l2 weights at once, against scikit-learn, autograd and closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from sdr_mm.errors import InputError
+from sdr_mm.evaluation.lbfgs import minimise
+from sdr_mm.evaluation.logistic import fit_logistic, principal_axes
+
+L2 = [1e-4, 1e-2, 1., 30., 1e4]
+
+
+def data(n=120, d=12, classes=4, seed=0, several=False):
+    """Features of very unequal and dependent directions, far from the origin, that nearly tell the classes."""
+    random = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), random.integers(classes, size=n - classes)])
+    features = random.normal(size=(classes, d))[labels] + 1.5 * random.normal(size=(n, d))
+    features = features * np.geomspace(3, 0.03, d) @ np.linalg.qr(random.normal(size=(d, d)))[0] + 5
+    if several:
+        labels = (random.random((n, classes)) < 0.2) | np.eye(classes, dtype=bool)[labels]
+    return features.astype(np.float32), labels.astype(np.int64)
+
+
+def scikit_learn(features, labels, l2, several=False):
+    """Coefficients, intercepts and probabilities of a fit that has really converged."""
+    # Two classes have one weight vector there instead of two opposite ones, which costs twice as much.
+    two = len(np.unique(labels)) == 2
+    features = features.astype(np.float64)
+    model = LogisticRegression(C=(2 if two else 1) / l2, tol=1e-10, max_iter=100000, solver='newton-cg')
+    model.fit(features, labels)
+    return model.coef_, model.intercept_, model.predict_proba(features)
+
+
+@pytest.mark.parametrize('n, d', [(120, 12), (30, 60)])
+def test_softmax_equals_scikit_learn(n, d):
+    features, labels = data(n, d)
+    fit = fit_logistic(features, labels, L2, tol=1e-11)
+    assert fit.converged.all()
+    weights, intercepts = fit.coefficients()
+    for number, (l2, scores) in enumerate(zip(L2, fit.scores(features))):
+        coefficients, intercept, probabilities = scikit_learn(features, labels, l2)
+        np.testing.assert_allclose(weights[number], coefficients, atol=1e-4 * np.abs(coefficients).max())
+        # Only differences between classes count.
+        np.testing.assert_allclose(intercepts[number] - intercepts[number].mean(), intercept - intercept.mean(),
+                                   atol=1e-4 * max(1, np.abs(intercept).max()))
+        np.testing.assert_allclose(scores.softmax(1), probabilities, atol=1e-4)
+
+
+def test_two_classes_are_a_softmax_too():
+    features, labels = data(classes=2)
+    fit = fit_logistic(features, labels, [0.1, 10], tol=1e-9)
+    weights, _ = fit.coefficients()
+    assert weights.shape == (2, 2, 12) and torch.equal(weights[:, 0], -weights[:, 1])
+    for number, (l2, scores) in enumerate(zip([0.1, 10], fit.scores(features))):
+        coefficients, _, probabilities = scikit_learn(features, labels, l2)
+        np.testing.assert_allclose(2 * weights[number, 1:], coefficients, atol=1e-4)
+        np.testing.assert_allclose(scores.softmax(1), probabilities, atol=1e-4)
+
+
+def test_several_labels_are_a_fit_for_each_class():
+    features, labels = data(several=True)
+    l2 = [10., 0.1]
+    fit = fit_logistic(features, labels, l2, tol=1e-9)
+    for weight, scores in zip(l2, fit.scores(features)):
+        assert scores.shape == (120, 4)
+        for number in range(4):
+            _, _, probabilities = scikit_learn(features, labels[:, number], weight)
+            np.testing.assert_allclose(scores[:, number].sigmoid(), probabilities[:, 1], atol=1e-4)
+
+
+def objective(features, labels, weights, intercepts, l2):
+    """The mean objective as it is written down."""
+    logits = torch.as_tensor(features).double() @ weights.T + intercepts
+    loss = torch.nn.functional.cross_entropy(logits, torch.as_tensor(labels))
+    return loss + l2 / 2 * weights.square().sum() / len(labels)
+
+
+@pytest.mark.parametrize('tol', [1e-3, 1e-7])
+def test_the_gradient_is_within_the_tolerance(tol):
+    features, labels = data(80, 30)
+    fit = fit_logistic(features, labels, L2, tol=tol)
+    assert fit.converged.all()
+    for weights, intercepts, l2, bound in zip(*fit.coefficients(), L2, fit.gradients):
+        weights, intercepts = weights.clone().requires_grad_(), intercepts.clone().requires_grad_()
+        objective(features, labels, weights, intercepts, l2).backward()
+        largest = max(weights.grad.abs().max(), intercepts.grad.abs().max())
+        assert largest <= bound + 1e-12 and bound <= tol
+
+
+def test_no_other_weights_do_better():
+    features, labels = data(60, 8, classes=3)
+    fit = fit_logistic(features, labels, [0.5], tol=1e-9)
+    (weights, ), (intercepts, ) = fit.coefficients()
+    best = objective(features, labels, weights, intercepts, 0.5)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        others = [value + 1e-2 * torch.randn(value.shape, generator=generator).double()
+                  for value in (weights, intercepts)]
+        assert objective(features, labels, *others, 0.5) > best
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_neither_the_order_nor_the_company_of_the_weights_matters(several):
+    features, labels = data(several=several)
+    l2 = [3., 100., 0.3, 1., 30., 10., 2000., 1000., 300.]
+    together = fit_logistic(features, labels, l2, tol=1e-9).coefficients()[0]
+    groups = fit_logistic(features, labels, l2, tol=1e-9, memory=1).coefficients()[0]
+    alone = torch.cat([fit_logistic(features, labels, [weight], tol=1e-9).coefficients()[0] for weight in l2])
+    scale = together.abs().max()
+    torch.testing.assert_close(groups / scale, together / scale, rtol=0, atol=1e-6)
+    torch.testing.assert_close(alone / scale, together / scale, rtol=0, atol=1e-6)
+
+
+def test_a_separable_task_converges_for_a_tiny_penalty():
+    features, labels = data(40, 80)
+    fit = fit_logistic(features, labels, [1e-6], tol=1e-9)
+    assert fit.converged.all()
+    assert (next(fit.scores(features)).argmax(1).numpy() == labels).all()
+
+
+def test_a_fit_that_runs_out_of_steps_is_reported():
+    fit = fit_logistic(*data(), [1e-4, 1e12], tol=1e-9, max_iter=3)
+    assert fit.converged.tolist() == [False, True] and fit.gradients[0] > 1e-9
+    assert fit.iterations[0] == 3
+
+
+def test_without_use_for_the_features_the_intercepts_are_the_frequencies():
+    features, labels = data()
+    scores = next(fit_logistic(features, labels, [1e12], tol=1e-12).scores(features))
+    frequencies = np.bincount(labels) / len(labels)
+    np.testing.assert_allclose(scores.softmax(1), np.tile(frequencies, (len(labels), 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize('n, d', [(50, 10), (10, 50), (20, 20)])
+def test_principal_axes_are_a_rotation_that_leaves_out_what_is_empty(n, d):
+    features, _ = data(n, d)
+    features[:, 3] = 7  # One direction in which nothing differs.
+    features = torch.from_numpy(features)
+    mean, basis, values = principal_axes(features)
+    assert basis.shape[1] == min(n - 1, d - 1)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(basis.shape[1]).double(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(values @ basis.T + mean, features.double(), rtol=0, atol=1e-10)
+    norms = values.norm(dim=0)
+    torch.testing.assert_close(values.T @ values / norms / norms[:, None], torch.eye(len(norms)).double(),
+                               rtol=0, atol=1e-4)
+
+
+def test_quadratics_are_solved_each_on_its_own():
+    """``½ Σ a (x - c)²`` with conditions from 1 to 1e6, and one that begins at its minimum."""
+    centre = torch.arange(24.).double().view(4, 2, 3)
+    factor = torch.logspace(0, 6, 6).double().view(2, 3) ** torch.tensor([0., 0.5, 1, 1]).view(4, 1, 1)
+
+    def evaluate(points, problems, scale):
+        away, slope = points - centre[problems], factor[problems]
+        return ((slope * away.square()).sum((1, 2)) / 2, slope * away,
+                torch.ones_like(points) if scale else None)
+
+    start = torch.zeros(4, 2, 3).double()
+    start[3] = centre[3]
+    found = minimise(evaluate, start, tol=1e-9, max_iter=500)
+    torch.testing.assert_close(found.points, centre, rtol=0, atol=1e-8)
+    assert (found.gradients <= 1e-9).all() and found.iterations[3] == 0 and found.iterations[0] <= 3
+    assert found.evaluations >= 4 + int(found.iterations.sum())
+
+
+def test_a_problem_without_descent_ends():
+    def evaluate(points, problems, scale):
+        value = torch.where((points == 0).all(2).all(1), 0., torch.nan)
+        return value.double(), torch.ones_like(points), torch.ones_like(points) if scale else None
+
+    found = minimise(evaluate, torch.zeros(2, 1, 3).double(), tol=1e-3, max_iter=100)
+    assert (found.points == 0).all() and (found.gradients > 1).all() and (found.iterations == 0).all()
+
+
+FEATURES, LABELS = np.eye(4, 3), np.array([0, 1, 2, 0])
+SEVERAL = np.array([[1, 0], [0, 1], [0, 0], [1, 1]])
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(features=np.full((4, 3), np.nan)), '4 of 4 images are not finite'),
+    (dict(features=np.full((4, 3), 0.1)), 'all 4 training images are equal'),
+    (dict(features=np.ones(4)), r'needs features \(n, d\)'),
+    (dict(labels=LABELS[:3]), 'for each of 4 images'),
+    (dict(labels=LABELS / 2), 'for each of 4 images'),
+    (dict(labels=LABELS - 1), 'must not be negative'),
+    (dict(labels=np.zeros(4, int)), 'the same class'),
+    (dict(labels=2 * LABELS), 'class number 1 has no training image'),
+    (dict(labels=SEVERAL * [1, 0]), 'no training image has class number 1'),
+    (dict(labels=SEVERAL | [0, 1]), 'every training image has class number 1'),
+    (dict(labels=SEVERAL * 2), 'of 0 and 1'),
+    (dict(l2=[]), 'positive numbers'),
+    (dict(l2=[1, 0]), 'positive numbers'),
+    (dict(l2=[1, np.inf]), 'positive numbers'),
+    (dict(tol=0), 'tol > 0'),
+    (dict(max_iter=0), 'max_iter >= 1'),
+])
+def test_bad_input_is_one_line(change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        fit_logistic(**{**dict(features=FEATURES, labels=LABELS, l2=[1]), **change})
+    assert '\n' not in str(caught.value)

@@ -1,0 +1,123 @@
+"""Finds the best sub-net of an SDR checkpoint for a detection set, by fine-tuning for a few iterations.
+
+    python tools/route_detection.py work_dirs/sdr/epoch_200.pth \
+        --config configs/detection/faster-rcnn_sdr_fpn_24k_voc0712.py --data-root data/VOCdevkit/ \
+        --work-dir work_dirs/route_voc --baseline simsiam.pth
+
+It uses all GPUs, one candidate on each. The same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.config import DictAction
+
+import sdr_mm  # noqa: F401
+from sdr_mm.cli import run
+from sdr_mm.engine.configs import load_config, use_amp, use_folder, voc_folders
+from sdr_mm.errors import InputError
+from sdr_mm.routing import RoutingResult, load_pool, load_sdr
+from sdr_mm.routing.arguments import bn_arguments, choose_device, given, image_arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[bn_arguments(), image_arguments()])
+    parser.add_argument('checkpoint', help='what tools/train.py wrote with an SDR config')
+    parser.add_argument('--config', required=True, help='config of the detector, one of configs/detection')
+    parser.add_argument('--data-root', metavar='FOLDER', help='its data of VOC format (default: as in the config)')
+    parser.add_argument('--work-dir', required=True, metavar='DIR', help='where everything is kept')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='replace entries of the config')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    race = parser.add_argument_group('race')
+    race.add_argument('--iters', type=int, help='iterations of those that stay to the end (default: 1000)')
+    race.add_argument('--halving', action=argparse.BooleanOptionalAction, default=True,
+                      help='all candidates to a quarter of the iterations, the best half to a half, the best quarter '
+                           'to the end')
+    race.add_argument('--images', type=int, metavar='N',
+                      help='images in a batch of a candidate, the learning rate is scaled with it (default: as many as '
+                           'the learning rate of the config is for)')
+    race.add_argument('--supernet', action=argparse.BooleanOptionalAction, default=True,
+                      help='fine-tune the super-net too, to compare with')
+    race.add_argument('--baseline', nargs='+', default=(), metavar='FILE',
+                      help="checkpoints of ResNets of a sub-net's size to compare with, or 'random' for random weights")
+    race.add_argument('--save-every', type=int, metavar='N',
+                      help='iterations between two saves of the state (default: a tenth of --iters)')
+    race.add_argument('--devices', nargs='+', metavar='DEVICE',
+                      help="one process on each, for example 'cuda:0 cuda:1' (default: all GPUs, or the CPU)")
+    shortlist = parser.add_argument_group('candidates')
+    shortlist.add_argument('--shortlist', choices=('label_free', 'knn_crops', 'all'),
+                           help='label_free: by the clusters that the images resemble; knn_crops: by kNN on the '
+                                'annotated boxes; all: no shortlist (default: label_free)')
+    shortlist.add_argument('--candidates', type=int, metavar='M', help='how many sub-nets it leaves (default: 8)')
+    shortlist.add_argument('--subnets', type=int, nargs='+', metavar='INDEX',
+                           help='these sub-nets, without a shortlist')
+    shortlist.add_argument('--per-cluster', type=int, metavar='N', help='images of each cluster (default: 32)')
+    shortlist.add_argument('--most-crops', type=int, metavar='N', help='most crops of a class (default: 100)')
+    shortlist.add_argument('--k', type=int, help='neighbours of kNN on crops (default: 20)')
+    return parser
+
+
+def next_steps(args: argparse.Namespace, cfg: Any, result: RoutingResult, folder: Path) -> str:
+    """The commands for the full run."""
+    from sdr_mm.detection.backbone_config import pretrained_parts
+    from sdr_mm.detection.fine_tuning import STATE
+    from sdr_mm.detection.routing import BACKBONE
+    options = [f'{key}={value}' for key, value in (args.cfg_options or {}).items()]
+    options += [f'{part}.init_cfg.checkpoint={folder / BACKBONE}' for part, _ in pretrained_parts(cfg.model)]
+    if str(cfg.model.backbone.type).split('.')[-1] == 'SDRResNet' and result.best.path is not None:
+        options.append(f'model.backbone.path=({",".join(map(str, result.best.path))})')
+    words = ['python', 'tools/train.py', args.config, *(['--data', args.data_root] if args.data_root else []),
+             *(['--amp'] if args.amp else []), '--work-dir', str(Path('work_dirs') / Path(args.config).stem)]
+    done = result.best.others['iterations'][0]
+    return (f'best: {result.best.name}, exported to {folder / BACKBONE}\n'
+            f'full run:  {shlex.join([*words, "--cfg-options", *options])}\n'
+            f'or, to go on from iteration {done:.0f}, add  --resume {shlex.quote(str(folder / STATE))}')
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    args = parser().parse_args(argv)
+    if int(os.environ.get('WORLD_SIZE', '1')) > 1:
+        raise InputError('tools/route_detection.py starts one process for each GPU by itself: run it with python, not '
+                         'with torchrun')
+    cfg = load_config(args.config, args.cfg_options)
+    from sdr_mm.detection.routing import DetectionRoutingEvaluator
+    from sdr_mm.detection.routing_table import detection_table
+    from sdr_mm.detection.shortlist import Shortlist
+    if args.data_root:
+        if not voc_folders(cfg):
+            raise InputError(f'--data-root {args.data_root} has no use: {args.config} is not trained on a folder of '
+                             f'VOC format; set data_root in the config')
+        use_folder(cfg, args.data_root)
+    if args.amp:
+        use_amp(cfg)
+    shortlist = given(args, 'candidates', 'k', 'per_cluster', 'most_crops')
+    if args.shortlist:
+        shortlist['mode'] = args.shortlist
+    evaluator = DetectionRoutingEvaluator(
+        cfg, args.work_dir, shortlist=Shortlist(**shortlist), halving=args.halving, supernet=args.supernet,
+        baselines=args.baseline, workers=args.workers,
+        **given(args, 'iters', 'subnets', 'images', 'save_every', 'devices', 'bn_reset', 'bn_images', 'batch_size',
+                'resize', 'size', 'seed', 'on_error'))
+    backbone, info = load_sdr(args.checkpoint)
+    pool = None
+    if evaluator.needs_pool(len(backbone.space)):
+        pool = load_pool(info, backbone, data=args.data, clusters=args.clusters,
+                         need_clusters=evaluator.needs_clusters(len(backbone.space)))
+    result = evaluator.evaluate(backbone.to(choose_device(args.device)), pool=pool, mean=info.mean, std=info.std,
+                                say=lambda text: print(text, file=sys.stderr, flush=True))
+    print(detection_table(result))
+    print(f'\n{next_steps(args, cfg, result, evaluator.folder(result.best))}')
+
+
+if __name__ == '__main__':
+    run(main)
