@@ -75,7 +75,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             for l2, score in result.val_scores.items():
                 print(f'  l2 = {l2:<10.4g} {score:6.2f}  {result.iterations[l2]:4} steps')
         if result.unconverged:
-            print(f'  {result.unconverged} of {len(args.l2) + 1} fits did not reach their tolerance in {MAX_ITER} steps')
+            print(f'  {result.unconverged} of {len(args.l2) + 1} fits did not reach their tolerance in {MAX_ITER} '
+                  f'steps')
     scores = [result.score for result in results]
     if len(results) > 1:
         print(f'{np.mean(scores):.2f} ± {np.std(scores):.2f} over {len(results)} splits')
