@@ -156,16 +156,15 @@ def test_several_labels_are_averaged():
         np.testing.assert_allclose(row, weights @ labels[nearest] / weights.sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize('world', [2, 3])
-def test_is_the_same_from_any_number_of_processes(world, tmp_path):
-    """Also with more processes than test samples, and an error ends all of them."""
+def test_is_the_same_from_two_processes(tmp_path):
+    """Also where one of them has nothing to do, and an error ends both."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     started = []
-    for rank in range(world):
+    for rank in range(2):
         environment = dict(
-            os.environ, RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+            os.environ, RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
             OMP_NUM_THREADS='1',
             PYTHONPATH=os.pathsep.join([str(Path(sdr_mm.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
         started.append(subprocess.Popen(
@@ -176,7 +175,7 @@ def test_is_the_same_from_any_number_of_processes(world, tmp_path):
         assert process.returncode == 0, errors
     alone, message = knn_worker.predictions()
     assert 'not finite' in message
-    for rank in range(world):
+    for rank in range(2):
         found, said = torch.load(tmp_path / f'rank{rank}.pt', weights_only=False)
         assert all(np.array_equal(one, other) for one, other in zip(found, alone)) and said == message
 
