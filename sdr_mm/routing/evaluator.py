@@ -168,7 +168,7 @@ class RoutingEvaluator:
         session = together(lambda: self._session(backbone, pool, (tuple(mean), tuple(std))))
         expectation = self._expect(session)
         say(f'{session.task.name}: about {expectation.passes:,.0f} images through a network, expected to take '
-            f'{duration(expectation.seconds)}')
+            f'{duration(expectation.seconds)}' + (', the linear probes aside' if self.linear else ''))
         search = Search(session, self.scorer, self.linear)
         rows = search.networks(self._networks(session)) if session.task.classes else []
         found, shortcuts = self._subnets(search)

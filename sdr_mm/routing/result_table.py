@@ -7,6 +7,7 @@ from typing import Optional
 import numpy as np
 
 from .result import RoutingResult, RoutingRow
+from .scores import LINEAR
 
 TITLES = dict(logme='LogME', h_score='H-score', transrate='TransRate', linear='linear', share='share')
 
@@ -90,7 +91,7 @@ def _notes(result: RoutingResult) -> list[str]:
     cost = result.cost
     less = f', {cost.one_by_one / cost.passes:.1f} times fewer than one by one' if cost.one_by_one else ''
     notes.append(f'Cost: {cost.passes:,.0f} images through a network{less}; {duration(cost.seconds)} '
-                 f'(expected {duration(cost.expected)})')
+                 f'(expected {duration(cost.expected)}{", linear probes aside" if LINEAR in s["columns"] else ""})')
     return notes
 
 
