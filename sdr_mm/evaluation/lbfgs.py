@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Optional
 
 import torch
 from torch import Tensor
 
-Evaluate = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor, Optional[Tensor]]]
+Evaluation = tuple[Tensor, Tensor, Tensor, Optional[Tensor]]
+Evaluate = Callable[[Tensor, Tensor, bool], Evaluation]
 
 PAIRS = 6
 """Steps that are remembered, each with its change of the gradient. More cost time and hardly save steps."""
@@ -29,19 +30,22 @@ class Minima:
     Args:
         points (Tensor): (b, r, q) float64.
         gradients (Tensor): (b,) Euclidean length of the longest row of the gradient there.
+        converged (Tensor): (b,) bool, whether that is within its limit. If not, the problem has used up its
+            steps, or rounding hides any further descent.
         iterations (Tensor): (b,) int64, steps.
         evaluations (int): Evaluations of one problem, in all.
     """
 
     points: Tensor
     gradients: Tensor
+    converged: Tensor
     iterations: Tensor
     evaluations: int
 
 
 @torch.no_grad()
-def minimise(evaluate: Evaluate, start: Tensor, *, tol: float, max_iter: int) -> Minima:
-    """Minimises each problem until no row of its gradient is longer than ``tol``.
+def minimise(evaluate: Evaluate, start: Tensor, *, max_iter: int) -> Minima:
+    """Minimises each problem until no row of its gradient is longer than its limit.
 
     All problems are evaluated together, each at its own trial point: while one still looks for the length
     of a step another one takes its next, so that none waits. Those that have converged leave. Apart from
@@ -54,29 +58,30 @@ def minimise(evaluate: Evaluate, start: Tensor, *, tol: float, max_iter: int) ->
 
     Args:
         evaluate (Callable): ``evaluate(points (b, r, q), problems (b,), scale)`` returns the values (b,), the
-            gradients (b, r, q) and, where ``scale`` is true, a positive estimate of the diagonal of the
-            inverse Hessian (b, r, q). ``problems`` are the positions in ``start`` of those that are left.
+            gradients (b, r, q), the limits of the gradients there (b,) and, where ``scale`` is true, a
+            positive estimate of the diagonal of the inverse Hessian (b, r, q). ``problems`` are the
+            positions in ``start`` of those that are left.
         start (Tensor): (b, r, q) float64.
-        tol (float): See above.
         max_iter (int): Most steps of a problem.
 
     Returns:
-        Minima: A problem whose gradient is longer than ``tol`` has not converged: it has used up its steps,
-        or rounding hides any further descent.
+        Minima: In the order of ``start``.
     """
     problems = torch.arange(len(start), device=start.device)
     state = _State.begin(evaluate, start, problems)
-    points, gradients, iterations = start.clone(), torch.zeros_like(state.value), torch.zeros_like(problems)
+    result = Minima(start.clone(), torch.zeros_like(state.value), torch.zeros_like(state.stuck),
+                    torch.zeros_like(problems), 0)
     evaluations, rounds = len(start), 0
     while True:
-        ended = (state.longest <= tol) | (state.iterations >= max_iter) | state.stuck
+        converged = state.longest <= state.limit
+        ended = converged | (state.iterations >= max_iter) | state.stuck
         if ended.any():
-            points[problems[ended]] = state.point[ended]
-            gradients[problems[ended]] = state.longest[ended]
-            iterations[problems[ended]] = state.iterations[ended]
+            those = problems[ended]
+            result.points[those], result.gradients[those] = state.point[ended], state.longest[ended]
+            result.converged[those], result.iterations[those] = converged[ended], state.iterations[ended]
             left = (~ended).nonzero()[:, 0]
             if not len(left):
-                return Minima(points, gradients, iterations, evaluations)
+                return replace(result, evaluations=evaluations)
             problems, state = problems[left], state.take(left)
         # The first steps change the Hessian most.
         renew = rounds < 3 or rounds % 8 == 0
@@ -102,6 +107,7 @@ class _State:
     value: Tensor
     gradient: Tensor
     longest: Tensor
+    limit: Tensor
     iterations: Tensor
     root: Tensor
     vectors: Tensor
@@ -118,12 +124,12 @@ class _State:
 
     @classmethod
     def begin(cls, evaluate: Evaluate, start: Tensor, problems: Tensor) -> _State:
-        value, gradient, scale = evaluate(start, problems, True)
+        value, gradient, limit, scale = evaluate(start, problems, True)
         assert scale is not None
         vectors = start.new_zeros(len(start), VECTORS, start[0].numel())
         none, zero = torch.zeros_like(problems), torch.zeros_like(value)
-        state = cls(start, value, gradient, _longest(gradient), none, scale.sqrt(), vectors, none, gradient, zero, zero,
-                    zero, zero, zero, zero, none, none.bool())
+        state = cls(start, value, gradient, _longest(gradient), limit, none, scale.sqrt(), vectors, none, gradient,
+                    zero, zero, zero, zero, zero, zero, none, none.bool())
         vectors[:, -1] = (gradient * state.root).flatten(1)
         state.search(None)
         return state
@@ -138,7 +144,8 @@ class _State:
             setattr(self, name, value if which is None else
                     torch.where(which.view(-1, *[1] * (old.dim() - 1)), value, old))
 
-    def advance(self, trial: Tensor, value: Tensor, gradient: Tensor, scale: Optional[Tensor]) -> None:
+    def advance(self, trial: Tensor, value: Tensor, gradient: Tensor, limit: Tensor,
+                scale: Optional[Tensor]) -> None:
         """Goes to the trial points that are good enough, and changes the lengths of the other steps."""
         slope = _dot(self.direction, gradient)
         # Where values differ by rounding only, the slope decides (Hager and Zhang 2005, equation 4.1). What is
@@ -156,7 +163,7 @@ class _State:
             good = ~again
             if not good.any():
                 return
-        self.accept(good, trial, value, gradient, scale)
+        self.accept(good, trial, value, gradient, limit, scale)
         self.search(good)
 
     def change_length(self, far: Tensor, near: Tensor, slope: Tensor) -> None:
@@ -174,7 +181,7 @@ class _State:
             self.stuck = self.stuck | lost & (self.pairs == 0)
             self.forget(lost & (self.pairs > 0))
 
-    def accept(self, good: Optional[Tensor], point: Tensor, value: Tensor, gradient: Tensor,
+    def accept(self, good: Optional[Tensor], point: Tensor, value: Tensor, gradient: Tensor, limit: Tensor,
                scale: Optional[Tensor]) -> None:
         step = ((point - self.point) / self.root).flatten(1)
         change = ((gradient - self.gradient) * self.root).flatten(1)
@@ -185,7 +192,7 @@ class _State:
         self.vectors[rows, place] = step[rows]
         self.vectors[rows, PAIRS + place] = change[rows]
         self.pairs = self.pairs + useful
-        self.put(good, point=point, value=value, gradient=gradient, longest=_longest(gradient),
+        self.put(good, point=point, value=value, gradient=gradient, longest=_longest(gradient), limit=limit,
                  iterations=self.iterations + 1)
         if scale is not None:
             before = self.root

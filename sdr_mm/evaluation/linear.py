@@ -28,7 +28,10 @@ SOLVERS = ('torch', 'sklearn')
 MAX_ITER = 1000
 
 TOL = 1e-4
-"""Gradient at which a fit of the sweep ends, scikit-learn's default."""
+"""Entries of the gradient at which a fit ends, scikit-learn's default."""
+
+BALANCE, LAST_BALANCE = 1e-2, 1e-3
+"""Gradients, as parts of that of the penalty, at which our fits of the sweep and the last one end."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ def linear_probe(features: Array,
     class, and one l2 for all of them. Features are taken as they are, not normalised.
 
     Note:
-        For the sweep ``tol`` is enough. The last fit, which makes the score, goes on to :func:`last_tol`,
-        so that the score belongs to the optimum and not to where a solver happened to stop.
+        A tolerance of the gradient alone means little for a small l2: it is met far from the optimum, at a
+        point that depends on where the solver came from. So ``'torch'`` goes on until the gradient is also
+        small against that of the penalty, and its scores are those of the optima.
 
     Args:
         features (Array): (n, d) of all images of the task. ``'torch'`` works on their device.
@@ -90,8 +94,7 @@ def linear_probe(features: Array,
         solver (str): ``'torch'``: :func:`fit_logistic`, all weights at once. ``'sklearn'``: the reference,
             ``LogisticRegression`` on one weight after another, each from the last one's solution. Both
             take at most 1000 steps. Defaults to 'torch'.
-        tol (float): Tolerance of the gradient's entries; with ``'sklearn'`` that of the last fit too. Defaults
-            to :data:`TOL`.
+        tol (float): Tolerance of the gradient's entries. Defaults to :data:`TOL`.
         groups (np.ndarray, optional): (n,) as in :class:`Task`: images of one group show the same thing, and
             where a fifth of ``train`` is held out, it is a fifth of its groups. Defaults to None, each on
             its own.
@@ -107,7 +110,7 @@ def linear_probe(features: Array,
     values = torch.as_tensor(features)
     labels = np.asarray(labels)
     grid = [float(weight) for weight in l2]
-    train, held_out = _choosing(split, groups)
+    train, held_out = choosing(split, groups)
     both, test = split.scoring()
     classes = _check(values, labels, (train, held_out, both, test), metric, num_classes, grid, solver)
     fits: Union[_Torch, _ScikitLearn]
@@ -129,17 +132,13 @@ def linear_probe(features: Array,
                         time.perf_counter() - start, fit.scores)
 
 
-def last_tol(l2: float, n: int, tol: float = TOL) -> float:
-    """Tolerance of the gradient for a fit that makes a score.
+def choosing(split: Split, groups: Optional[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Images that the fits of the sweep are trained on, and the validation images that choose.
 
-    The penalty makes the objective over n so convex that a gradient ``g`` leaves the weights within
-    ``‖g‖ · n / l2`` of the optimum. Here that is 0.01, but the gradient need not be below 1e-10.
+    Args:
+        split (Split): Its ``val`` chooses. Where it is None a fifth of ``train`` does (:func:`hold_out`).
+        groups (np.ndarray, optional): See :func:`linear_probe`. Defaults to None.
     """
-    return min(tol, max(1e-10, 0.01 * l2 / n))
-
-
-def _choosing(split: Split, groups: Optional[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Images that the fits of the sweep are trained on, and those that choose."""
     if split.val is not None:
         return split.train, split.val
     if groups is None:
@@ -163,14 +162,14 @@ class _Torch:
         self.features, self.labels, self.classes, self.tol = features, labels, classes, tol
 
     def sweep(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float]) -> Iterator[_Fit]:
-        return self._fits(train, held_out, l2, self.tol)
+        return self._fits(train, held_out, l2, BALANCE)
 
     def refit(self, train: np.ndarray, test: np.ndarray, l2: float) -> _Fit:
-        return next(self._fits(train, test, [l2], last_tol(l2, len(train), self.tol)))
+        return next(self._fits(train, test, [l2], LAST_BALANCE))
 
-    def _fits(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], tol: float) -> Iterator[_Fit]:
+    def _fits(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], balance: float) -> Iterator[_Fit]:
         present, labels = _present(self.labels[train])
-        fit = fit_logistic(self._rows(train), labels, l2, tol=tol, max_iter=MAX_ITER)
+        fit = fit_logistic(self._rows(train), labels, l2, tol=self.tol, balance=balance, max_iter=MAX_ITER)
         for scores, iterations, converged in zip(fit.scores(self._rows(held_out)), fit.iterations.tolist(),
                                                  fit.converged.tolist()):
             yield _Fit(_spread(scores.cpu().numpy(), present, self.classes), iterations, converged)

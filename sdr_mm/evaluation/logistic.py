@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .lbfgs import VECTORS, Minima, minimise
+from .lbfgs import VECTORS, Evaluation, Minima, minimise
 
 Array = Union[np.ndarray, Tensor]
 
 MEMORY = 2**30
 """Bytes that the problems solved together may take."""
 
-_ROWS = 8192
+FLOOR = 1e-10
+"""Gradients of the objective over n that no fit need fall below."""
 
-Evaluation = tuple[Tensor, Tensor, Optional[Tensor]]
+_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class LogisticFit:
         gradients (Tensor): (L,) at least the largest entry of the gradient of the objective over n, with
             respect to weights and intercepts for features as they are.
         iterations (Tensor): (L,) int64 steps; where a weight has a fit for each class, the most.
-        converged (Tensor): (L,) bool, whether ``gradients`` came down to the tolerance.
+        converged (Tensor): (L,) bool, whether the gradient came down to what was asked for.
         evaluations (int): Evaluations of one objective and its gradient, in all.
     """
 
@@ -69,6 +70,7 @@ def fit_logistic(features: Array,
                  l2: Sequence[float],
                  *,
                  tol: float = 1e-4,
+                 balance: float = 0.01,
                  max_iter: int = 1000,
                  memory: int = MEMORY) -> LogisticFit:
     """Minimises ``Σ loss + l2 / 2 · ‖W‖²`` for each weight ``l2``; the intercepts are free.
@@ -93,6 +95,9 @@ def fit_logistic(features: Array,
         tol (float): Largest entry of the gradient of the objective over n at which a fit is taken as
             converged, as scikit-learn's. What is compared is a bound from above, about 5 times as strict.
             Defaults to 1e-4.
+        balance (float): Largest ratio of the gradient to that of the penalty alone at which a fit is taken as
+            converged, so that a small penalty has an effect too, whatever the scale of the features.
+            Gradients below :data:`FLOOR` are small enough. Defaults to 0.01.
         max_iter (int): Most steps. Defaults to 1000.
         memory (int): Bytes for the problems solved together; the result does not depend on it. Defaults
             to :data:`MEMORY`.
@@ -107,23 +112,24 @@ def fit_logistic(features: Array,
     features = torch.as_tensor(features)
     labels = torch.as_tensor(labels).to(features.device)
     given = torch.as_tensor(l2, dtype=torch.float64, device=features.device)
-    _check(features, labels, given, tol, max_iter)
+    _check(features, labels, given, tol, balance, max_iter)
     weights, order = given.sort()
     mean, basis, values = principal_axes(features)
     # The intercepts get a column of their own, so high that its gradient, which is part of that with respect
     # to weights for features as they are, cannot be overlooked.
     lever = max(1., float(mean.abs().max()))
     values = torch.cat([values, torch.full_like(values[:, :1], lever)], 1)
-    objective: Union[_Softmax, _Binary]
-    if labels.dim() == 2:
-        objective = _Binary(values, labels.T, weights / 2)
-    elif labels.max() == 1:
-        objective = _Binary(values, labels[None], weights / 2)
-    else:
+    objective: _Objective
+    if labels.dim() == 1 and labels.max() > 1:
         objective = _Softmax(values, labels, weights)
+    else:
+        objective = _Binary(values, labels.T if labels.dim() == 2 else labels[None], weights / 2)
+    # |g_w + mean · g_b| <= √2 · ‖(g_w, lever · g_b)‖
+    objective.tol, objective.balance = tol / 2**0.5, balance
     points = objective.start(lever).expand(len(weights), -1, -1, -1).clone()
     fits = points.shape[1]
     gradients = points.new_zeros(len(weights), fits)
+    converged = torch.zeros_like(gradients, dtype=torch.bool)
     iterations = torch.zeros_like(gradients, dtype=torch.int64)
     evaluations = 0
 
@@ -131,8 +137,7 @@ def fit_logistic(features: Array,
         def evaluate(points: Tensor, problems: Tensor, scale: bool) -> Evaluation:
             return objective(points, part[problems // fits], problems % fits, scale)
 
-        # |g_w + mean · g_b| <= √2 · ‖(g_w, lever · g_b)‖
-        return minimise(evaluate, points[part].flatten(0, 1), tol=tol / 2**0.5, max_iter=max_iter)
+        return minimise(evaluate, points[part].flatten(0, 1), max_iter=max_iter)
 
     at_once = max(1, memory // (objective.bytes_per_problem * fits))
     solved: list[int] = []
@@ -142,6 +147,7 @@ def fit_logistic(features: Array,
             minima = solve(part)
             points[part] = minima.points.view_as(points[part])
             gradients[part] = minima.gradients.view(-1, fits) * 2**0.5
+            converged[part] = minima.converged.view(-1, fits)
             iterations[part] = minima.iterations.view(-1, fits)
             evaluations += minima.evaluations
         solved = sorted(solved + level)
@@ -149,9 +155,8 @@ def fit_logistic(features: Array,
     if labels.dim() == 1 and points.shape[1] == 1:
         points = torch.cat([-points / 2, points / 2], 1)
     back = order.argsort()
-    points, longest, steps = points[back], gradients.amax(1)[back], iterations.amax(1)[back]
-    return LogisticFit(given, points[..., :-1], points[..., -1] * lever, basis, mean, longest, steps, longest <= tol,
-                       evaluations)
+    return LogisticFit(given, points[back, :, :-1], points[back, :, -1] * lever, basis, mean, gradients.amax(1)[back],
+                       iterations.amax(1)[back], converged.all(1)[back], evaluations)
 
 
 def _levels(count: int) -> list[list[int]]:
@@ -211,21 +216,61 @@ def _rotate(features: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     return torch.cat([(part.double() - mean) @ basis for part in features.split(_ROWS)])
 
 
-class _Softmax:
-    """The objectives over n of softmax regression: one fit for each l2 weight.
+class _Objective:
+    """Objectives over n, for each l2 weight one or several fits.
 
-    Points are (b, c, q): a row for each class, the intercept's entry last.
+    Points are (b, r, q), the intercept's entry last.
     """
 
-    def __init__(self, values: Tensor, labels: Tensor, l2: Tensor) -> None:
-        self.values, self.labels = values, labels
-        self.penalty = _penalty(values, l2)
+    tol: float
+    balance: float
+
+    def __init__(self, values: Tensor, l2: Tensor, rows: int) -> None:
+        self.values = values
+        self.penalty = (l2 / len(values))[:, None, None].repeat(1, 1, values.shape[1])
+        self.penalty[:, :, -1] = 0
         self.second = values.square().mean(0)
-        self.classes = int(labels.max()) + 1
-        self.bytes_per_problem = 8 * self.classes * (3 * len(values) + (VECTORS + 16) * values.shape[1])
+        self.bytes_per_problem = 8 * rows * (4 * len(values) + (VECTORS + 16) * values.shape[1])
 
     def start(self, lever: float) -> Tensor:
-        """Weights of zero and the intercepts that go with them, (1, c, q)."""
+        """Weights of zero and the intercepts that go with them, (fits, r, q)."""
+        raise NotImplementedError
+
+    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, scale: bool) -> Evaluation:
+        """What :func:`minimise` asks for: the fits of these numbers for the l2 weights of these numbers."""
+        raise NotImplementedError
+
+    def penalised(self, points: Tensor, weights: Tensor, value: Tensor, gradient: Tensor,
+                  spread: Optional[Tensor]) -> Evaluation:
+        """Adds the penalty to the loss, and the rest of an evaluation.
+
+        Args:
+            points (Tensor): (b, r, q).
+            weights (Tensor): (b,) numbers of their l2 weights.
+            value (Tensor): (b,) mean loss.
+            gradient (Tensor): (b, r, q) of it.
+            spread (Tensor, optional): (b,) mean of p · (1 - p), where the scale is asked for.
+        """
+        penalty = self.penalty[weights]
+        pull = penalty * points
+        value = value + (pull * points).sum((1, 2)) / 2
+        limit = (self.balance * pull.norm(dim=2).amax(1)).clamp(min=FLOOR).clamp(max=self.tol)
+        scale = None
+        if spread is not None:
+            # As if confidence did not depend on the features. Where all is certain only the penalty is left, and
+            # the intercept has none.
+            scale = (1 / (spread.clamp(min=1e-12)[:, None, None] * self.second + penalty)).expand_as(points)
+        return value, gradient.add_(pull), limit, scale
+
+
+class _Softmax(_Objective):
+    """Softmax regression: one fit, with a row for each class."""
+
+    def __init__(self, values: Tensor, labels: Tensor, l2: Tensor) -> None:
+        self.labels, self.classes = labels, int(labels.max()) + 1
+        super().__init__(values, l2, self.classes)
+
+    def start(self, lever: float) -> Tensor:
         point = self.values.new_zeros(1, self.classes, self.values.shape[1])
         point[0, :, -1] = (self.labels.bincount() / len(self.labels)).double().log() / lever
         return point
@@ -240,32 +285,24 @@ class _Softmax:
         # probability is near 1.
         others = logits.exp_().scatter_(1, index, 0).sum(1, keepdim=True)
         total = others + own.exp()
-        loss = (others + own.expm1()).log1p_() - own
+        value = ((others + own.expm1()).log1p_() - own).sum((1, 2)) / n
         residual = logits.div_(total).scatter_(1, index, -others / total)
-        value = loss.sum((1, 2)) / n
         spread = None
         if scale:
-            # As if the confidence p · (1 - p) depended neither on the features nor on the class. One scale for
-            # all classes keeps the sum of their weights at zero, along which only the penalty curves.
+            # One for all classes, which keeps the sum of their weights at zero: along it only the penalty curves.
             spread = (residual.abs().sum((1, 2)) - residual.square().sum((1, 2))) / (n * self.classes)
         gradient = (residual.flatten(0, 1) @ self.values).view(points.shape) / n
-        return _penalised(points, self.penalty[weights], value, gradient, spread, self.second)
+        return self.penalised(points, weights, value, gradient, spread)
 
 
-class _Binary:
-    """The objectives over n of one class against the rest: for each l2 weight a fit for each row of labels.
-
-    Points are (b, 1, q): the difference of the two weight vectors, the intercept's entry last.
-    """
+class _Binary(_Objective):
+    """One class against the rest: a fit for each row of labels, of the difference of the two weight vectors."""
 
     def __init__(self, values: Tensor, labels: Tensor, l2: Tensor) -> None:
-        self.values, self.sign = values, 2 * labels.double() - 1
-        self.penalty = _penalty(values, l2)
-        self.second = values.square().mean(0)
-        self.bytes_per_problem = 8 * (6 * len(values) + (VECTORS + 16) * values.shape[1])
+        self.sign = 2 * labels.double() - 1
+        super().__init__(values, l2, 1)
 
     def start(self, lever: float) -> Tensor:
-        """Weights of zero and the intercepts that go with them, (fits, 1, q)."""
         point = self.values.new_zeros(len(self.sign), 1, self.values.shape[1])
         point[:, 0, -1] = ((1 + self.sign.mean(1)) / 2).logit() / lever
         return point
@@ -278,28 +315,11 @@ class _Binary:
         wrong = margin.neg_().sigmoid_()
         spread = (wrong.sum(1) - wrong.square().sum(1)) / n if scale else None
         gradient = (wrong.mul_(sign) @ self.values)[:, None] / -n
-        return _penalised(points, self.penalty[weights], value, gradient, spread, self.second)
+        return self.penalised(points, weights, value, gradient, spread)
 
 
-def _penalty(values: Tensor, l2: Tensor) -> Tensor:
-    """(L, 1, q) l2 weights over n; none on the intercept."""
-    penalty = (l2 / len(values))[:, None, None].repeat(1, 1, values.shape[1])
-    penalty[:, :, -1] = 0
-    return penalty
-
-
-def _penalised(points: Tensor, penalty: Tensor, value: Tensor, gradient: Tensor, spread: Optional[Tensor],
-               second: Tensor) -> Evaluation:
-    pull = penalty * points
-    value = value + (pull * points).sum((1, 2)) / 2
-    scale = None
-    if spread is not None:
-        # Where all is certain only the penalty is left, and the intercept has none.
-        scale = (1 / (spread.clamp(min=1e-12)[:, None, None] * second + penalty)).expand_as(points)
-    return value, gradient.add_(pull), scale
-
-
-def _check(features: Tensor, labels: Tensor, l2: Tensor, tol: float, max_iter: int) -> None:
+def _check(features: Tensor, labels: Tensor, l2: Tensor, tol: float, balance: float,
+           max_iter: int) -> None:
     if features.dim() != 2 or not features.numel():
         raise InputError(f'logistic regression needs features (n, d), got {tuple(features.shape)}')
     if labels.dim() not in (1, 2) or len(labels) != len(features) or labels.is_floating_point():
@@ -311,8 +331,9 @@ def _check(features: Tensor, labels: Tensor, l2: Tensor, tol: float, max_iter: i
                          f'the network has diverged, take another checkpoint')
     if l2.dim() != 1 or not len(l2) or not (l2.isfinite() & (l2 > 0)).all():
         raise InputError(f'l2 weights must be positive numbers, got {l2.tolist()}')
-    if not tol > 0 or max_iter < 1:
-        raise InputError(f'logistic regression needs tol > 0 and max_iter >= 1, got {tol} and {max_iter}')
+    if not tol > 0 or not balance > 0 or max_iter < 1:
+        raise InputError(f'logistic regression needs tol > 0, balance > 0 and max_iter >= 1, got {tol}, {balance} and '
+                         f'{max_iter}')
     if labels.dim() == 2:
         if ((labels != 0) & (labels != 1)).any():
             raise InputError('rows of labels must be of 0 and 1 where images have several labels')
