@@ -45,7 +45,7 @@ def main() -> None:
     task = part_of(Task.from_folder(args.task), args.images)
     results = {}
     for name, share in (('one by one', False), ('tree of prefixes', True)):
-        evaluator = RoutingEvaluator(task, k=5, bn_reset='task', resize=args.size, size=args.size, batch_size=30,
+        evaluator = RoutingEvaluator(task, k=5, bn_reset='task', resize=args.size, size=args.size, batch_size=100,
                                      share_prefixes=share)
         results[name] = evaluator.evaluate(backbone, **normalisation)
         cost = results[name].cost

@@ -15,6 +15,7 @@ from typing import Optional
 import torch
 from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from ..errors import InputError
 from ..models.checkpoints import build_resnet, load_exactly
@@ -55,7 +56,7 @@ class PrefixTree:
                 stages.append([])
             stages[-1].append(name)
         self._names = stages
-        self._segments: dict[tuple[int, Path], tuple[nn.Module, Statistics]] = {}
+        self._segments: dict[tuple[int, Path], tuple[nn.Module, dict[str, _NormBase], Statistics]] = {}
         self._statistics: dict[Path, Statistics] = {}
 
     def _segment(self, prefix: Path) -> nn.Module:
@@ -70,11 +71,13 @@ class PrefixTree:
                 load_exactly(part, subnet_state_dict(getattr(self.backbone, name), path), f'{name} of path {path}')
                 parts.add_module(name, part)
             parts.eval()
-            statistics = {name: (layer.running_mean, layer.running_var) for name, layer in norm_layers(parts).items()}
-            self._segments[key] = parts, statistics
-        segment, statistics = self._segments[key]
-        for name, layer in norm_layers(segment).items():
-            layer.running_mean, layer.running_var = self._statistics.get(prefix, statistics)[name]
+            layers = norm_layers(parts)
+            statistics = {name: (layer.running_mean, layer.running_var) for name, layer in layers.items()}
+            self._segments[key] = parts, layers, statistics
+        segment, layers, statistics = self._segments[key]
+        statistics = self._statistics.get(prefix, statistics)
+        for name, layer in layers.items():
+            layer.running_mean, layer.running_var = statistics[name]
         return segment
 
     def _walk(self, x: Tensor, nodes: set[Path], run: Callable[[Path, Tensor], Tensor],
