@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation.lbfgs import minimise
-from sdr_mm.evaluation.logistic import fit_logistic, principal_axes
+from sdr_mm.evaluation.logistic import _Binary, _Softmax, fit_logistic, principal_axes
+from sdr_mm.evaluation.preconditioner import Blocks, Diagonal
 
 L2 = [1e-4, 1e-2, 1., 30., 1e4]
 
@@ -122,6 +123,46 @@ def test_neither_the_order_nor_the_company_of_the_weights_matters(several):
     torch.testing.assert_close(alone / scale, together / scale, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize('several', [False, True])
+def test_the_blocks_of_the_hessian_are_those_of_autograd(several):
+    features, labels = data(40, 6, 3, several=several)
+    values, labels = torch.from_numpy(features).double(), torch.from_numpy(labels)
+    l2 = torch.tensor([0.5, 2.]).double()
+    objective = _Binary(values, labels.T, l2) if several else _Softmax(values, labels, l2)
+    objective.tol, objective.balance, objective.blocks = 1e-4, 0.01, True
+    rows = 1 if several else 3
+    points = torch.randn(2, rows, 6, generator=torch.Generator().manual_seed(2)).double() / 5
+    numbers = torch.tensor([0, 1]), torch.tensor([0, 2]) if several else torch.tensor([0, 0])
+    *_, base = objective(points, *numbers, True)
+    found = base.lower @ base.lower.mT
+    free = torch.tensor([1., 1, 1, 1, 1, 0]).double()  # The last column is that of the intercepts.
+    for problem, (weight, fit) in enumerate(zip(l2, numbers[1])):
+
+        def value(point, weight=weight, fit=fit):
+            if several:
+                loss = torch.nn.functional.softplus((1 - 2 * labels[:, fit]) * (values @ point[0]))
+            else:
+                loss = torch.nn.functional.cross_entropy(values @ point.T, labels, reduction='none')
+            return (loss.sum() + weight / 2 * (free * point.square()).sum()) / 40
+
+        hessian = torch.autograd.functional.hessian(value, points[problem])
+        for row in range(rows):
+            torch.testing.assert_close(found[problem, row], hessian[row, :, row], rtol=1e-9, atol=1e-9)
+
+
+def test_a_hard_task_is_fitted_by_blocks_and_to_the_same_without(monkeypatch):
+    features, labels = data()
+    used = []
+    monkeypatch.setattr(_Softmax, 'by_blocks', lambda *args, real=_Softmax.by_blocks: used.append(1) or real(*args))
+    blocks = fit_logistic(features, labels, [1e-4], tol=1e-9)
+    assert used and blocks.converged.all()
+    used.clear()
+    without = fit_logistic(features, labels, [1e-4], tol=1e-9, memory=1)
+    assert not used and without.iterations[0] > 2 * blocks.iterations[0]
+    scale = blocks.weights.abs().max()
+    torch.testing.assert_close(without.weights / scale, blocks.weights / scale, rtol=0, atol=1e-4)
+
+
 def test_a_separable_task_converges_for_a_tiny_penalty():
     features, labels = data(40, 80)
     fit = fit_logistic(features, labels, [1e-6], tol=1e-9)
@@ -161,28 +202,58 @@ def test_quadratics_are_solved_each_on_its_own():
     centre = torch.arange(24.).double().view(4, 2, 3)
     factor = torch.logspace(0, 6, 6).double().view(2, 3) ** torch.tensor([0., 0.5, 1, 1]).view(4, 1, 1)
 
-    def evaluate(points, problems, scale):
+    def evaluate(points, problems, renew):
         away, slope = points - centre[problems], factor[problems]
         limit = torch.tensor([1e-9, 1e-9, 1e-3, 1e-9]).double()[problems]
         return ((slope * away.square()).sum((1, 2)) / 2, slope * away, limit,
-                torch.ones_like(points) if scale else None)
+                Diagonal(torch.ones_like(points)) if renew else None)
 
     start = torch.zeros(4, 2, 3).double()
     start[3] = centre[3]
-    found = minimise(evaluate, start, max_iter=500)
+    found = minimise(evaluate, start, max_iter=500, period=8)
     torch.testing.assert_close(found.points, centre, rtol=0, atol=1e-3)
     assert found.converged.all() and (found.gradients[[0, 1, 3]] <= 1e-9).all() and 1e-9 < found.gradients[2] <= 1e-3
     assert found.iterations[3] == 0 and found.iterations[0] <= 3
     assert found.evaluations >= 4 + int(found.iterations.sum())
 
 
+def preconditioners():
+    generator = torch.Generator().manual_seed(0)
+    lower = torch.randn(2, 3, 4, 4, generator=generator).double().tril() + 3 * torch.eye(4).double()
+    return [Diagonal(torch.rand(2, 3, 4, generator=generator).double() + 0.5), Blocks(lower), Blocks(lower[:, :1])]
+
+
+@pytest.mark.parametrize('base', preconditioners(), ids=['diagonal', 'blocks', 'one block'])
+def test_a_preconditioner_is_symmetric_and_its_coordinates_lead_back(base):
+    rows = 1 if isinstance(base, Blocks) and base.lower.shape[1] == 1 else 3
+    one, other = torch.randn(2, 2, 5, rows, 4, generator=torch.Generator().manual_seed(1)).double()
+    if isinstance(base, Blocks) and rows > 1:  # Sums over the classes are zero in all that it is given.
+        one, other = one - one.mean(2, keepdim=True), other - other.mean(2, keepdim=True)
+    torch.testing.assert_close(base.step(base.coordinates(one)), one)
+    torch.testing.assert_close(base.gradient(base.slope(one)) - base.gradient(base.slope(one)).mean(2, keepdim=True),
+                               one - one.mean(2, keepdim=True))
+    # Steps and gradients meet in the coordinates as they do outside.
+    torch.testing.assert_close((base.coordinates(one) * base.slope(other)).sum((2, 3)), (one * other).sum((2, 3)))
+    applied = base.step(base.slope(one))
+    torch.testing.assert_close((applied * other).sum((2, 3)), (one * base.step(base.slope(other))).sum((2, 3)))
+    assert ((applied * one).sum((2, 3)) > 0).all()
+    if isinstance(base, Blocks):
+        hessian = base.lower @ base.lower.mT
+        expected = torch.linalg.solve(hessian, one.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        expected = expected - expected.mean(2, keepdim=True) if rows > 1 else expected
+        torch.testing.assert_close(applied, expected)
+    mixed = base.put(torch.tensor([True, False]), base.take(torch.tensor([1, 1])))
+    torch.testing.assert_close(mixed.slope(one)[0], base.slope(one.flip(0))[1])
+    torch.testing.assert_close(mixed.slope(one)[1], base.slope(one)[1])
+
+
 def test_a_problem_without_descent_ends():
-    def evaluate(points, problems, scale):
+    def evaluate(points, problems, renew):
         value = torch.where((points == 0).all(2).all(1), 0., torch.nan)
         limit = torch.full_like(value, 1e-3).double()
-        return value.double(), torch.ones_like(points), limit, torch.ones_like(points) if scale else None
+        return value.double(), torch.ones_like(points), limit, Diagonal(torch.ones_like(points)) if renew else None
 
-    found = minimise(evaluate, torch.zeros(2, 1, 3).double(), max_iter=100)
+    found = minimise(evaluate, torch.zeros(2, 1, 3).double(), max_iter=100, period=8)
     assert (found.points == 0).all() and (found.gradients > 1).all() and not found.converged.any()
     assert (found.iterations == 0).all() and found.evaluations < 200
 

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sdr_mm.datasets import real
 from sdr_mm.datasets.packages import fetch
-from sdr_mm.datasets.real import aerial, emoji, prepare, silhouettes, sweet_home, wesnoth
+from sdr_mm.datasets.real import aerial, emoji, open_clip_art, prepare, silhouettes, sweet_home, wesnoth
 from sdr_mm.datasets.real.emoji import code_points
 from sdr_mm.datasets.real.pictures import to_square
 from sdr_mm.datasets.real.preparation import default_folder, fingerprint
@@ -338,6 +338,30 @@ def test_furniture_is_labelled_by_its_catalogues(registry: Registry, tmp_path: P
     assert data.counts == {'sweet_home': {'kitchen': sweet_home.MINIMUM}}
     assert images(data.tasks['sweet_home']) == sorted(
         ['kitchen/katorlegaz-oven0.png', *(f'kitchen/scopia-{icon}.png' for icon in kitchen)])
+
+
+def clip_art(seed: int, size: tuple[int, int] = (8, 4)) -> bytes:
+    """A small drawing whose header says that it has the given width and height."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 8, 3), np.uint8)).save(buffer, 'PNG')
+    data = buffer.getvalue()
+    return data[:16] + b''.join(side.to_bytes(4, 'big') for side in size) + data[24:]
+
+
+def test_clip_art_is_labelled_by_its_topmost_folder(registry: Registry, tmp_path: Path) -> None:
+    number = open_clip_art.MINIMUM
+    names = [f'signs_and_symbols/flags/f{index:02}' for index in range(number)]
+    names += [f'unsorted/u{index}' for index in range(number)] + [f'logos/l{index}' for index in range(number - 1)]
+    files = {f'{open_clip_art.FOLDER}{name}.png': clip_art(seed) for seed, name in enumerate(names)}
+    again = {f'{open_clip_art.FOLDER}signs_and_symbols/again.png': clip_art(0),
+             f'{open_clip_art.FOLDER}signs_and_symbols/bomb.png': clip_art(200, (20990, 29700)),
+             'usr/share/doc/readme.png': clip_art(201)}
+    registry.lay(open_clip_art, 'OPEN_CLIP_ART', make_deb(files | again))
+    data = prepare(tmp_path / 'out', names=['open_clip_art'], cache=registry.cache)
+    assert data.counts == {'open_clip_art': {'signs_and_symbols': number}}
+    # Of a file that is there twice the first one by name stays.
+    assert images(data.tasks['open_clip_art']) == sorted(
+        ['signs_and_symbols/again.png', *(f'signs_and_symbols/flags-f{index:02}.png' for index in range(1, number))])
 
 
 def annotation(boxes: list[tuple[int, int, int, int]]) -> bytes:

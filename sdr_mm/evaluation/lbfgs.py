@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
-Evaluation = tuple[Tensor, Tensor, Tensor, Optional[Tensor]]
+from .preconditioner import Preconditioner
+
+Evaluation = tuple[Tensor, Tensor, Tensor, Optional[Preconditioner]]
 Evaluate = Callable[[Tensor, Tensor, bool], Evaluation]
 
 PAIRS = 6
@@ -44,25 +46,25 @@ class Minima:
 
 
 @torch.no_grad()
-def minimise(evaluate: Evaluate, start: Tensor, *, max_iter: int) -> Minima:
+def minimise(evaluate: Evaluate, start: Tensor, *, max_iter: int, period: int) -> Minima:
     """Minimises each problem until no row of its gradient is longer than its limit.
 
     All problems are evaluated together, each at its own trial point: while one still looks for the length
     of a step another one takes its next, so that none waits. Those that have converged leave. Apart from
     rounding, what becomes of a problem does not depend on the others.
 
-    The approximate inverse Hessian begins as a diagonal, which is measured anew from time to time, times a
-    factor that fits the last step. The direction is a combination of the remembered vectors with
+    The approximate inverse Hessian begins as a preconditioner, which is measured anew from time to time, times
+    a factor that fits the last step. The direction is a combination of the remembered vectors with
     coefficients from their Gram matrix (Byrd, Nocedal and Schnabel 1994, equation 3.1), so that it reads
     the memory only twice.
 
     Args:
-        evaluate (Callable): ``evaluate(points (b, r, q), problems (b,), scale)`` returns the values (b,), the
-            gradients (b, r, q), the limits of the gradients there (b,) and, where ``scale`` is true, a
-            positive estimate of the diagonal of the inverse Hessian (b, r, q). ``problems`` are the
-            positions in ``start`` of those that are left.
+        evaluate (Callable): ``evaluate(points (b, r, q), problems (b,), renew)`` returns the values (b,), the
+            gradients (b, r, q), the limits of the gradients there (b,) and, where ``renew`` is true, a
+            preconditioner. ``problems`` are the positions in ``start`` of those that are left.
         start (Tensor): (b, r, q) float64.
         max_iter (int): Most steps of a problem.
+        period (int): Evaluations from one preconditioner to the next.
 
     Returns:
         Minima: In the order of ``start``.
@@ -83,8 +85,7 @@ def minimise(evaluate: Evaluate, start: Tensor, *, max_iter: int) -> Minima:
             if not len(left):
                 return replace(result, evaluations=evaluations)
             problems, state = problems[left], state.take(left)
-        # The first steps change the Hessian most.
-        renew = rounds < 3 or rounds % 8 == 0
+        renew = rounds % period == 0 and rounds > 0
         trial = torch.addcmul(state.point, state.length[:, None, None], state.direction)
         state.advance(trial, *evaluate(trial, problems, renew))
         evaluations += len(problems)
@@ -96,8 +97,8 @@ class _State:
     """The problems that are left. Each tensor has an entry for each of them.
 
     ``vectors`` (b, VECTORS, r·q) holds ``PAIRS`` steps, as many changes of the gradient, and the gradient, in
-    coordinates in which the diagonal of the Hessian is about 1: steps are divided by ``root``, gradients
-    multiplied by it. Pair ``i`` has the place ``i % PAIRS``; places not yet used are zero.
+    the coordinates of the preconditioner. Pair ``i`` has the place ``i % PAIRS``; places not yet used are
+    zero.
 
     A search for the length of a step knows an interval that holds a good one, ``low`` to ``high``, and the
     slopes along ``direction`` at 0 and at both ends.
@@ -109,7 +110,7 @@ class _State:
     longest: Tensor
     limit: Tensor
     iterations: Tensor
-    root: Tensor
+    base: Preconditioner
     vectors: Tensor
     pairs: Tensor
     direction: Tensor
@@ -124,18 +125,20 @@ class _State:
 
     @classmethod
     def begin(cls, evaluate: Evaluate, start: Tensor, problems: Tensor) -> _State:
-        value, gradient, limit, scale = evaluate(start, problems, True)
-        assert scale is not None
+        value, gradient, limit, base = evaluate(start, problems, True)
+        assert base is not None
         vectors = start.new_zeros(len(start), VECTORS, start[0].numel())
         none, zero = torch.zeros_like(problems), torch.zeros_like(value)
-        state = cls(start, value, gradient, _longest(gradient), limit, none, scale.sqrt(), vectors, none, gradient,
+        state = cls(start, value, gradient, _longest(gradient), limit, none, base, vectors, none, gradient,
                     zero, zero, zero, zero, zero, zero, none, none.bool())
-        vectors[:, -1] = (gradient * state.root).flatten(1)
+        vectors[:, -1] = base.slope(gradient[:, None]).flatten(1)
         state.search(None)
         return state
 
     def take(self, which: Tensor) -> _State:
-        return _State(*(getattr(self, field.name)[which] for field in fields(self)))
+        values: list[Any] = [getattr(self, field.name) for field in fields(self)]
+        values = [value[which] if isinstance(value, Tensor) else value.take(which) for value in values]
+        return _State(*values)
 
     def put(self, which: Optional[Tensor], **values: Tensor) -> None:
         """Sets values of some of the problems; None stands for all of them, which is the usual case."""
@@ -145,7 +148,7 @@ class _State:
                     torch.where(which.view(-1, *[1] * (old.dim() - 1)), value, old))
 
     def advance(self, trial: Tensor, value: Tensor, gradient: Tensor, limit: Tensor,
-                scale: Optional[Tensor]) -> None:
+                base: Optional[Preconditioner]) -> None:
         """Goes to the trial points that are good enough, and changes the lengths of the other steps."""
         slope = _dot(self.direction, gradient)
         # Where values differ by rounding only, the slope decides (Hager and Zhang 2005, equation 4.1). What is
@@ -163,7 +166,7 @@ class _State:
             good = ~again
             if not good.any():
                 return
-        self.accept(good, trial, value, gradient, limit, scale)
+        self.accept(good, trial, value, gradient, limit, base)
         self.search(good)
 
     def change_length(self, far: Tensor, near: Tensor, slope: Tensor) -> None:
@@ -182,9 +185,9 @@ class _State:
             self.forget(lost & (self.pairs > 0))
 
     def accept(self, good: Optional[Tensor], point: Tensor, value: Tensor, gradient: Tensor, limit: Tensor,
-               scale: Optional[Tensor]) -> None:
-        step = ((point - self.point) / self.root).flatten(1)
-        change = ((gradient - self.gradient) * self.root).flatten(1)
+               base: Optional[Preconditioner]) -> None:
+        step = self.base.coordinates((point - self.point)[:, None]).flatten(1)
+        change = self.base.slope((gradient - self.gradient)[:, None]).flatten(1)
         # Convexity makes the product positive; rounding may not.
         useful = (step * change).sum(1) > 1e-14 * step.norm(dim=1) * change.norm(dim=1)
         useful = useful if good is None else useful & good
@@ -194,18 +197,18 @@ class _State:
         self.pairs = self.pairs + useful
         self.put(good, point=point, value=value, gradient=gradient, longest=_longest(gradient), limit=limit,
                  iterations=self.iterations + 1)
-        if scale is not None:
-            before = self.root
-            self.put(good, root=scale.sqrt())
-            ratio = (self.root / before).flatten(1)[:, None]
-            self.vectors[:, :PAIRS] /= ratio
-            self.vectors[:, PAIRS:-1] *= ratio
-        self.vectors[:, -1] = (self.gradient * self.root).flatten(1)
+        if base is not None:
+            steps, changes = self.vectors[:, :-1].view(-1, 2, PAIRS, *point.shape[1:]).unbind(1)
+            steps, changes = self.base.step(steps), self.base.gradient(changes)
+            self.base = base if good is None else self.base.put(good, base)  # type: ignore[arg-type]
+            self.vectors[:, :PAIRS] = self.base.coordinates(steps).flatten(2)
+            self.vectors[:, PAIRS:-1] = self.base.slope(changes).flatten(2)
+        self.vectors[:, -1] = self.base.slope(self.gradient[:, None]).flatten(1)
 
     def search(self, which: Optional[Tensor]) -> None:
         """Begins a search along the direction of L-BFGS."""
         factors = _direction(self.vectors, self.pairs)
-        self.search_along(which, (factors[:, None] @ self.vectors)[:, 0].view_as(self.point) * self.root)
+        self.search_along(which, self.base.step((factors[:, None] @ self.vectors).view_as(self.point[:, None]))[:, 0])
         # Rounding may spoil the memory: without it the direction descends.
         uphill = ~(self.slope < 0)
         if uphill.any():
@@ -215,7 +218,7 @@ class _State:
         """Begins a search along the scaled gradient, without memory."""
         self.vectors[which, :-1] = 0
         self.pairs = self.pairs.masked_fill(which, 0)
-        self.search_along(which, -self.gradient * self.root**2)
+        self.search_along(which, -self.base.step(self.base.slope(self.gradient[:, None]))[:, 0])
 
     def search_along(self, which: Optional[Tensor], direction: Tensor) -> None:
         slope = _dot(direction, self.gradient)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .lbfgs import VECTORS, Evaluation, Minima, minimise
+from .preconditioner import Blocks, Diagonal, Preconditioner
 
 Array = Union[np.ndarray, Tensor]
 
@@ -85,7 +86,8 @@ def fit_logistic(features: Array,
         the features, which the intercepts absorb; they are rotated to their principal axes, because the
         penalty does not depend on the basis; and axes along which no image lies, where the weights are
         zero, are left out. There the Hessian is nearly diagonal. Every eighth weight is fitted first, and
-        those between begin where a cubic through their neighbours' solutions says.
+        those between begin where a cubic through their neighbours' solutions says. A fit that is not done
+        soon goes on with the Hessian's blocks of single classes as a preconditioner.
 
     Args:
         features (Array): (n, d). The work is done on their device.
@@ -99,8 +101,8 @@ def fit_logistic(features: Array,
             converged, so that a small penalty has an effect too, whatever the scale of the features.
             Gradients below :data:`FLOOR` are small enough. Defaults to 0.01.
         max_iter (int): Most steps. Defaults to 1000.
-        memory (int): Bytes for the problems solved together; the result does not depend on it. Defaults
-            to :data:`MEMORY`.
+        memory (int): Bytes for the problems solved together. With less, it takes longer. Defaults to
+            :data:`MEMORY`.
 
     Returns:
         LogisticFit: On the device of the features.
@@ -126,37 +128,49 @@ def fit_logistic(features: Array,
         objective = _Binary(values, labels.T if labels.dim() == 2 else labels[None], weights / 2)
     # |g_w + mean · g_b| <= √2 · ‖(g_w, lever · g_b)‖
     objective.tol, objective.balance = tol / 2**0.5, balance
-    points = objective.start(lever).expand(len(weights), -1, -1, -1).clone()
-    fits = points.shape[1]
-    gradients = points.new_zeros(len(weights), fits)
+    found = _solve(objective, objective.start(lever), len(weights), max_iter, memory)
+    points, back = found.points, order.argsort()
+    if labels.dim() == 1 and points.shape[1] == 1:
+        points = torch.cat([-points / 2, points / 2], 1)
+    return LogisticFit(given, points[back, :, :-1], points[back, :, -1] * lever, basis, mean,
+                       found.gradients[back] * 2**0.5, found.iterations[back], found.converged[back], found.evaluations)
+
+
+def _solve(objective: _Objective, start: Tensor, count: int, max_iter: int, memory: int) -> Minima:
+    """Minimises the objectives of ``count`` ascending weights, each from ``start`` (fits, r, q)."""
+    fits = len(start)
+    points = start.repeat(count, 1, 1)
+    gradients = points.new_zeros(len(points))
     converged = torch.zeros_like(gradients, dtype=torch.bool)
     iterations = torch.zeros_like(gradients, dtype=torch.int64)
     evaluations = 0
 
-    def solve(part: Tensor) -> Minima:
-        def evaluate(points: Tensor, problems: Tensor, scale: bool) -> Evaluation:
-            return objective(points, part[problems // fits], problems % fits, scale)
+    def fit(some: Tensor, blocks: bool, steps: int) -> None:
+        def evaluate(points: Tensor, problems: Tensor, renew: bool) -> Evaluation:
+            return objective(points, some[problems] // fits, some[problems] % fits, renew)
 
-        return minimise(evaluate, points[part].flatten(0, 1), max_iter=max_iter)
+        nonlocal evaluations
+        objective.blocks = blocks
+        minima = minimise(evaluate, points[some], max_iter=steps, period=objective.period if blocks else 8)
+        points[some], gradients[some], converged[some] = minima.points, minima.gradients, minima.converged
+        iterations[some] += minima.iterations
+        evaluations += minima.evaluations
 
-    at_once = max(1, memory // (objective.bytes_per_problem * fits))
+    patience = min(max_iter, objective.patience) if objective.bytes_of_blocks <= memory else max_iter
     solved: list[int] = []
-    for level in _levels(len(weights)):
-        points[level] = _between(points, solved, level)
-        for part in torch.tensor(level, device=points.device).split(at_once):
-            minima = solve(part)
-            points[part] = minima.points.view_as(points[part])
-            gradients[part] = minima.gradients.view(-1, fits) * 2**0.5
-            converged[part] = minima.converged.view(-1, fits)
-            iterations[part] = minima.iterations.view(-1, fits)
-            evaluations += minima.evaluations
+    for level in _levels(count):
+        points.view(count, -1)[level] = _between(points.view(count, -1), solved, level)
+        those = (torch.tensor(level, device=points.device)[:, None] * fits +
+                 torch.arange(fits, device=points.device)).flatten()
+        for part in those.split(max(1, memory // objective.bytes_per_problem)):
+            fit(part, False, patience)
+        hard = those[~converged[those]] if patience < max_iter else those[:0]
+        for part in hard.split(max(1, memory // objective.bytes_of_blocks)) if len(hard) else []:
+            fit(part, True, max_iter - patience)
         solved = sorted(solved + level)
-    points = points.flatten(1, 2)
-    if labels.dim() == 1 and points.shape[1] == 1:
-        points = torch.cat([-points / 2, points / 2], 1)
-    back = order.argsort()
-    return LogisticFit(given, points[back, :, :-1], points[back, :, -1] * lever, basis, mean, gradients.amax(1)[back],
-                       iterations.amax(1)[back], converged.all(1)[back], evaluations)
+    points = points.view(count, -1, points.shape[2])
+    gradients, converged, iterations = (found.view(count, fits) for found in (gradients, converged, iterations))
+    return Minima(points, gradients.amax(1), converged.all(1), iterations.amax(1), evaluations)
 
 
 def _levels(count: int) -> list[list[int]]:
@@ -224,24 +238,29 @@ class _Objective:
 
     tol: float
     balance: float
+    blocks: bool
 
     def __init__(self, values: Tensor, l2: Tensor, rows: int) -> None:
         self.values = values
         self.penalty = (l2 / len(values))[:, None, None].repeat(1, 1, values.shape[1])
         self.penalty[:, :, -1] = 0
         self.second = values.square().mean(0)
-        self.bytes_per_problem = 8 * rows * (4 * len(values) + (VECTORS + 16) * values.shape[1])
+        n, q = values.shape
+        self.bytes_per_problem = 8 * rows * (4 * n + (VECTORS + 16) * q)
+        self.bytes_of_blocks = self.bytes_per_problem + 8 * rows * 3 * q**2
+        # To measure the blocks takes as long as about q / 4 steps, so that many are tried without them first.
+        self.patience, self.period = max(32, q // 4), max(20, q // 8)
 
     def start(self, lever: float) -> Tensor:
         """Weights of zero and the intercepts that go with them, (fits, r, q)."""
         raise NotImplementedError
 
-    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, scale: bool) -> Evaluation:
+    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, renew: bool) -> Evaluation:
         """What :func:`minimise` asks for: the fits of these numbers for the l2 weights of these numbers."""
         raise NotImplementedError
 
     def penalised(self, points: Tensor, weights: Tensor, value: Tensor, gradient: Tensor,
-                  spread: Optional[Tensor]) -> Evaluation:
+                  confidence: Optional[Tensor]) -> Evaluation:
         """Adds the penalty to the loss, and the rest of an evaluation.
 
         Args:
@@ -249,18 +268,35 @@ class _Objective:
             weights (Tensor): (b,) numbers of their l2 weights.
             value (Tensor): (b,) mean loss.
             gradient (Tensor): (b, r, q) of it.
-            spread (Tensor, optional): (b,) mean of p · (1 - p), where the scale is asked for.
+            confidence (Tensor, optional): (b, r, n), p · (1 - p), where a preconditioner is asked for.
         """
         penalty = self.penalty[weights]
         pull = penalty * points
         value = value + (pull * points).sum((1, 2)) / 2
         limit = (self.balance * pull.norm(dim=2).amax(1)).clamp(min=FLOOR).clamp(max=self.tol)
-        scale = None
-        if spread is not None:
-            # As if confidence did not depend on the features. Where all is certain only the penalty is left, and
-            # the intercept has none.
-            scale = (1 / (spread.clamp(min=1e-12)[:, None, None] * self.second + penalty)).expand_as(points)
-        return value, gradient.add_(pull), limit, scale
+        base = None
+        if confidence is not None:
+            base = self.by_blocks(confidence, penalty) if self.blocks else self.by_diagonal(confidence, penalty)
+        return value, gradient.add_(pull), limit, base
+
+    def by_diagonal(self, confidence: Tensor, penalty: Tensor) -> Preconditioner:
+        """As if p · (1 - p) depended neither on the features nor on the class.
+
+        One scale for all classes keeps the sum of their weights at zero: along it only the penalty curves.
+        """
+        # Where all is certain only the penalty is left, and the intercept has none.
+        spread = confidence.mean((1, 2)).clamp(min=1e-12)[:, None, None]
+        return Diagonal((spread * self.second + penalty).rsqrt().expand(-1, confidence.shape[1], -1))
+
+    def by_blocks(self, confidence: Tensor, penalty: Tensor) -> Preconditioner:
+        """The blocks of the Hessian that belong to one class."""
+        n, q = self.values.shape
+        blocks = torch.stack([(self.values * one[:, None]).T @ self.values for one in confidence.flatten(0, 1)])
+        blocks = blocks.view(*confidence.shape[:2], q, q) / n
+        diagonal = blocks.diagonal(dim1=2, dim2=3)
+        diagonal += penalty + 1e-12 * self.second
+        lower, failed = torch.linalg.cholesky_ex(blocks)
+        return Blocks(torch.where((failed > 0)[..., None, None], torch.diag_embed(diagonal.sqrt()), lower))
 
 
 class _Softmax(_Objective):
@@ -275,7 +311,7 @@ class _Softmax(_Objective):
         point[0, :, -1] = (self.labels.bincount() / len(self.labels)).double().log() / lever
         return point
 
-    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, scale: bool) -> Evaluation:
+    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, renew: bool) -> Evaluation:
         n = len(self.values)
         logits = (points.flatten(0, 1) @ self.values.T).view(len(points), self.classes, n)
         logits -= logits.amax(1, keepdim=True)
@@ -287,12 +323,9 @@ class _Softmax(_Objective):
         total = others + own.exp()
         value = ((others + own.expm1()).log1p_() - own).sum((1, 2)) / n
         residual = logits.div_(total).scatter_(1, index, -others / total)
-        spread = None
-        if scale:
-            # One for all classes, which keeps the sum of their weights at zero: along it only the penalty curves.
-            spread = (residual.abs().sum((1, 2)) - residual.square().sum((1, 2))) / (n * self.classes)
+        confidence = residual.abs() - residual.square() if renew else None
         gradient = (residual.flatten(0, 1) @ self.values).view(points.shape) / n
-        return self.penalised(points, weights, value, gradient, spread)
+        return self.penalised(points, weights, value, gradient, confidence)
 
 
 class _Binary(_Objective):
@@ -307,15 +340,15 @@ class _Binary(_Objective):
         point[:, 0, -1] = ((1 + self.sign.mean(1)) / 2).logit() / lever
         return point
 
-    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, scale: bool) -> Evaluation:
+    def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, renew: bool) -> Evaluation:
         n = len(self.values)
         sign = self.sign[fits]
         margin = (points[:, 0] @ self.values.T).mul_(sign)
         value = torch.nn.functional.softplus(-margin, threshold=torch.inf).sum(1) / n
         wrong = margin.neg_().sigmoid_()
-        spread = (wrong.sum(1) - wrong.square().sum(1)) / n if scale else None
+        confidence = (wrong - wrong.square())[:, None] if renew else None
         gradient = (wrong.mul_(sign) @ self.values)[:, None] / -n
-        return self.penalised(points, weights, value, gradient, spread)
+        return self.penalised(points, weights, value, gradient, confidence)
 
 
 def _check(features: Tensor, labels: Tensor, l2: Tensor, tol: float, balance: float,

@@ -273,8 +273,9 @@ class RoutingEvaluator:
         bn = self._bn_size(session, self.bn)
         finalists = min(self.finalists, len(space))
         if session.task.classes:
-            for _, _, reset in self._networks(session):
-                expectation.one_by_one(1, self._bn_size(session, self.bn, subnet=False) if reset else 0)
+            for name, _, reset in self._networks(session):
+                expectation.one_by_one(1, self._bn_size(session, self.bn, subnet=False) if reset else 0,
+                                       supernet=name.startswith(SUPERNET_ROW))
         if self._in_full(session):
             if self.bn.shared and self.share_prefixes:
                 expectation.tree(space.paths, len(session.readable), bn, scored=True)
@@ -292,7 +293,7 @@ class RoutingEvaluator:
                 expectation.tree(some, rung.images - seen, bn_first)
                 seen, bn_first = rung.images, 0
         else:
-            expectation.passes += self.per_cluster * len(space) + len(session.readable)
+            expectation.label_free(self.per_cluster * len(space) + len(session.readable))
         if session.task.classes:
             expectation.one_by_one(finalists, bn)
         return expectation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .aerial import DEEPFOREST, AerialTrees
 from .data_set import DataSet
 from .emoji import FLUENT, GOOGLE, OPENMOJI, TWITTER, emoji_pool, fluent_category, fluent_fine
+from .open_clip_art import OPEN_CLIP_ART, open_clip_art
 from .pictures import PictureSet
 from .silhouettes import SILHOUETTES, animal_silhouettes
 from .sweet_home import SWEET_HOME, sweet_home
@@ -21,6 +22,7 @@ DATA_SETS: dict[str, DataSet] = {
     ),
     'animal_silhouettes': PictureSet((SILHOUETTES,), 'silhouettes of animals, 10 classes', animal_silhouettes),
     'aerial_trees': AerialTrees((DEEPFOREST,), 'trees in tiles of aerial photos, boxes of 1 class in VOC format'),
+    'open_clip_art': PictureSet((OPEN_CLIP_ART,), 'clip art by folder, 16 classes', open_clip_art),
     'sweet_home': PictureSet((SWEET_HOME,), 'rendered furniture by category, 11 classes', sweet_home),
     'wesnoth_race': PictureSet((WESNOTH,), 'sprites of a game by race, 20 classes, grouped by unit', wesnoth_race),
 }
