@@ -174,11 +174,14 @@ def _solve(objective: _Objective, start: Tensor, count: int, max_iter: int, memo
 
 
 def _levels(count: int) -> list[list[int]]:
-    """Positions of the weights by the turns in which they are fitted: every eighth one, then those between."""
+    """Positions of the weights by the turns in which they are fitted: every eighth one, then those between.
+
+    They are counted from the largest, because small ones are hard to fit without a good start.
+    """
     levels: list[list[int]] = []
     done: set[int] = set()
     for stride in (8, 4, 2, 1):
-        level = sorted({*range(0, count, stride), count - 1} - done)
+        level = sorted({*range(count - 1, -1, -stride)} - done)
         if level:
             levels.append(level)
             done.update(level)
