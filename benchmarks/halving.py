@@ -26,16 +26,18 @@ def main() -> None:
     parser.add_argument('--checkpoint', metavar='FILE', help='an SDRNet (default: random weights)')
     parser.add_argument('--size', type=int, default=32, help='side of the images in pixels (default: 32)')
     parser.add_argument('--k', type=int, default=10, help='neighbours (default: 10)')
-    parser.add_argument('--settings', nargs='+', default=['4', '16:512', '64:1024'], metavar='FINALISTS[:IMAGES]',
-                        help='sub-nets that are scored exactly in the end, and images of the first step (default: 1/32 '
-                             'of them, at least 256), for each run of halving (default: %(default)s)')
+    parser.add_argument('--settings', nargs='+', default=['4', '16'], metavar='FINALISTS[:IMAGES]',
+                        help='sub-nets that are scored exactly in the end, and images of the first step (default: 1/12 '
+                             'of them, at least 512), for each run of halving (default: %(default)s)')
+    parser.add_argument('--splits', type=int, default=5,
+                        help='random splits of each task, over which scores are means (default: 5)')
     parser.add_argument('--threads', type=int, help='threads of torch')
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     backbone, normalisation = sdr_network(args.checkpoint, depth=18, stem_channels=16, base_channels=(4, 12))
     for task in args.tasks:
-        options = dict(k=args.k, bn_reset='task', resize=args.size, size=args.size)
+        options = dict(k=args.k, splits=args.splits, bn_reset='task', resize=args.size, size=args.size)
         exact = RoutingEvaluator(task, **options).evaluate(backbone, **normalisation)
         scores = [row.score for row in exact.subnets]
         print(f'{exact.task}: {exact.settings["images"]} images; {len(scores)} sub-nets from {scores[-1]:.2f} to '

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from sdr_mm.evaluation import Split
-from sdr_mm.routing.halving import Rung, halves, nested_order, rungs, vote_share
+from sdr_mm.routing.halving import Rung, halves, nested_order, rungs, soft_accuracy
 
 
 def test_rungs_go_from_all_sub_nets_to_the_finalists():
@@ -43,17 +43,29 @@ def test_an_order_of_halves_alternates_between_the_parts_and_ends_with_the_large
     assert order[:30:2].tolist() == nested_order(labels[:35])[:15].tolist()
 
 
-def test_share_of_votes_is_what_scikit_learn_gives_the_right_class():
+def test_soft_accuracy_weighs_the_margin_of_the_votes_that_scikit_learn_counts():
     random = np.random.default_rng(0)
     labels, others = random.integers(0, 3, 40), random.integers(0, 3, 30)
     train = random.normal(size=(40, 8)) + 2 * np.eye(8)[labels]
     test = random.normal(size=(30, 8)) + 2 * np.eye(8)[others]
     knn = KNeighborsClassifier(7, metric='cosine', algorithm='brute',
                                weights=lambda distance: np.exp((1 - distance) / 0.1)).fit(train, labels)
-    expected = 100 * knn.predict_proba(test)[np.arange(30), others].mean()
-    found = vote_share(torch.from_numpy(train), labels, torch.from_numpy(test), others, 7, 0.1)
+    shares = knn.predict_proba(test)
+    right = shares[np.arange(30), others]
+    wrong = np.where(np.eye(3)[others] == 1, -1, shares).max(1)
+    expected = 100 * (1 / (1 + np.exp(-8 * (right - wrong)))).mean()
+    found = soft_accuracy(torch.from_numpy(train), labels, torch.from_numpy(test), others, 7, 0.1)
     assert found == pytest.approx(expected, abs=1e-5)
     assert 40 < found < 95
+
+
+def test_soft_accuracy_does_not_pay_for_unequal_votes():
+    # Two of three neighbours are right in either case; how much nearer they are does not matter.
+    labels, test = np.array([0, 0, 1, 1]), torch.eye(2)[:1]
+    flat = torch.tensor([[1, 0.], [1, 0], [1, 0.001], [-1, 0]])
+    steep = torch.tensor([[1, 0.], [1, 0], [1, 0.001], [-1, 0]]) + torch.tensor([[0, 0.], [0, 0], [0, 0.4], [0, 0]])
+    scores = [soft_accuracy(train, labels, test, np.array([0]), 3, 0.07) for train in (flat, steep)]
+    assert 90 < scores[0] < scores[1] < 100 and scores[1] - scores[0] < 7
 
 
 def test_several_labels_score_the_votes_for_those_an_image_has():
@@ -62,4 +74,4 @@ def test_several_labels_score_the_votes_for_those_an_image_has():
     test = torch.tensor([[1, 0.01], [0.01, 1], [1, 0.]])
     wanted = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]], np.uint8)
     # The first has half of its labels from its neighbour, the second its only one; the third has none.
-    assert vote_share(train, labels, test, wanted, 1, 0.07) == pytest.approx(100 * (0.5 + 1) / 2)
+    assert soft_accuracy(train, labels, test, wanted, 1, 0.07) == pytest.approx(100 * (0.5 + 1) / 2)

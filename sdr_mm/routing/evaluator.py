@@ -69,8 +69,8 @@ class RoutingEvaluator:
         screen_bn (str): The same for what all sub-nets share in a screening, ``'task'``, ``'all'`` or
             ``'none'``. Defaults to None: as ``bn_reset``, or ``'task'`` if that is ``'cluster'``.
         finalists (int): Sub-nets that are scored exactly after a screening. Defaults to 4.
-        first_images (int, optional): Images of the first step of halving. Defaults to None: 1/32 of
-            them, at least 256.
+        first_images (int, optional): Images of the first step of halving. Defaults to None: 1/12 of
+            them, at least 512.
         per_cluster (int): Images of each cluster for ``'label_free'``. Defaults to 32.
         share_prefixes (bool): Whether ``'exact'`` may run sub-nets as a tree. Defaults to True.
         linear (bool): Whether to report how well each score foretells linear accuracy, which takes a
@@ -261,11 +261,12 @@ class RoutingEvaluator:
 
     def _rungs(self, session: Session) -> list[Rung]:
         images, space = len(session.task.labels), len(session.backbone.space)
-        return rungs(space, images, min(self.finalists, space), self.first_images or max(256, images // 32))
+        return rungs(space, images, min(self.finalists, space), self.first_images or max(512, images // 12))
 
     def _halving_bn(self, steps: Sequence[Rung]) -> BNReset:
-        # A walk for the statistics costs as much as one for features, so it is kept as short as the first step.
-        return replace(self.screen_bn, num_images=min(self.screen_bn.num_images, steps[0].images))
+        # A walk for the statistics costs as much as one for features, so it is kept shorter than the first step.
+        few = max(256, steps[0].images // 2)
+        return replace(self.screen_bn, num_images=min(self.screen_bn.num_images, few))
 
     def _expect(self, session: Session) -> Expectation:
         """Passes and seconds to come."""

@@ -12,14 +12,11 @@ from torch import Tensor
 from ..errors import InputError
 from ..space import Path
 from .bn_source import BNReset
-from .halving import Rung, halves, vote_share
+from .halving import Rung, halves, nested_order, soft_accuracy
 from .result import RoutingRow
 from .scores import Scorer
 from .session import Session
 from .work import dealt, exchange
-
-NEIGHBOURS = 30
-"""Neighbours that vote at least."""
 
 
 class HalvingSearch:
@@ -37,7 +34,9 @@ class HalvingSearch:
 
     def __init__(self, session: Session, scorer: Scorer, steps: Sequence[Rung], bn: BNReset) -> None:
         self.session, self.scorer, self.steps, self.bn = session, scorer, steps, bn
-        self.order = halves(session.task.labels, session.task.splits[0], bn.seed)
+        task = session.task
+        self.order = (halves(task.labels, task.splits[0], bn.seed) if len(task.splits) == 1 else
+                      nested_order(task.labels, bn.seed))
         self.source = 'own'
         # A sub-net stays with the rank that has its features so far.
         parts = session.tree.parts(session.backbone.space.paths, steps[-1].images, dist.get_world_size())
@@ -96,11 +95,11 @@ class HalvingSearch:
         seen = self.order[:len(features)]
         place = np.full(len(task.labels), -1)
         place[seen] = np.arange(len(seen))
-        shares = []
+        scores = []
         for split in task.splits:
             train, test = (part[place[part] >= 0] for part in (split.train, split.test))
-            # As many neighbours as are asked for, in proportion to the images there are, but many votes vary less.
-            k = max(NEIGHBOURS, round(self.scorer.k[0] * len(train) / len(split.train)))
-            shares.append(vote_share(features[place[train]], task.labels[train], features[place[test]],
-                                     task.labels[test], k, self.scorer.temperature))
-        return float(np.mean(shares))
+            # Half way, in the geometric mean, between as many neighbours and as far ones as in the end.
+            k = max(1, round(self.scorer.k[0] * (len(train) / len(split.train))**0.5))
+            scores.append(soft_accuracy(features[place[train]], task.labels[train], features[place[test]],
+                                        task.labels[test], k, self.scorer.temperature))
+        return float(np.mean(scores))
