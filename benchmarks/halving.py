@@ -2,7 +2,7 @@
 
     python tools/prepare_data.py animal_silhouettes wesnoth_race fluent_category --out data
     python benchmarks/halving.py data/animal_silhouettes data/wesnoth_race data/fluent_category
-    python benchmarks/halving.py data/animal_silhouettes --checkpoint work_dirs/sdr/epoch_15.pth
+    python benchmarks/halving.py data/animal_silhouettes --checkpoint work_dirs/sdr256/epoch_20.pth
 
 Without a checkpoint: 256 sub-nets of random weights, ResNet-18 of a quarter of its width, of which three
 quarters are the sub-net's own.
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
 import torch
 from networks import sdr_network
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.routing import RoutingEvaluator
+from sdr_mm.routing.agreement import rank_correlation
 
 
 def main() -> None:
@@ -40,8 +42,13 @@ def main() -> None:
         options = dict(k=args.k, splits=args.splits, bn_reset='task', resize=args.size, size=args.size)
         exact = RoutingEvaluator(task, **options).evaluate(backbone, **normalisation)
         scores = [row.score for row in exact.subnets]
+        splits = np.array([row.scores for row in exact.subnets])
+        agreement = ''
+        if splits.shape[1] > 1:
+            spearman = rank_correlation(splits[:, 0], splits[:, 1:].mean(1)).spearman
+            agreement = f'; one split against {splits.shape[1] - 1} others: Spearman {spearman:.2f}'
         print(f'{exact.task}: {exact.settings["images"]} images; {len(scores)} sub-nets from {scores[-1]:.2f} to '
-              f'{scores[0]:.2f} %\n'
+              f'{scores[0]:.2f} %{agreement}\n'
               f'  exact            {exact.best.name:12} {scores[0]:.2f} %  {exact.cost.one_by_one:10,.0f} passes one '
               f'by one, {exact.cost.passes:9,.0f} as a tree, {exact.cost.seconds:6.1f} s')
         for setting in args.settings:

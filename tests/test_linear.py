@@ -14,6 +14,7 @@ import sdr_mm.evaluation.linear as linear
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import METRICS, Split, hold_out
 from sdr_mm.evaluation.linear import L2_GRID, linear_probe
+from sdr_mm.routing import network_on_task
 
 GRID = [1e-2, 0.1, 1., 10., 100., 1e3, 1e4]
 
@@ -226,13 +227,13 @@ def test_the_tool_prints_and_writes_each_split(solver, checkpoint, tmp_path, cap
 def test_images_are_resized_to_224_unless_told_otherwise(checkpoint, tmp_path, capsys, monkeypatch):
     folder = write(tmp_path / 'task', CLASSES, 5, seed=1)
     sizes = []
-    real = linear_eval.task_features
+    real = network_on_task.task_features
 
     def watched(*args, resize, size, **options):
         sizes.append((resize, size))
         return real(*args, resize=32, size=32, **options)
 
-    monkeypatch.setattr(linear_eval, 'task_features', watched)
+    monkeypatch.setattr(network_on_task, 'task_features', watched)
     tail = ['--l2', '1', '--workers', '1', '--device', 'cpu']
     linear_eval.main([checkpoint, '--task', str(folder), *tail])
     linear_eval.main([checkpoint, '--task', str(folder), '--resize', '256', *tail])

@@ -17,33 +17,22 @@ from mmengine.dist import is_main_process
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
-from sdr_mm.evaluation import METRICS, knn_predict, load_task, task_features
+from sdr_mm.evaluation import METRICS, knn_predict
 from sdr_mm.files import atomic_write
-from sdr_mm.models.zoo import load_network
-from sdr_mm.routing.arguments import check_output, given, image_arguments, knn_arguments, output_arguments, start
+from sdr_mm.routing.arguments import image_arguments, knn_arguments, output_arguments
+from sdr_mm.routing.network_on_task import network_arguments, network_on_task
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[knn_arguments(), image_arguments(), output_arguments(required=False)])
-    parser.add_argument('network', help='a checkpoint of a ResNet, timm:NAME, torchvision:NAME or mmpretrain:NAME, '
-                                        'with @FILE for weights of your own')
+        parents=[network_arguments(), knn_arguments(), image_arguments(), output_arguments(required=False)])
     parser.add_argument('--k', type=int, nargs='+', default=[200], help='neighbours, one or several (default: 200)')
-    parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
-    parser.add_argument('--batch-size', type=int, default=200, help='images in a batch (default: 200)')
     args = parser.parse_args(argv)
 
-    check_output(args.out, args.overwrite)
-    task = load_task(args.task, splits=args.splits, **given(args, 'seed', 'metric', 'data_root'))
-    device = start(args.device)
-    network = load_network(args.network)
-    sizes = dict(resize=256, size=224) | given(args, 'resize', 'size')
-    images = len(task.paths)
-    features, task = task_features(network.module, task, mean=network.mean, std=network.std, batch_size=args.batch_size,
-                                   workers=args.workers, device=device, **sizes, **given(args, 'on_error'))
-
+    found = network_on_task(args, resize=256)
+    task, features = found.task, found.features
     results: dict[int, list[float]] = {k: [] for k in args.k}
     for split in task.splits:
         train, test = split.scoring()
@@ -54,18 +43,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if not is_main_process():
         return
 
-    trained, tested = (len(part) for part in task.splits[0].scoring())
-    skipped = images - len(task.paths)
-    left_out = f', {skipped} images could not be decoded' if skipped else ''
-    print(f'{task.name}: {len(task.classes)} classes, {trained} training and {tested} test images{left_out}; kNN of '
-          f'{network.name}, {task.metric} in %, T = {args.temperature}, {sizes["size"]} of {sizes["resize"]} px')
+    trained, tested = found.counts
+    print(found.headline('kNN', f'T = {args.temperature}'))
     for k, values in results.items():
         clamped = f' (clamped to {trained})' if k > trained else ''
         deviation = f' ± {np.std(values):.2f} over {len(values)} splits' if len(values) > 1 else ''
         print(f'k = {k}{clamped}: {np.mean(values):.2f}{deviation}')
     if args.out:
-        settings = dict(network=args.network, metric=task.metric, temperature=args.temperature, **sizes,
-                        train=trained, test=tested, skipped=skipped)
+        settings = dict(network=args.network, metric=task.metric, temperature=args.temperature, **found.sizes,
+                        train=trained, test=tested, skipped=found.skipped)
         with atomic_write(args.out, overwrite=args.overwrite) as temporary:
             temporary.write_text(json.dumps(dict(task=task.name, settings=settings, scores=results), indent=1) + '\n',
                                  encoding='utf-8')

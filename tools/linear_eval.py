@@ -19,21 +19,19 @@ from mmengine.dist import is_main_process
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import progress, run
-from sdr_mm.evaluation import load_task, task_features
 from sdr_mm.evaluation.cells import RESIZE
 from sdr_mm.evaluation.linear import L2_GRID, MAX_ITER, SOLVERS, TOL, linear_probe
 from sdr_mm.files import atomic_write
-from sdr_mm.models.zoo import load_network
-from sdr_mm.routing.arguments import check_output, given, image_arguments, output_arguments, start, task_arguments
+from sdr_mm.routing.arguments import image_arguments, output_arguments, task_arguments
+from sdr_mm.routing.network_on_task import network_arguments, network_on_task
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[task_arguments(), image_arguments(str(RESIZE['linear'])), output_arguments(required=False)])
-    parser.add_argument('network', help='a checkpoint of a ResNet, timm:NAME, torchvision:NAME or mmpretrain:NAME, '
-                                        'with @FILE for weights of your own')
+        parents=[network_arguments(), task_arguments(), image_arguments(str(RESIZE['linear'])),
+                 output_arguments(required=False)])
     parser.add_argument('--solver', choices=SOLVERS, default='torch',
                         help='torch: all l2 weights at once; sklearn: the reference, one after another '
                              '(default: torch)')
@@ -43,31 +41,20 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--tol', type=float, default=TOL, help=f'tolerance of the gradient (default: {TOL:g})')
     parser.add_argument('--val-scores', action='store_true',
                         help='print the score on the validation images for each l2')
-    parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
-    parser.add_argument('--batch-size', type=int, default=200, help='images in a batch (default: 200)')
     args = parser.parse_args(argv)
 
-    check_output(args.out, args.overwrite)
-    task = load_task(args.task, splits=args.splits, **given(args, 'seed', 'metric', 'data_root'))
-    device = start(args.device)
-    network = load_network(args.network)
-    sizes = dict(resize=RESIZE['linear'], size=224) | given(args, 'resize', 'size')
-    images = len(task.paths)
-    features, task = task_features(network.module, task, mean=network.mean, std=network.std, batch_size=args.batch_size,
-                                   workers=args.workers, device=device, **sizes, **given(args, 'on_error'))
+    found = network_on_task(args, resize=RESIZE['linear'])
+    task = found.task
     if not is_main_process():
         return
     results = [
-        linear_probe(features, task.labels, split, metric=task.metric, num_classes=len(task.classes), l2=args.l2,
+        linear_probe(found.features, task.labels, split, metric=task.metric, num_classes=len(task.classes), l2=args.l2,
                      solver=args.solver, tol=args.tol, groups=task.groups)
         for split in progress(task.splits, desc='linear')
     ]
 
-    train, test = (len(part) for part in task.splits[0].scoring())
-    skipped = images - len(task.paths)
-    left_out = f', {skipped} images could not be decoded' if skipped else ''
-    print(f'{task.name}: {len(task.classes)} classes, {train} training and {test} test images{left_out}; linear probe '
-          f'of {network.name}, {task.metric} in %, solver {args.solver}, {sizes["size"]} of {sizes["resize"]} px')
+    train, test = found.counts
+    print(found.headline('linear probe', f'solver {args.solver}'))
     for result in results:
         print(f'{result.score:.2f} with l2 = {result.l2:.4g} (C = {1 / result.l2:.4g}), the best of {len(args.l2)} on '
               f'validation images ({result.val_scores[result.l2]:.2f}); {result.seconds:.1f} s')
@@ -81,8 +68,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if len(results) > 1:
         print(f'{np.mean(scores):.2f} ± {np.std(scores):.2f} over {len(results)} splits')
     if args.out:
-        settings = dict(network=args.network, metric=task.metric, solver=args.solver, tol=args.tol, **sizes,
-                        train=train, test=test, skipped=skipped)
+        settings = dict(network=args.network, metric=task.metric, solver=args.solver, tol=args.tol, **found.sizes,
+                        train=train, test=test, skipped=found.skipped)
         splits = [
             dict(score=result.score, l2=result.l2, unconverged=result.unconverged, seconds=result.seconds,
                  val_scores=[dict(l2=l2, score=score, iterations=result.iterations[l2])
