@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument('--k', type=int, default=10, help='neighbours (default: 10)')
     parser.add_argument('--settings', nargs='+', default=['4', '16'], metavar='FINALISTS[:IMAGES]',
                         help='sub-nets that are scored exactly in the end, and images of the first step (default: 1/12 '
-                             'of them, at least 512), for each run of halving (default: %(default)s)')
+                             'of them, at least 768), for each run of halving (default: %(default)s)')
     parser.add_argument('--splits', type=int, default=5,
                         help='random splits of each task, over which scores are means (default: 5)')
     parser.add_argument('--threads', type=int, help='threads of torch')

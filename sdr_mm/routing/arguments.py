@@ -66,7 +66,7 @@ def search_arguments() -> argparse.ArgumentParser:
                        help='images of the BN statistics that sub-nets share in a screening (default: those of '
                             '--bn-reset, or task)')
     group.add_argument('--first-images', type=int, metavar='N',
-                       help='images of the first step of halving (default: 1/12 of them, at least 512)')
+                       help='images of the first step of halving (default: 1/12 of them, at least 768)')
     group.add_argument('--per-cluster', type=int, metavar='N',
                        help='images of each cluster for label_free (default: 32)')
     group.add_argument('--one-by-one', dest='share_prefixes', action='store_false', default=None,

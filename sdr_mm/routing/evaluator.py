@@ -70,7 +70,7 @@ class RoutingEvaluator:
             ``'none'``. Defaults to None: as ``bn_reset``, or ``'task'`` if that is ``'cluster'``.
         finalists (int): Sub-nets that are scored exactly after a screening. Defaults to 4.
         first_images (int, optional): Images of the first step of halving. Defaults to None: 1/12 of
-            them, at least 512.
+            them, at least 768.
         per_cluster (int): Images of each cluster for ``'label_free'``. Defaults to 32.
         share_prefixes (bool): Whether ``'exact'`` may run sub-nets as a tree. Defaults to True.
         linear (bool): Whether to report how well each score foretells linear accuracy, which takes a
@@ -261,7 +261,7 @@ class RoutingEvaluator:
 
     def _rungs(self, session: Session) -> list[Rung]:
         images, space = len(session.task.labels), len(session.backbone.space)
-        return rungs(space, images, min(self.finalists, space), self.first_images or max(512, images // 12))
+        return rungs(space, images, min(self.finalists, space), self.first_images or max(768, images // 12))
 
     def _halving_bn(self, steps: Sequence[Rung]) -> BNReset:
         # A walk for the statistics costs as much as one for features, so it is kept shorter than the first step.
