@@ -44,7 +44,8 @@ class RoutingEvaluator:
       clusters they run one by one.
     - ``'screen'``: first all of them as a tree, with statistics of the same images; then the finalists
       exactly.
-    - ``'halving'``: as ``'screen'``, but most sub-nets leave after few images.
+    - ``'halving'``: as ``'screen'``, but most sub-nets leave after few images, by a smoothed kNN accuracy
+      (:func:`soft_accuracy`) whatever the scores.
     - ``'label_free'``: sub-nets are ordered by the share of the task's images that resembles their
       cluster; then the finalists exactly, if the task has labels.
 
@@ -251,8 +252,8 @@ class RoutingEvaluator:
             steps = self._rungs(session)
             best, left = HalvingSearch(session, self.scorer, steps, self._halving_bn(steps)).run(count)
             numbers = ', '.join(f'{rung.networks} on {rung.images}' for rung in steps)
-            shortcut = (f'sub-nets were halved on growing parts of the labelled images ({numbers}), with BN statistics '
-                        f'of the same images ({self.screen_bn.mode})')
+            shortcut = (f'sub-nets were halved by soft kNN accuracy on growing parts of the labelled images '
+                        f'({numbers}), with BN statistics of the same images ({self.screen_bn.mode})')
         return search.exact(best, self.share_prefixes) + left, [f'{shortcut}; {final}']
 
     def _in_full(self, session: Session) -> bool:
