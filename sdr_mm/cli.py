@@ -28,7 +28,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         fail(out_of_space(error.filename or 'the output'))
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+        _say('interrupted')
         sys.exit(130)
 
 
@@ -39,8 +39,13 @@ def fail(error: InputError) -> None:
     the error itself.
     """
     line = str(error).strip().splitlines()[-1]
-    print(f'error: {line.removeprefix("sdr_mm.errors.InputError: ")}', file=sys.stderr)
+    _say(f'error: {line.removeprefix("sdr_mm.errors.InputError: ")}')
     sys.exit(2)
+
+
+def _say(line: str) -> None:
+    """Prints a line on stderr; a progress bar that is still open leaves its line to it."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def progress(iterable: Optional[Iterable[T]] = None, total: Optional[int] = None, desc: str = '') -> tqdm:
