@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -233,7 +234,7 @@ def _rotate(features: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     return torch.cat([(part.double() - mean) @ basis for part in features.split(_ROWS)])
 
 
-class _Objective:
+class _Objective(ABC):
     """Objectives over n, for each l2 weight one or several fits.
 
     Points are (b, r, q), the intercept's entry last.
@@ -254,13 +255,13 @@ class _Objective:
         # To measure the blocks takes as long as about q / 4 steps, so that many are tried without them first.
         self.patience, self.period = max(32, q // 4), max(20, q // 8)
 
+    @abstractmethod
     def start(self, lever: float) -> Tensor:
         """Weights of zero and the intercepts that go with them, (fits, r, q)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, renew: bool) -> Evaluation:
         """What :func:`minimise` asks for: the fits of these numbers for the l2 weights of these numbers."""
-        raise NotImplementedError
 
     def penalised(self, points: Tensor, weights: Tensor, value: Tensor, gradient: Tensor,
                   confidence: Optional[Tensor]) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
@@ -70,7 +71,7 @@ def build_shortcut(inputs: ChannelLayout, outputs: ChannelLayout, stride: int,
     return None if inputs.total == outputs.total else SDRIdentity(outputs)
 
 
-class SDRResidual(nn.Module):
+class SDRResidual(nn.Module, metaclass=ABCMeta):
     """What the two residual blocks share: shortcut, addition and gradient checkpointing."""
 
     expansion: int
@@ -82,9 +83,9 @@ class SDRResidual(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = build_shortcut(inputs, outputs, stride, norm_cfg)
 
+    @abstractmethod
     def residual(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
         """The branch beside the shortcut."""
-        raise NotImplementedError
 
     def _add(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x, path, update_stats)

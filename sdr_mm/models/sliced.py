@@ -7,6 +7,7 @@ argument of ``forward``, derives the channels from it, and remembers nothing.
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional, TypeVar, Union
@@ -104,7 +105,7 @@ def put(tensor: Tensor, slices: Slices, values: Tensor) -> None:
     tensor[tuple(grid)] = values
 
 
-class SlicedLayer(nn.Module):
+class SlicedLayer(nn.Module, metaclass=ABCMeta):
     """Mix-in for a layer whose input and output channels follow a :class:`ChannelLayout`."""
 
     in_layout: ChannelLayout
@@ -126,9 +127,9 @@ class SlicedLayer(nn.Module):
         """Indices of the output channels on ``path``; ``None`` for all."""
         return _row(self.out_table, self.out_layout.block, path)
 
+    @abstractmethod
     def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
         """For each own parameter and buffer that a path slices, which of the two its leading dimensions count."""
-        raise NotImplementedError
 
     def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
         """For each own parameter and buffer that ``path`` slices, which part of it the sub-net is."""
