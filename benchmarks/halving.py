@@ -24,10 +24,10 @@ from sdr_mm.routing.agreement import rank_correlation
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('tasks', nargs='+', metavar='TASK', help='folders of labelled images, or task configs')
+    parser.add_argument('tasks', nargs='+', metavar='TASK', help='folders of labeled images, or task configs')
     parser.add_argument('--checkpoint', metavar='FILE', help='an SDRNet (default: random weights)')
     parser.add_argument('--size', type=int, default=32, help='side of the images in pixels (default: 32)')
-    parser.add_argument('--k', type=int, default=10, help='neighbours (default: 10)')
+    parser.add_argument('--k', type=int, default=10, help='neighbors (default: 10)')
     parser.add_argument('--settings', nargs='+', default=['4', '16'], metavar='FINALISTS[:IMAGES]',
                         help='sub-nets that are scored exactly in the end, and images of the first step (default: 1/12 '
                              'of them, at least 768), for each run of halving (default: %(default)s)')
@@ -37,10 +37,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    backbone, normalisation = sdr_network(args.checkpoint, depth=18, stem_channels=16, base_channels=(4, 12))
+    backbone, normalization = sdr_network(args.checkpoint, depth=18, stem_channels=16, base_channels=(4, 12))
     for task in args.tasks:
         options = dict(k=args.k, splits=args.splits, bn_reset='task', resize=args.size, size=args.size)
-        exact = RoutingEvaluator(task, **options).evaluate(backbone, **normalisation)
+        exact = RoutingEvaluator(task, **options).evaluate(backbone, **normalization)
         scores = [row.score for row in exact.subnets]
         splits = np.array([row.scores for row in exact.subnets])
         agreement = ''
@@ -55,7 +55,7 @@ def main() -> None:
             finalists, _, first = setting.partition(':')
             halved = RoutingEvaluator(task, search='halving', finalists=int(finalists),
                                       first_images=int(first) if first else None, **options).evaluate(
-                                          backbone, **normalisation)
+                                          backbone, **normalization)
             place = [row.name for row in exact.subnets].index(halved.best.name) + 1
             print(f'  halving {setting:8} {halved.best.name:12} {halved.best.score:.2f} %  {halved.cost.passes:10,.0f} '
                   f'passes, 1/{halved.cost.one_by_one / halved.cost.passes:.1f} of one by one, '

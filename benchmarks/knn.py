@@ -4,7 +4,7 @@
     python benchmarks/knn.py --dimensions 2048 --train 50000 --test 10000
 
 faiss searches in float32, and its results depend on the order of summation; ours are exact. The features are
-random: classes around centres, positive as after a ReLU.
+random: classes around centers, positive as after a ReLU.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ T = TypeVar('T')
 
 def made_features(count: int, d: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features (count, d) and labels. The classes are the same for every seed."""
-    centres = np.random.default_rng(0).normal(size=(classes, d)).astype(np.float32)
+    centers = np.random.default_rng(0).normal(size=(classes, d)).astype(np.float32)
     random = np.random.default_rng([1, seed])
     labels = random.integers(classes, size=count)
     noise = random.standard_normal((count, d), dtype=np.float32)
-    return np.maximum(centres[labels] / 4 + noise + 0.5, 0), labels
+    return np.maximum(centers[labels] / 4 + noise + 0.5, 0), labels
 
 
 def by_faiss(train: np.ndarray, labels: np.ndarray, test: np.ndarray, k: int, temperature: float,
              classes: int) -> np.ndarray:
-    """The same scores by faiss: normalise, search, vote."""
+    """The same scores by faiss: normalize, search, vote."""
     train, test = train.copy(), test.copy()
     faiss.normalize_L2(train)
     faiss.normalize_L2(test)
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument('--train', type=int, default=20000, help='training samples (default: 20000)')
     parser.add_argument('--test', type=int, default=5000, help='test samples (default: 5000)')
     parser.add_argument('--dimensions', type=int, nargs='+', default=[512, 2048], help='(default: 512 2048)')
-    parser.add_argument('--k', type=int, default=200, help='neighbours (default: 200)')
+    parser.add_argument('--k', type=int, default=200, help='neighbors (default: 200)')
     parser.add_argument('--classes', type=int, default=100, help='classes (default: 100)')
     parser.add_argument('--temperature', type=float, default=0.07, help='T (default: 0.07)')
     parser.add_argument('--threads', type=int, help='threads of both sides')

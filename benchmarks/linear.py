@@ -8,7 +8,7 @@ Without --network the features are those of a ResNet of seeded random weights, w
 
 scikit-learn runs twice: as in ssl-transfer, with its tolerance of 1e-4 and 1000 steps, which leave small l2 weights
 far from their optimum, where the score depends on the solver's way; and until its gradients are as small as ours,
-entry for entry, on centred features, which help it.
+entry for entry, on centered features, which help it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sdr_mm.models.zoo import Network, load_network
 
 
 def random_network(depth: int, base_channels: int) -> Network:
-    """A ResNet as PyTorch initialises it. Under MMPretrain's initialisation each residual branch begins as zero."""
+    """A ResNet as PyTorch initializes it. Under MMPretrain's initialization each residual branch begins as zero."""
     torch.manual_seed(0)
     network = build_resnet(dict(depth=depth, base_channels=base_channels, stem_channels=base_channels))
     return Network(f'a random ResNet-{depth} of base width {base_channels}', network, IMAGENET_MEAN, IMAGENET_STD)
@@ -62,7 +62,7 @@ def largest_gradients(features: np.ndarray, labels: np.ndarray, l2: Sequence[flo
 def converged(task: Task, features: np.ndarray, steps: int) -> tuple[float, float, float, int]:
     """The same with scikit-learn, when each fit goes on until the gradient is as small as ours, entry for entry.
 
-    The features are centred, which leaves the optima what they are and lets scikit-learn get there far
+    The features are centered, which leaves the optima what they are and lets scikit-learn get there far
     sooner.
 
     Returns:
@@ -71,22 +71,22 @@ def converged(task: Task, features: np.ndarray, steps: int) -> tuple[float, floa
     split, labels, metric = task.splits[0], task.labels, METRICS[task.metric]
     train, held_out = choosing(split, task.groups)
     both, test = split.scoring()
-    centred = features.astype(np.float64) - features[both].mean(0, dtype=np.float64)
-    gradients = largest_gradients(centred[train], labels[train], L2_GRID, BALANCE)
+    centered = features.astype(np.float64) - features[both].mean(0, dtype=np.float64)
+    gradients = largest_gradients(centered[train], labels[train], L2_GRID, BALANCE)
     start = time.perf_counter()
     model = LogisticRegression(max_iter=steps, warm_start=True)
     val_scores = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         for l2, gradient in zip(L2_GRID, gradients):
-            model.set_params(C=1 / l2, tol=gradient).fit(centred[train], labels[train])
-            val_scores.append(metric(model.decision_function(centred[held_out]), labels[held_out]))
+            model.set_params(C=1 / l2, tol=gradient).fit(centered[train], labels[train])
+            val_scores.append(metric(model.decision_function(centered[held_out]), labels[held_out]))
         l2 = L2_GRID[int(np.argmax(val_scores))]
         seconds = time.perf_counter() - start
-        gradient, = largest_gradients(centred[both], labels[both], [l2], LAST_BALANCE)
+        gradient, = largest_gradients(centered[both], labels[both], [l2], LAST_BALANCE)
         start = time.perf_counter()
-        model.set_params(C=1 / l2, tol=gradient).fit(centred[both], labels[both])
-        score = metric(model.decision_function(centred[test]), labels[test])
+        model.set_params(C=1 / l2, tol=gradient).fit(centered[both], labels[both])
+        score = metric(model.decision_function(centered[test]), labels[test])
     unconverged = sum(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     return score, l2, seconds + time.perf_counter() - start, unconverged
 
@@ -122,7 +122,7 @@ def compare(folder: str, network: Network, args: argparse.Namespace) -> tuple[fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('tasks', nargs='+', metavar='TASK', help='folders of labelled images, or configs')
+    parser.add_argument('tasks', nargs='+', metavar='TASK', help='folders of labeled images, or configs')
     parser.add_argument('--network', help='a checkpoint of a ResNet, timm:NAME, … (default: random weights)')
     parser.add_argument('--depth', type=int, default=18,
                         help='of the random ResNet; 50 gives 2048 features (default: 18)')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 
@@ -11,7 +11,7 @@ from sdr_mm.models.checkpoints import IMAGENET_MEAN, IMAGENET_STD
 from sdr_mm.routing import load_sdr
 
 
-def sdr_network(checkpoint: Optional[str], **options: Any) -> tuple[SDRResNet, dict[str, Any]]:
+def sdr_network(checkpoint: str | None, **options: Any) -> tuple[SDRResNet, dict[str, Any]]:
     """A trained SDRNet, or one of seeded random weights that anybody can make.
 
     Args:
@@ -25,6 +25,6 @@ def sdr_network(checkpoint: Optional[str], **options: Any) -> tuple[SDRResNet, d
         backbone, info = load_sdr(checkpoint)
         return backbone, dict(mean=info.mean, std=info.std)
     torch.manual_seed(0)
-    # PyTorch's own initialisation: under MMPretrain's each residual branch begins as zero.
+    # PyTorch's own initialization: under MMPretrain's each residual branch begins as zero.
     backbone = SDRResNet(zero_init_residual=False, init_cfg=None, **options)
     return backbone.eval(), dict(mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -33,7 +33,7 @@ def part_of(task: Task, count: int) -> Task:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--task', required=True, metavar='FOLDER', help='labelled images, CLASS/…')
+    parser.add_argument('--task', required=True, metavar='FOLDER', help='labeled images, CLASS/…')
     parser.add_argument('--checkpoint', metavar='FILE', help='an SDRNet (default: random weights, ResNet-50)')
     parser.add_argument('--images', type=int, default=60, help='images of the task (default: 60)')
     parser.add_argument('--size', type=int, default=64, help='side of the images in pixels (default: 64)')
@@ -41,13 +41,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    backbone, normalisation = sdr_network(args.checkpoint)
+    backbone, normalization = sdr_network(args.checkpoint)
     task = part_of(Task.from_folder(args.task), args.images)
     results = {}
     for name, share in (('one by one', False), ('tree of prefixes', True)):
         evaluator = RoutingEvaluator(task, k=5, bn_reset='task', resize=args.size, size=args.size, batch_size=100,
                                      share_prefixes=share)
-        results[name] = evaluator.evaluate(backbone, **normalisation)
+        results[name] = evaluator.evaluate(backbone, **normalization)
         cost = results[name].cost
         print(f'{name:17} {cost.passes:9,.0f} images through a network  {cost.seconds:7.1f} s '
               f'(expected {cost.expected:.1f} s)')

@@ -5,7 +5,7 @@ _base_ = 'mmpretrain::simsiam/simsiam_resnet50_8xb32-coslr-200e_in1k.py'
 custom_imports = dict(imports=['sdr_mm'])
 default_scope = 'sdr_mm'
 
-# MMPretrain's views, with a colour jitter whose hue works under NumPy 2 too.
+# MMPretrain's views, with a color jitter whose hue works under NumPy 2 too.
 view_pipeline = [
     dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.), backend='pillow'),
     dict(

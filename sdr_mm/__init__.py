@@ -6,7 +6,7 @@ Importing this package makes the scope ``sdr_mm`` known to every OpenMMLab regis
 import warnings
 
 # Two warnings of mmcv about which nobody here can do anything: that mmcv-lite has no operators, at its
-# import, and that its own colour transform passes itself an argument, at every image.
+# import, and that its own color transform passes itself an argument, at every image.
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 warnings.filterwarnings('ignore', message="Only use 'alpha' for pillow backend")
 

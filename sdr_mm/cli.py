@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Optional, TypeVar
+from typing import TypeVar
 
 from mmengine.dist import is_main_process
 from tqdm import tqdm
@@ -48,7 +48,7 @@ def _say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
-def progress(iterable: Optional[Iterable[T]] = None, total: Optional[int] = None, desc: str = '') -> tqdm:
+def progress(iterable: Iterable[T] | None = None, total: int | None = None, desc: str = '') -> tqdm:
     """A progress bar with the time left, on stderr, shown by the main process only."""
     # RANK tells it also where processes of torchrun work on their own, without a process group.
     main = is_main_process() and os.environ.get('RANK', '0') == '0'

@@ -8,19 +8,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Union
 
 from .errors import InputError
 
 
-def out_of_space(path: Union[str, Path]) -> InputError:
+def out_of_space(path: str | Path) -> InputError:
     """The error for a full disk."""
     return InputError(f'no space left on the disk of {path}: free some space or choose another place; '
                       'nothing was overwritten')
 
 
 @contextmanager
-def atomic_write(path: Union[str, Path], overwrite: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Gives a temporary file beside ``path`` to write to, and moves it there once it is whole.
 
     Args:

@@ -8,7 +8,7 @@ MMPretrain.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.registry import Registry
 from mmpretrain import registry as mmpretrain_registry
@@ -29,7 +29,7 @@ class FallbackRegistry(Registry):
             fallback.name, parent=fallback.parent, scope=SCOPE, locations=[f'{SCOPE}.{name}' for name in locations])
         self.fallback = fallback
 
-    def get(self, key: str) -> Optional[Any]:
+    def get(self, key: str) -> Any | None:
         found = super().get(key)
         return self.fallback.get(key) if found is None else found
 

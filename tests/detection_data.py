@@ -14,7 +14,7 @@ COLORS = {'red': (220, 30, 30), 'blue': (30, 30, 220)}
 
 
 class Square(NamedTuple):
-    """A coloured square, by VOC's count: pixels from 1, the last one inside."""
+    """A colored square, by VOC's count: pixels from 1, the last one inside."""
 
     name: str
     box: tuple[int, int, int, int]

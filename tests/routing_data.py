@@ -24,8 +24,8 @@ def picture(kind, random):
     phase, pitch = random.uniform(0, 6), random.uniform(2, 4)
     wave = np.hypot(x - 20, y - 16) if kind == 'rings' else x + 0.3 * y
     value = 127 + 90 * np.sin(wave / pitch + phase)
-    colour = random.uniform(0.4, 1, 3)
-    return np.clip(value[..., None] * colour + random.normal(0, 12, (32, 40, 3)), 0, 255).astype(np.uint8)
+    color = random.uniform(0.4, 1, 3)
+    return np.clip(value[..., None] * color + random.normal(0, 12, (32, 40, 3)), 0, 255).astype(np.uint8)
 
 
 def write(folder, kinds, count, seed, classes=True):

@@ -132,7 +132,7 @@ def voc2007(root):
     for start, part in ((0, 'train'), (100, 'val'), (200, 'test')):
         found[part], keys = [], []
         for number, title in enumerate(titles):
-            # Two of a kind, a neighbour, and a difficult one, which does not count.
+            # Two of a kind, a neighbor, and a difficult one, which does not count.
             other, hard = titles[(number + 1) % 20], titles[(number + 2) % 20]
             keys.append(f'{start + number:06d}')
             place(folder / 'Annotations' / f'{keys[-1]}.xml').write_text(

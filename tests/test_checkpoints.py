@@ -40,7 +40,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_each_publishers_layout_is_recognised(layout, tmp_path):
+def test_each_publishers_layout_is_recognized(layout, tmp_path):
     prefix, others = LAYOUTS[layout]
     state = {prefix + key: value for key, value in small().items()}
     state.update({key: torch.ones(2) for key in others})
@@ -75,7 +75,7 @@ def test_a_file_without_batch_counters_loads(tmp_path):
     assert load_resnet(tmp_path / 'x.pth')[0].bn1.num_batches_tracked == 0
 
 
-def test_mmengines_history_and_normalisation_are_read(tmp_path):
+def test_mmengines_history_and_normalization_are_read(tmp_path):
     history = HistoryBuffer()
     history.update(1.0)
     text = ("model = dict(data_preprocessor=dict(mean=[1.0, 2, 3], std=(4, 5, 6.5)), type='X')\n"

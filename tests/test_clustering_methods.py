@@ -19,9 +19,9 @@ from sdr_mm.space import SubnetSpace
 
 def planted(k=6, per_cluster=40, dim=16, noise=0.05):
     generator = np.random.default_rng(0)
-    centres = np.linalg.qr(generator.normal(size=(dim, dim)))[0][:k]
+    centers = np.linalg.qr(generator.normal(size=(dim, dim)))[0][:k]
     labels = generator.permutation(np.repeat(np.arange(k), per_cluster))
-    return (centres[labels] + noise * generator.normal(size=(len(labels), dim))).astype(np.float32), labels
+    return (centers[labels] + noise * generator.normal(size=(len(labels), dim))).astype(np.float32), labels
 
 
 def test_kmeans_finds_planted_clusters_and_its_objective_rises():

@@ -15,10 +15,10 @@ from sdr_mm.errors import InputError
 def planted(k=8, per_cluster=60, dim=32, noise=0.05, offset=0.0, seed=0):
     """Noisy copies of k random directions; ``offset`` pushes all of them into a narrow cone."""
     generator = np.random.default_rng(seed)
-    centres = generator.normal(size=(k, dim))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    centers = generator.normal(size=(k, dim))
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
     labels = generator.permutation(np.repeat(np.arange(k), per_cluster))
-    features = centres[labels] + noise * generator.normal(size=(len(labels), dim)) + offset
+    features = centers[labels] + noise * generator.normal(size=(len(labels), dim)) + offset
     return features.astype(np.float32), labels
 
 
@@ -141,11 +141,11 @@ def test_sgd_lowers_the_cross_entropy_and_raises_the_objective():
 
 def test_features_in_a_narrow_cone_need_the_mean_taken_away():
     features, labels = planted(offset=2.0)
-    centred, plain = (sinkhorn_clustering(Rows(features, center=center), 8) for center in (True, False))
-    assert purity(labels, centred.assignment) > 0.99
+    centered, plain = (sinkhorn_clustering(Rows(features, center=center), 8) for center in (True, False))
+    assert purity(labels, centered.assignment) > 0.99
     # All cosines are near 1 and every row of U is nearly uniform: the cross entropy stays at log k.
     assert plain.history[-1].cross_entropy > 0.99 * np.log(8)
-    assert centred.history[-1].cross_entropy < 0.65 * np.log(8)
+    assert centered.history[-1].cross_entropy < 0.65 * np.log(8)
 
 
 def test_the_posterior_gives_nearly_equal_sizes_where_the_scores_do_not():

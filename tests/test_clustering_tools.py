@@ -25,7 +25,7 @@ from sdr_mm.clustering.sinkhorn import sinkhorn_clustering
 from sdr_mm.errors import InputError
 
 SIZES = ['--resize', '36', '--size', '32', '--workers', '0', '--batch-size', '5', '--device', 'cpu']
-COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 40)]
+COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 40)]
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +36,7 @@ def work(tmp_path_factory):
     for i in range(40):
         folder = root / 'images' / f'class{i % 4}'
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.array(COLOURS[i % 4]) + generator.integers(-25, 25, size=(36 + i % 5, 40, 3))
+        pixels = np.array(COLORS[i % 4]) + generator.integers(-25, 25, size=(36 + i % 5, 40, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f'{i:02d}.png')
     torch.manual_seed(0)
     network = ResNet(depth=18, stem_channels=8, base_channels=8)
@@ -152,7 +152,7 @@ def test_clusters_fit_the_images_and_the_space(work, method, paths, capsys):
     if method == 'sinkhorn':
         assert printed.count('objective') == 11
         purity = sum(np.bincount(features.labels[clusters.assignment == c]).max() for c in range(4)) / 40
-        assert purity > 0.9, 'four colours are easy'
+        assert purity > 0.9, 'four colors are easy'
 
 
 def test_balanced_clusters_by_the_posterior(work):

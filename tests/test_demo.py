@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from sdr_mm.demo.pipeline import prepare_out, run
 from sdr_mm.demo.recipe import Recipe
-from sdr_mm.demo.references import colour_histograms, pixel_features
+from sdr_mm.demo.references import color_histograms, pixel_features
 from sdr_mm.demo.splits import routing_splits
 from sdr_mm.demo.table import Line, subnet_lines, table
 from sdr_mm.errors import InputError
@@ -22,7 +22,7 @@ TINY = Recipe(epochs=2, batch_size=4, size=32, repeats=2, k=3, cluster_epochs=2,
 
 
 def draw(random, shape):
-    """A picture of one shape in one colour somewhere on a white ground."""
+    """A picture of one shape in one color somewhere on a white ground."""
     image = Image.new('RGB', (40, 40), 'white')
     left, top = random.integers(2, 14, 2)
     box = [left, top, left + 20, top + 20]
@@ -52,7 +52,7 @@ def test_whole_path_gives_checkpoints_clusters_rankings_export_table_and_picture
     finally:
         (folders / 'pool/broken.png').unlink()
     names = [line.name for line in lines]
-    assert names[:5] == ['raw pixels', 'colour histogram', 'random network', 'SimSiam baseline', 'super-net']
+    assert names[:5] == ['raw pixels', 'color histogram', 'random network', 'SimSiam baseline', 'super-net']
     assert names[5:13] == 2 * ['mean sub-net', 'worst sub-net', 'best sub-net (chosen in hindsight)', 'routed sub-net']
     assert names[13:] == ['random network', 'SimSiam baseline', 'super-net', 'routed sub-net']
     for line in lines:
@@ -110,7 +110,7 @@ def test_references_by_hand():
     images = np.zeros((1, 4, 4, 3), dtype=np.uint8)
     images[0, :, :2] = 255
     torch.testing.assert_close(pixel_features(images, side=2).view(3, 2, 2)[0], torch.tensor([[.5, -.5], [.5, -.5]]))
-    histogram = colour_histograms(images, levels=2)
+    histogram = color_histograms(images, levels=2)
     assert histogram[0].nonzero().flatten().tolist() == [0, 7]
     torch.testing.assert_close(histogram[0, [0, 7]], torch.tensor([.5, .5]).sqrt())
 

@@ -88,7 +88,7 @@ def batch(objects=4, size=96):
 
 
 def step(detector):
-    """One training step with the optimiser of the config; the losses."""
+    """One training step with the optimizer of the config; the losses."""
     from mmengine.optim import build_optim_wrapper
     torch.manual_seed(0)  # The heads draw the boxes they train on.
     return detector.train().train_step(batch(), build_optim_wrapper(detector, config(AERIAL).optim_wrapper))
@@ -102,7 +102,7 @@ def test_backbone_has_the_exported_weights_key_for_key(files):
         assert torch.equal(backbone[name], tensor), name
 
 
-def test_one_optimiser_step_changes_every_weight_of_the_detector(files):
+def test_one_optimizer_step_changes_every_weight_of_the_detector(files):
     detector = exported(files)
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     step(detector)
@@ -181,7 +181,7 @@ def norms(file):
     (C4, {'SyncBatchNorm': 43}, dict(roi_head={'SyncBatchNorm': 11})),
     (COCO, {'SyncBatchNorm': 53}, dict(neck={'SyncBatchNorm': 8}, roi_head={'SyncBatchNorm': 8})),
 ], ids=lambda value: value.stem if isinstance(value, Path) else '')
-def test_all_norms_are_synchronised_and_all_layers_trained(file, backbone, heads):
+def test_all_norms_are_synchronized_and_all_layers_trained(file, backbone, heads):
     assert norms(file) == dict(heads, backbone=backbone)
 
 

@@ -338,8 +338,8 @@ def test_crops_show_the_annotated_objects(tmp_path):
     task = crops_task(dataset(voc_folder(tmp_path)), 'squares', resize=16, size=16)
     assert task.classes == ['red', 'blue'] and task.labels.tolist() == [0, 1] * 6
     for crop, label in zip(task.paths, task.labels):
-        centre = crop[6:10, 6:10].reshape(-1, 3).mean(0)
-        assert centre.argmax() == (2 if label else 0) and centre.max() > 180
+        center = crop[6:10, 6:10].reshape(-1, 3).mean(0)
+        assert center.argmax() == (2 if label else 0) and center.max() > 180
     assert len(crops_task(dataset(tmp_path), 'squares', resize=16, size=16, most=2).labels) == 4
 
 
@@ -403,17 +403,17 @@ def test_knn_on_crops_puts_the_sub_nets_that_see_first(tmp_path):
 
 
 def test_label_free_puts_the_cluster_that_looks_like_the_images_first(tmp_path):
-    colours = [(40, 160, 40), (230, 230, 230), (200, 30, 30), (20, 20, 160)]
+    colors = [(40, 160, 40), (230, 230, 230), (200, 30, 30), (20, 20, 160)]
     random = np.random.default_rng(0)
 
-    def plain(colour, size=40):
-        return np.clip(np.array(colour) + random.normal(0, 12, (size, size, 3)), 0, 255).astype(np.uint8)
+    def plain(color, size=40):
+        return np.clip(np.array(color) + random.normal(0, 12, (size, size, 3)), 0, 255).astype(np.uint8)
 
     paths = []
     (tmp_path / 'pool').mkdir()
     for number in range(24):
         paths.append(str(tmp_path / f'pool/{number}.png'))
-        Image.fromarray(plain(colours[number % 4])).save(paths[-1])
+        Image.fromarray(plain(colors[number % 4])).save(paths[-1])
     backbone = network()
     order = [2, 0, 3, 1]
     clusters = Clusters(
@@ -422,7 +422,7 @@ def test_label_free_puts_the_cluster_that_looks_like_the_images_first(tmp_path):
         method='random')
     for number in range(3):
         write_image(tmp_path / 'voc', f'i{number}', [Square('red', (5, 5, 20, 20))], suffix='.png')
-        Image.fromarray(plain(colours[2], 64)).save(tmp_path / f'voc/JPEGImages/i{number}.png')
+        Image.fromarray(plain(colors[2], 64)).save(tmp_path / f'voc/JPEGImages/i{number}.png')
     write_lists(tmp_path / 'voc', trainval=['i0', 'i1', 'i2'])
     result = shortlist(backbone, dataset(tmp_path / 'voc'), 'label_free', Pool(paths, clusters))
     assert result.best.subnet == order[2]

@@ -1,19 +1,14 @@
 """Features of frozen networks: what networks may return, and the same from any number of processes."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import features_worker
 import numpy as np
 import pytest
 import torch
+from processes import run_ranks
 from routing_data import CLASSES, write
 from torch import nn
 
-import sdr_mm
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import ImageStore, Split, Task, pooled_features, task_features
 
@@ -86,21 +81,7 @@ def root(tmp_path_factory):
 
 
 def test_two_processes_find_what_one_finds_bit_for_bit(root):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(2):
-        environment = dict(
-            os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-            MASTER_PORT=str(port), OMP_NUM_THREADS='1',
-            PYTHONPATH=os.pathsep.join([str(Path(sdr_mm.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
-        started.append(subprocess.Popen(
-            [sys.executable, '-W', 'ignore', features_worker.__file__, str(root)], env=environment,
-            stderr=subprocess.PIPE, text=True))
-    for process in started:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+    run_ranks(features_worker, root)
     both = [torch.load(root / f'rank{rank}.pt') for rank in range(2)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -60,7 +60,7 @@ def test_soft_accuracy_weighs_the_margin_of_the_votes_that_scikit_learn_counts()
 
 
 def test_soft_accuracy_does_not_pay_for_unequal_votes():
-    # Two of three neighbours are right in either case; how much nearer they are does not matter.
+    # Two of three neighbors are right in either case; how much nearer they are does not matter.
     labels, test = np.array([0, 0, 1, 1]), torch.eye(2)[:1]
     flat = torch.tensor([[1, 0.], [1, 0], [1, 0.001], [-1, 0]])
     steep = torch.tensor([[1, 0.], [1, 0], [1, 0.001], [-1, 0]]) + torch.tensor([[0, 0.], [0, 0], [0, 0.4], [0, 0]])
@@ -73,5 +73,5 @@ def test_several_labels_score_the_votes_for_those_an_image_has():
     labels = np.array([[1, 0, 0], [0, 0, 1]], np.uint8)
     test = torch.tensor([[1, 0.01], [0.01, 1], [1, 0.]])
     wanted = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]], np.uint8)
-    # The first has half of its labels from its neighbour, the second its only one; the third has none.
+    # The first has half of its labels from its neighbor, the second its only one; the third has none.
     assert soft_accuracy(train, labels, test, wanted, 1, 0.07) == pytest.approx(100 * (0.5 + 1) / 2)

@@ -1,11 +1,6 @@
-"""kNN against scikit-learn and against brute force; the labelled tasks it runs on."""
+"""kNN against scikit-learn and against brute force; the labeled tasks it runs on."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import knn_eval
 import knn_worker
@@ -16,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmpretrain.models.backbones import ResNet
 from PIL import Image
+from processes import run_ranks
 from routing_data import CLASSES, write
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
-import sdr_mm
 import sdr_mm.evaluation.knn as knn
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import (
@@ -78,11 +73,11 @@ def test_does_not_depend_on_the_number_of_threads():
 
 
 @pytest.mark.parametrize('spread', [1e-1, 1e-3, 1e-6, 0])
-def test_neighbours_are_exact_however_close_the_features_are(spread, monkeypatch):
+def test_neighbors_are_exact_however_close_the_features_are(spread, monkeypatch):
     """Against all cosines in exact arithmetic, where float32 tells few of them apart or none."""
     random = np.random.default_rng(3)
-    centre = random.normal(size=700)
-    train, test = (centre + spread * random.normal(size=(count, 700)) for count in (300, 20))
+    center = random.normal(size=700)
+    train, test = (center + spread * random.normal(size=(count, 700)) for count in (300, 20))
     labels = random.integers(3, size=300)
     dense = []
     monkeypatch.setattr(knn, '_top', lambda values, k, real=knn._top: dense.append(len(values)) or real(values, k))
@@ -158,21 +153,7 @@ def test_several_labels_are_averaged():
 
 def test_is_the_same_from_two_processes(tmp_path):
     """Also where one of them has nothing to do, and an error ends both."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(2):
-        environment = dict(
-            os.environ, RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-            OMP_NUM_THREADS='1',
-            PYTHONPATH=os.pathsep.join([str(Path(sdr_mm.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
-        started.append(subprocess.Popen(
-            [sys.executable, '-W', 'ignore', knn_worker.__file__, str(tmp_path)], env=environment,
-            stderr=subprocess.PIPE, text=True))
-    for process in started:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+    run_ranks(knn_worker, tmp_path)
     alone, message = knn_worker.predictions()
     assert 'not finite' in message
     for rank in range(2):

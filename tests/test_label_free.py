@@ -44,13 +44,13 @@ def test_shares_are_the_mean_posterior_worked_out_by_hand():
     random = np.random.default_rng(1)
     cluster = np.array([0, 0, 1, 1, 1])
     members, task = random.normal(size=(5, 3)), random.normal(size=(4, 3))
-    centre = members.mean(0)
+    center = members.mean(0)
 
     def unit(x):
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
-    rows = unit(members - centre)
+    rows = unit(members - center)
     centroids = unit(np.stack([rows[:2].sum(0), rows[2:].sum(0)]))
-    expected = softmax(unit(task - centre) @ centroids.T / 0.1, axis=1).mean(0)
+    expected = softmax(unit(task - center) @ centroids.T / 0.1, axis=1).mean(0)
     np.testing.assert_allclose(cluster_shares(torch.from_numpy(task), torch.from_numpy(members), cluster), expected)
 
 

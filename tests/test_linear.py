@@ -123,7 +123,7 @@ def test_test_images_choose_nothing():
 
 
 @pytest.mark.parametrize('solver', ['torch', 'sklearn'])
-def test_a_class_that_only_the_validation_images_have_is_learnt_in_the_end(solver):
+def test_a_class_that_only_the_validation_images_have_is_learned_in_the_end(solver):
     features, labels, split = data()
     features[labels == 3] += 5
     rare = np.flatnonzero(labels == 3)

@@ -59,10 +59,10 @@ def test_alpha_is_composited_on_the_background(tmp_path):
     assert read_rgb(path, background=0).tolist() == [[RED, [0, 0, 0], [128, 0, 0]]]
 
 
-def test_transparent_grey_values_palettes_and_colours_show_the_background(tmp_path):
-    grey = Image.new('LA', (2, 1))
-    grey.putdata([(10, 255), (10, 0)])
-    assert read_rgb(save(grey, tmp_path / 'la.png')).tolist() == [[[10] * 3, WHITE]]
+def test_transparent_gray_values_palettes_and_colors_show_the_background(tmp_path):
+    gray = Image.new('LA', (2, 1))
+    gray.putdata([(10, 255), (10, 0)])
+    assert read_rgb(save(gray, tmp_path / 'la.png')).tolist() == [[[10] * 3, WHITE]]
     palette = Image.new('P', (2, 1))
     palette.putpalette([255, 0, 0, 0, 0, 255])
     palette.putdata([0, 1])
@@ -85,7 +85,7 @@ def test_other_modes_are_converted(tmp_path):
     assert read_rgb(save(Image.new('L', (1, 1), 9), tmp_path / 'l.png')).tolist() == [[[9] * 3]]
     cmyk = read_rgb(save(Image.new('CMYK', (8, 8), (0, 255, 255, 0)), tmp_path / 'c.jpg', quality=100))
     assert np.abs(cmyk.astype(int) - RED).max() <= 3
-    animation = [Image.new('RGB', (1, 1), colour) for colour in ('red', 'blue')]
+    animation = [Image.new('RGB', (1, 1), color) for color in ('red', 'blue')]
     path = save(animation[0], tmp_path / 'a.webp', save_all=True, append_images=animation[1:], lossless=True)
     assert read_rgb(path).tolist() == [[RED]]
 
@@ -157,7 +157,7 @@ def test_an_unknown_choice_is_refused():
         LoadImage(on_error='ignore')
 
 
-# Colours
+# Colors
 
 
 def test_hue_turns_either_way():
@@ -168,7 +168,7 @@ def test_hue_turns_either_way():
     assert np.abs(np.array(hues) - [[255, 0, 0], [0, 255, 0], [0, 0, 255]]).max() <= 6
 
 
-def test_colours_are_jittered_as_in_mmpretrain():
+def test_colors_are_jittered_as_in_mmpretrain():
     rng = np.random.default_rng(0)
     image = pixels(rng, 6, 5, 3)
     options = dict(brightness=0.4, contrast=0.4, saturation=0.4)

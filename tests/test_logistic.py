@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation.lbfgs import minimise
+from sdr_mm.evaluation.lbfgs import minimize
 from sdr_mm.evaluation.logistic import _Binary, _Softmax, fit_logistic, principal_axes
 from sdr_mm.evaluation.preconditioner import Blocks, Diagonal
 
@@ -199,19 +199,19 @@ def test_principal_axes_are_a_rotation_that_leaves_out_what_is_empty(n, d):
 
 def test_quadratics_are_solved_each_on_its_own():
     """``½ Σ a (x - c)²`` with conditions from 1 to 1e6, and one that begins at its minimum."""
-    centre = torch.arange(24.).double().view(4, 2, 3)
+    center = torch.arange(24.).double().view(4, 2, 3)
     factor = torch.logspace(0, 6, 6).double().view(2, 3) ** torch.tensor([0., 0.5, 1, 1]).view(4, 1, 1)
 
     def evaluate(points, problems, renew):
-        away, slope = points - centre[problems], factor[problems]
+        away, slope = points - center[problems], factor[problems]
         limit = torch.tensor([1e-9, 1e-9, 1e-3, 1e-9]).double()[problems]
         return ((slope * away.square()).sum((1, 2)) / 2, slope * away, limit,
                 Diagonal(torch.ones_like(points)) if renew else None)
 
     start = torch.zeros(4, 2, 3).double()
-    start[3] = centre[3]
-    found = minimise(evaluate, start, max_iter=500, period=8)
-    torch.testing.assert_close(found.points, centre, rtol=0, atol=1e-3)
+    start[3] = center[3]
+    found = minimize(evaluate, start, max_iter=500, period=8)
+    torch.testing.assert_close(found.points, center, rtol=0, atol=1e-3)
     assert found.converged.all() and (found.gradients[[0, 1, 3]] <= 1e-9).all() and 1e-9 < found.gradients[2] <= 1e-3
     assert found.iterations[3] == 0 and found.iterations[0] <= 3
     assert found.evaluations >= 4 + int(found.iterations.sum())
@@ -253,7 +253,7 @@ def test_a_problem_without_descent_ends():
         limit = torch.full_like(value, 1e-3).double()
         return value.double(), torch.ones_like(points), limit, Diagonal(torch.ones_like(points)) if renew else None
 
-    found = minimise(evaluate, torch.zeros(2, 1, 3).double(), max_iter=100, period=8)
+    found = minimize(evaluate, torch.zeros(2, 1, 3).double(), max_iter=100, period=8)
     assert (found.points == 0).all() and (found.gradients > 1).all() and not found.converged.any()
     assert (found.iterations == 0).all() and found.evaluations < 200
 

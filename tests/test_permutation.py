@@ -42,7 +42,7 @@ def test_keys_reach_all_orders_of_few_elements_equally(n):
     assert all(abs(seen - expected) < 5 * expected**0.5 for seen in orders.values())
 
 
-def test_neighbours_are_scattered_over_a_large_set():
+def test_neighbors_are_scattered_over_a_large_set():
     n, tiles = 1000, 10
     starts, steps = np.zeros(tiles), np.zeros(tiles)
     for key in range(400):

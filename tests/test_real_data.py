@@ -1,4 +1,4 @@
-"""Real data sets: what is taken from the packages, how it is labelled, and that a folder is whole or not there."""
+"""Real data sets: what is taken from the packages, how it is labeled, and that a folder is whole or not there."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_pictures_lie_on_white(registry: Registry, tmp_path: Path) -> None:
         assert half.getpixel((16, 16)) == (127, 127, 255)
 
 
-def test_invisible_colours_do_not_bleed_into_the_edge() -> None:
+def test_invisible_colors_do_not_bleed_into_the_edge() -> None:
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:, :4] = (255, 0, 0, 0)  # red that nobody sees
     pixels[:, 4:] = (0, 0, 0, 255)
@@ -197,8 +197,8 @@ def test_every_folder_names_its_sources(registry: Registry, tmp_path: Path) -> N
     data = prepare(tmp_path / 'out', names=['pool'], size=16, cache=registry.cache)
     text = (data.pool / real.ATTRIBUTION).read_text(encoding='utf-8')
     assert text == data.sources
-    for licence in ('Apache-2.0', 'CC-BY-4.0', 'CC-BY-SA-4.0'):
-        assert f'Licence: {licence}.' in text
+    for license in ('Apache-2.0', 'CC-BY-4.0', 'CC-BY-SA-4.0'):
+        assert f'License: {license}.' in text
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -310,9 +310,9 @@ def test_sprite_that_two_units_share_is_there_once_and_glows_are_not(registry: R
     assert images(data.tasks['wesnoth_race']) == ['undead/ghost/ghost.png', 'undead/soulless/soulless-die-4.png']
 
 
-def catalogue(items: dict[str, str], folder: str) -> bytes:
-    """A catalogue of furniture: category by icon, and what else is in one."""
-    lines = ['# icon#1=/no.png', 'name=Catalogue']
+def catalog(items: dict[str, str], folder: str) -> bytes:
+    """A catalog of furniture: category by icon, and what else is in one."""
+    lines = ['# icon#1=/no.png', 'name=Catalog']
     for number, (icon, category) in enumerate(items.items(), start=1):
         lines += [f'category#{number}={category}', f'name#{number}=caf\\u00e9', f'icon#{number}=/{folder}/{icon}.png',
                   f'model#{number}=/{folder}/{icon}/{icon}.obj']
@@ -326,15 +326,15 @@ def catalogue(items: dict[str, str], folder: str) -> bytes:
     return buffer.getvalue()
 
 
-def test_furniture_is_labelled_by_its_catalogues(registry: Registry, tmp_path: Path) -> None:
+def test_furniture_is_labeled_by_its_catalogs(registry: Registry, tmp_path: Path) -> None:
     kitchen = {f'oven{number}': 'Kitchen' for number in range(sweet_home.MINIMUM - 1)}
     doors = {f'door{number}': 'Doors and windows' for number in range(sweet_home.MINIMUM - 1)}
     registry.lay(sweet_home, 'SWEET_HOME', make_deb({
-        f'{sweet_home.FOLDER}Scopia.sh3f': catalogue(kitchen | doors, 'scopia'),
-        f'{sweet_home.FOLDER}KatorLegaz.sh3f': catalogue({'oven0': 'Kitchen'}, 'katorlegaz'),
+        f'{sweet_home.FOLDER}Scopia.sh3f': catalog(kitchen | doors, 'scopia'),
+        f'{sweet_home.FOLDER}KatorLegaz.sh3f': catalog({'oven0': 'Kitchen'}, 'katorlegaz'),
         'usr/share/doc/copyright': b'CC-BY'}))
     data = prepare(tmp_path / 'out', names=['sweet_home'], cache=registry.cache)
-    # Two catalogues have an icon of the same name; one category has too few items.
+    # Two catalogs have an icon of the same name; one category has too few items.
     assert data.counts == {'sweet_home': {'kitchen': sweet_home.MINIMUM}}
     assert images(data.tasks['sweet_home']) == sorted(
         ['kitchen/katorlegaz-oven0.png', *(f'kitchen/scopia-{icon}.png' for icon in kitchen)])
@@ -348,7 +348,7 @@ def clip_art(seed: int, size: tuple[int, int] = (8, 4)) -> bytes:
     return data[:16] + b''.join(side.to_bytes(4, 'big') for side in size) + data[24:]
 
 
-def test_clip_art_is_labelled_by_its_topmost_folder(registry: Registry, tmp_path: Path) -> None:
+def test_clip_art_is_labeled_by_its_topmost_folder(registry: Registry, tmp_path: Path) -> None:
     number = open_clip_art.MINIMUM
     names = [f'signs_and_symbols/flags/f{index:02}' for index in range(number)]
     names += [f'unsorted/u{index}' for index in range(number)] + [f'logos/l{index}' for index in range(number - 1)]

@@ -1,10 +1,6 @@
 """Routing ranks the sub-nets as one would by hand."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import export_subnet as export_tool
@@ -14,6 +10,7 @@ import route as tool
 import routing_worker
 import torch
 from mmpretrain.models.backbones import ResNet
+from processes import run_ranks
 from routing_data import BACKBONE, CLASSES, make_run, network, write
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -118,21 +115,7 @@ def test_the_sub_nets_own_statistics_and_no_others_come_from_bn_reset_none(run):
 
 
 def _processes(count, root):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(count):
-        environment = dict(
-            os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR='127.0.0.1',
-            MASTER_PORT=str(port), OMP_NUM_THREADS='1',
-            PYTHONPATH=os.pathsep.join([str(Path(tool.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
-        started.append(subprocess.Popen(
-            [sys.executable, '-W', 'ignore', routing_worker.__file__, str(root)], env=environment,
-            stderr=subprocess.PIPE, text=True))
-    for process in started:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+    run_ranks(routing_worker, root, count)
     return [json.loads((root / f'rank{rank}.json').read_text()) for rank in range(count)]
 
 

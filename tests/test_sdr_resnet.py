@@ -16,7 +16,7 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def randomised(model):
+def randomized(model):
     """Gives every norm statistics and affine parameters that a mistake in slicing would show."""
     for module in model.modules():
         if isinstance(module, SlicedBatchNorm):
@@ -63,7 +63,7 @@ def test_default_subnet_is_the_stock_resnet_of_its_depth(depth):
     dict(TINY, num_groups=2, out_indices=(0, 1, 2, 3)),
 ])
 def test_subnet_equals_the_stock_resnet_with_its_weights_in_output_and_gradient(config):
-    model = randomised(SDRResNet(**config)).eval()
+    model = randomized(SDRResNet(**config)).eval()
     generator = torch.Generator().manual_seed(3)
     for index in torch.randint(len(model.space), (3, ), generator=generator).tolist():
         path = model.space.path(index)
@@ -88,13 +88,13 @@ def test_subnet_equals_the_stock_resnet_with_its_weights_in_output_and_gradient(
 
 
 def test_supernet_equals_the_stock_resnet_of_its_width():
-    model = randomised(SDRResNet(50, (5, 3), stem_channels=8)).eval()
+    model = randomized(SDRResNet(50, (5, 3), stem_channels=8)).eval()
     image = torch.randn(2, 3, 48, 48)
     torch.testing.assert_close(model(image)[0], stock(model, None)(image)[0], rtol=1e-5, atol=1e-5)
 
 
 def test_path_as_tensor_gives_the_same_and_one_graph_serves_all_subnets():
-    model = randomised(SDRResNet(**TINY)).eval()
+    model = randomized(SDRResNet(**TINY)).eval()
     image = torch.randn(1, 3, 32, 32)
     graphs = []
 
@@ -125,8 +125,8 @@ def test_only_the_supernet_updates_running_statistics():
     assert all(not torch.equal(after[name], before[name]) for name in before)
 
 
-def test_subnet_in_training_normalises_with_its_batch():
-    model = randomised(SDRResNet(**TINY)).train()
+def test_subnet_in_training_normalizes_with_its_batch():
+    model = randomized(SDRResNet(**TINY)).train()
     image = torch.randn(4, 3, 32, 32)
     path = (2, 0, 1, 3)
     torch.testing.assert_close(model(image, path)[0], stock(model, path, training=True)(image)[0], rtol=1e-4, atol=1e-5)
@@ -145,13 +145,13 @@ def test_frozen_stages_neither_learn_nor_update_statistics():
 
 
 def test_norm_eval_keeps_running_statistics_in_training():
-    model = randomised(SDRResNet(**TINY, norm_eval=True))
+    model = randomized(SDRResNet(**TINY, norm_eval=True))
     image = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(model.train()(image, (0, 1, 2, 3))[0], model.eval()(image, (0, 1, 2, 3))[0])
 
 
 def test_with_cp_gives_the_same_output_and_gradients():
-    model = randomised(SDRResNet(**TINY)).train()
+    model = randomized(SDRResNet(**TINY)).train()
     checkpointed = SDRResNet(**TINY, with_cp=True).train()
     checkpointed.load_state_dict(model.state_dict())
     image = torch.randn(4, 3, 32, 32)
@@ -162,7 +162,7 @@ def test_with_cp_gives_the_same_output_and_gradients():
 
 
 def test_channels_last_and_autocast_give_the_same_up_to_precision():
-    model = randomised(SDRResNet(**TINY)).eval()
+    model = randomized(SDRResNet(**TINY)).eval()
     image = torch.randn(2, 3, 32, 32)
     path = (0, 3, 1, 2)
     expected = model(image, path)[0]
@@ -217,7 +217,7 @@ def built_for(model, path=PATH):
 
 
 def test_network_built_for_a_path_is_the_stock_resnet_through_training_steps():
-    model = randomised(SDRResNet(**TINY))
+    model = randomized(SDRResNet(**TINY))
     network, resnet = built_for(model).train(), stock(model, PATH, training=True)
     image = torch.randn(4, 3, 32, 32)
     for module in (network, resnet):
@@ -236,7 +236,7 @@ def test_network_built_for_a_path_is_the_stock_resnet_through_training_steps():
 def test_network_built_for_a_path_loads_a_checkpoint_of_its_own_size_too(tmp_path):
     from mmengine.model import BaseModule
     from mmengine.runner import load_checkpoint
-    model = randomised(SDRResNet(**TINY))
+    model = randomized(SDRResNet(**TINY))
     network = built_for(model)
     again = SDRResNet(**TINY, path=PATH)
     again.load_state_dict(stock(model, PATH).state_dict(), strict=True)

@@ -31,29 +31,29 @@ def loaded(run):
     return backbone, load_pool(info, backbone), dict(mean=info.mean, std=info.std)
 
 
-def one_by_one(backbone, task, images, normalisation):
+def one_by_one(backbone, task, images, normalization):
     """Features of each sub-net by itself, with BN statistics of ``images`` unless that is None."""
     store = ImageStore(task.paths, resize=32, size=32)
     for path in backbone.space.paths:
         subnet = extract_subnet(backbone, path)
         if images is not None:
             paths, chosen = images
-            reset_bn(subnet, ImageStore(paths, resize=32, size=32).batches(chosen, 8, **normalisation))
-        yield pooled_features(subnet, store.batches(np.arange(len(task.paths)), 8, **normalisation))
+            reset_bn(subnet, ImageStore(paths, resize=32, size=32).batches(chosen, 8, **normalization))
+        yield pooled_features(subnet, store.batches(np.arange(len(task.paths)), 8, **normalization))
 
 
 @pytest.mark.parametrize('mode', ['task', 'all', 'none'])
 def test_sharing_prefixes_changes_no_score(mode, run, loaded):
-    backbone, pool, normalisation = loaded
+    backbone, pool, normalization = loaded
     task = Task.from_folder(run / 'task', splits=2)
-    result = RoutingEvaluator(task, bn_reset=mode, **OPTIONS).evaluate(backbone, pool=pool, **normalisation)
+    result = RoutingEvaluator(task, bn_reset=mode, **OPTIONS).evaluate(backbone, pool=pool, **normalization)
     random = np.random.default_rng([0, 0])
     images = {
         'task': lambda: (task.paths, random.permutation(task.train_images)),
         'all': lambda: (pool.paths, random.permutation(len(pool.paths))),
         'none': lambda: None
     }[mode]()
-    for index, features in enumerate(one_by_one(backbone, task, images, normalisation)):
+    for index, features in enumerate(one_by_one(backbone, task, images, normalization)):
         scores = []
         for split in task.splits:
             votes = knn_predict(features[split.train], task.labels[split.train], features[split.test], k=(5, ))[5]
@@ -64,11 +64,11 @@ def test_sharing_prefixes_changes_no_score(mode, run, loaded):
 
 
 def test_screening_scores_the_finalists_as_the_exact_search_does(run, loaded):
-    backbone, pool, normalisation = loaded
-    exact = RoutingEvaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, **normalisation)
-    shared = RoutingEvaluator(run / 'task', bn_reset='task', **OPTIONS).evaluate(backbone, **normalisation)
+    backbone, pool, normalization = loaded
+    exact = RoutingEvaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, **normalization)
+    shared = RoutingEvaluator(run / 'task', bn_reset='task', **OPTIONS).evaluate(backbone, **normalization)
     screened = RoutingEvaluator(run / 'task', search='screen', finalists=2, **OPTIONS).evaluate(
-        backbone, pool=pool, **normalisation)
+        backbone, pool=pool, **normalization)
     best = {row.subnet for row in shared.subnets[:2]}
     assert {row.subnet for row in screened.scored} == best and len(screened.subnets) == 4
     for row in screened.scored:
@@ -128,11 +128,11 @@ def test_halving_finds_the_winner_with_a_fraction_of_the_passes(labels):
 
 
 def test_label_free_routing_follows_the_clusters_and_then_scores_exactly(run, loaded):
-    backbone, pool, normalisation = loaded
+    backbone, pool, normalization = loaded
     options = dict(OPTIONS, search='label_free', finalists=2, per_cluster=3)
-    result = RoutingEvaluator(run / 'task', **options).evaluate(backbone, pool=pool, **normalisation)
+    result = RoutingEvaluator(run / 'task', **options).evaluate(backbone, pool=pool, **normalization)
     assert len(result.scored) == 2 and result.scored[0].score >= result.scored[1].score
-    exact = RoutingEvaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, **normalisation)
+    exact = RoutingEvaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, **normalization)
     for row in result.scored:
         assert row.scores == exact.row(row.name).scores
     for row in result.subnets[2:]:
@@ -154,15 +154,15 @@ def test_a_folder_without_labels_can_be_routed(run, loaded, tmp_path, capsys):
         tool.main([str(run / 'sdr.pth'), '--task', str(flat), *FAST])
 
 
-def test_several_scores_and_neighbours_stand_beside_each_other(run, loaded):
-    backbone, _, normalisation = loaded
+def test_several_scores_and_neighbors_stand_beside_each_other(run, loaded):
+    backbone, _, normalization = loaded
     scores = ('logme', 'knn', 'h_score', 'transrate')
     options = dict(OPTIONS, k=(3, 5), bn_reset='none')
-    result = RoutingEvaluator(run / 'task', scores=scores, **options).evaluate(backbone, **normalisation)
+    result = RoutingEvaluator(run / 'task', scores=scores, **options).evaluate(backbone, **normalization)
     assert result.settings['columns'] == ['logme', 'knn k=3', 'knn k=5', 'h_score', 'transrate']
     task = Task.from_folder(run / 'task')
     (split, ) = task.splits
-    for index, features in enumerate(one_by_one(backbone, task, None, normalisation)):
+    for index, features in enumerate(one_by_one(backbone, task, None, normalization)):
         row = result.row(f'sub-net {index}')
         assert row.score == pytest.approx(logme(features[split.train], task.labels[split.train]))
         for k in (3, 5):
@@ -175,11 +175,11 @@ def test_several_scores_and_neighbours_stand_beside_each_other(run, loaded):
 
 
 def test_agreement_with_linear_accuracy_is_what_scipy_says_of_the_rows(run, loaded):
-    backbone, _, normalisation = loaded
+    backbone, _, normalization = loaded
     options = dict(OPTIONS, bn_reset='none', scores=('knn', 'logme'))
-    result = RoutingEvaluator(run / 'task', linear=True, **options).evaluate(backbone, **normalisation)
+    result = RoutingEvaluator(run / 'task', linear=True, **options).evaluate(backbone, **normalization)
     task = Task.from_folder(run / 'task')
-    for index, features in enumerate(one_by_one(backbone, task, None, normalisation)):
+    for index, features in enumerate(one_by_one(backbone, task, None, normalization)):
         expected = linear_probe(features, task.labels, task.splits[0]).score
         assert result.row(f'sub-net {index}').others['linear'] == pytest.approx([expected])
     linear = [row.others['linear'][0] for row in result.subnets]
@@ -212,7 +212,7 @@ def test_other_backbones_stand_in_the_same_table(run, tmp_path, capsys):
 
 
 def test_routing_leaves_the_test_images_of_a_task_alone(run, loaded):
-    backbone, _, normalisation = loaded
+    backbone, _, normalization = loaded
     task = Task.from_folder(run / 'official')
     assert task.splits[0].val is not None and len(task.paths) == 36
     seen = without_test(task)
@@ -220,7 +220,7 @@ def test_routing_leaves_the_test_images_of_a_task_alone(run, loaded):
     for path in (run / 'official' / 'test').rglob('*.png'):
         path.rename(path.with_suffix('.gone'))
     try:
-        result = RoutingEvaluator(task, bn_reset='none', **OPTIONS).evaluate(backbone, **normalisation)
+        result = RoutingEvaluator(task, bn_reset='none', **OPTIONS).evaluate(backbone, **normalization)
     finally:
         for path in (run / 'official' / 'test').rglob('*.gone'):
             path.rename(path.with_suffix('.png'))
@@ -228,10 +228,10 @@ def test_routing_leaves_the_test_images_of_a_task_alone(run, loaded):
 
 
 def test_the_expected_time_is_said_before_the_work(run, loaded):
-    backbone, _, normalisation = loaded
+    backbone, _, normalization = loaded
     said = []
     result = RoutingEvaluator(run / 'task', bn_reset='task', **OPTIONS).evaluate(
-        backbone, say=said.append, **normalisation)
+        backbone, say=said.append, **normalization)
     (line, ) = said
     passes = float(line.split('about ')[1].split(' images')[0].replace(',', ''))
     assert passes == pytest.approx(result.cost.passes, abs=1)
@@ -264,11 +264,11 @@ def test_a_diverged_sub_net_is_named(options, run, loaded):
 
 
 def test_a_corrupt_image_stops_with_its_name_or_is_counted(run, loaded, tmp_path):
-    backbone, _, normalisation = loaded
+    backbone, _, normalization = loaded
     folder = write(tmp_path / 'task', CLASSES, 6, 3)
     (folder / CLASSES[0] / 'broken.png').write_bytes(b'no picture')
     with pytest.raises(InputError, match='broken.png'):
-        RoutingEvaluator(folder, bn_reset='none', **OPTIONS).evaluate(backbone, **normalisation)
-    result = RoutingEvaluator(folder, bn_reset='none', on_error='skip', **OPTIONS).evaluate(backbone, **normalisation)
+        RoutingEvaluator(folder, bn_reset='none', **OPTIONS).evaluate(backbone, **normalization)
+    result = RoutingEvaluator(folder, bn_reset='none', on_error='skip', **OPTIONS).evaluate(backbone, **normalization)
     assert result.settings['skipped'] == 1 and '1 images could not be decoded' in result.table()
     Image.open(folder / CLASSES[0] / f'{CLASSES[0]}000.png').verify()

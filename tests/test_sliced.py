@@ -1,4 +1,4 @@
-"""Sliced layers: selection, batch norm, synchronisation over ranks."""
+"""Sliced layers: selection, batch norm, synchronization over ranks."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_subnet_state_dict_copies_so_that_changing_it_leaves_the_supernet():
 
 
 def _train_rank(rank, world, file, result):
-    """One training step of a synchronised layer on this rank's share of 6 images."""
+    """One training step of a synchronized layer on this rank's share of 6 images."""
     dist.init_process_group('gloo', init_method=f'file://{file}', rank=rank, world_size=world)
     torch.manual_seed(0)
     layer = SlicedBatchNorm(ROUTED, sync=True)

@@ -1,4 +1,4 @@
-"""What one optimiser step moves."""
+"""What one optimizer step moves."""
 
 import copy
 
@@ -61,7 +61,7 @@ def test_step_of_a_subnet_moves_the_subnet_and_nothing_else(optimizer):
 
 @pytest.mark.parametrize('optimizer', OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(optimizer):
-    """Three steps, weight decay and momentum included, from a fresh optimiser."""
+    """Three steps, weight decay and momentum included, from a fresh optimizer."""
     model = network().train()
     path = PATHS[0]
     alone = MODELS.build(model.subnet_config())

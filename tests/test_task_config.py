@@ -189,7 +189,7 @@ LISTED = "dict(type='CustomDataset', ann_file='{}.txt', data_prefix='{}', classe
     (['robin/0.jpg 0', 'wren/0.jpg'], ['robin/0.jpg 0'], 'cannot read train'),
     ([], ['robin/0.jpg 0'], 'train lists no images'),
 ])
-def test_lists_from_which_nothing_can_be_learnt_are_refused(train, test, message, tmp_path):
+def test_lists_from_which_nothing_can_be_learned_are_refused(train, test, message, tmp_path):
     path = garden(tmp_path, train=LISTED.format('train', 'train'), test=LISTED.format('test', 'test'))
     lines(tmp_path / 'garden/train.txt', train)
     lines(tmp_path / 'garden/test.txt', test)

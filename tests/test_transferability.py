@@ -1,4 +1,4 @@
-"""LogME, the regularised H-score and TransRate against their definitions written out."""
+"""LogME, the regularized H-score and TransRate against their definitions written out."""
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ SCORES = [logme, h_score, transrate]
 
 
 def blobs(n, d, classes, distance=2.0, seed=0):
-    """Gaussian clouds of unequal sizes around random centres, off the origin."""
+    """Gaussian clouds of unequal sizes around random centers, off the origin."""
     random = np.random.default_rng(seed)
     labels = np.r_[np.arange(classes), random.integers(classes, size=n - classes)]
-    centres = random.normal(size=(classes, d))
-    return 1 + distance / np.sqrt(d) * centres[labels] + random.normal(size=(n, d)), labels
+    centers = random.normal(size=(classes, d))
+    return 1 + distance / np.sqrt(d) * centers[labels] + random.normal(size=(n, d)), labels
 
 
 def evidence(features, target, log_alpha, log_beta):

@@ -17,7 +17,7 @@ from sdr_mm.visualization.gallery import choose_images, contact_sheet
 from sdr_mm.visualization.report import report_rows
 from sdr_mm.visualization.style import GAIN, LOSS
 
-COLOURS = np.array([[200, 0, 0], [0, 180, 0], [0, 0, 220], [180, 180, 0]], np.uint8)
+COLORS = np.array([[200, 0, 0], [0, 180, 0], [0, 0, 220], [180, 180, 0]], np.uint8)
 
 
 def result(task, scores, baseline=50.0):
@@ -29,12 +29,12 @@ def result(task, scores, baseline=50.0):
 
 @pytest.fixture
 def pool(tmp_path):
-    """Ten images of plain colour, 3, 3, 3 and 1 in the clusters; cluster c has path 3 - c."""
+    """Ten images of plain color, 3, 3, 3 and 1 in the clusters; cluster c has path 3 - c."""
     assignment = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 3])
     paths = []
     for i, cluster in enumerate(assignment):
         paths.append(tmp_path / f'{i}.png')
-        Image.fromarray(np.broadcast_to(COLOURS[cluster], (20, 30, 3)).copy()).save(paths[-1])
+        Image.fromarray(np.broadcast_to(COLORS[cluster], (20, 30, 3)).copy()).save(paths[-1])
     clusters = Clusters(assignment, np.eye(4), np.array([[1, 1], [1, 0], [0, 1], [0, 0]]), 2, '0' * 64, 'random')
     return paths, clusters
 
@@ -47,7 +47,7 @@ def test_a_row_holds_images_of_its_cluster_and_no_others(pool):
     for row, (cluster, size) in enumerate([(2, 3), (0, 3), (3, 1)]):
         for column in range(4):
             middle = sheet[row * 36 + 16, column * 36 + 16]
-            expected = COLOURS[cluster] * 0.97 if column < size else [255] * 3
+            expected = COLORS[cluster] * 0.97 if column < size else [255] * 3
             np.testing.assert_allclose(middle, expected, atol=1)
 
 
@@ -66,14 +66,14 @@ def test_no_bar_mixes_gain_and_loss_and_none_is_left_out(values):
     assert len(edges) <= 40
 
 
-def test_bars_count_the_sub_nets_and_their_colour_tells_gain_from_loss():
+def test_bars_count_the_sub_nets_and_their_color_tells_gain_from_loss():
     axes = Figure().add_subplot()
     draw_gains(axes, result('pets', [48, 51, 52.5, 49.5]))
     bars = [(bar.get_x() + bar.get_width() / 2, bar.get_height(), matplotlib.colors.to_hex(bar.get_facecolor()))
             for bar in axes.patches]
     assert sum(height for _, height, _ in bars) == 4
-    assert {colour for middle, _, colour in bars if middle > 0} == {GAIN}
-    assert {colour for middle, _, colour in bars if middle < 0} == {LOSS}
+    assert {color for middle, _, color in bars if middle > 0} == {GAIN}
+    assert {color for middle, _, color in bars if middle < 0} == {LOSS}
     text = ' '.join(item.get_text() for item in axes.texts)
     assert 'routed: sub-net 2, +2.5' in text and '2 of 4 sub-nets above it' in text and 'baseline 50.0' in text
 

@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
@@ -36,7 +35,7 @@ def check(config: TaskConfig) -> tuple[str, list[str]]:
                      f'{task.metric}']
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='configs of tasks (default: all of configs/tasks)')
     parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets (default: data)')

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import progress, run
@@ -31,7 +31,7 @@ def parse_path(text: str) -> tuple[int, ...]:
         raise InputError(f'a path is written as its groups, for example 0,3,1,2, got {text!r}') from None
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

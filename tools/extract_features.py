@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     data.add_argument('--data', metavar='FOLDER', help='folder of images')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder to write')
     parser.add_argument('--resize', type=int, default=256, help='short side in pixels (default: %(default)s)')
-    parser.add_argument('--size', type=int, default=224, help='centre crop in pixels (default: %(default)s)')
+    parser.add_argument('--size', type=int, default=224, help='center crop in pixels (default: %(default)s)')
     parser.add_argument('--batch-size', type=int, default=64, help='images in a forward (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='loading processes per rank (default: %(default)s)')
     parser.add_argument('--on-error', choices=('stop', 'skip'), default='stop',

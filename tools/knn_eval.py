@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Optional
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -23,12 +22,12 @@ from sdr_mm.routing.arguments import image_arguments, knn_arguments, output_argu
 from sdr_mm.routing.network_on_task import network_arguments, network_on_task
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[network_arguments(), knn_arguments(), image_arguments(), output_arguments(required=False)])
-    parser.add_argument('--k', type=int, nargs='+', default=[200], help='neighbours, one or several (default: 200)')
+    parser.add_argument('--k', type=int, nargs='+', default=[200], help='neighbors, one or several (default: 200)')
     args = parser.parse_args(argv)
 
     found = network_on_task(args, resize=256)

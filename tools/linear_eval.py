@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Optional
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -26,7 +25,7 @@ from sdr_mm.routing.arguments import image_arguments, output_arguments, task_arg
 from sdr_mm.routing.network_on_task import network_arguments, network_on_task
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

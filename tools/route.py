@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Optional
 
 from mmengine.dist import is_main_process
 
@@ -29,7 +28,7 @@ from sdr_mm.routing.arguments import (
 )
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -42,7 +41,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--candidates', nargs='+', default=(), metavar='NETWORK',
                         help='more networks for the same table, written as for --baseline')
     parser.add_argument('--k', type=int, nargs='+', default=[200],
-                        help='neighbours, one or several; the first one ranks (default: 200)')
+                        help='neighbors, one or several; the first one ranks (default: 200)')
     parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
     parser.add_argument('--top', type=int, default=10, help='sub-nets to print from the best down (default: 10)')
     parser.add_argument('--bottom', type=int, default=3, help='sub-nets to print from the worst up (default: 3)')

@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.config import DictAction
 
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
                            help='these sub-nets, without a shortlist')
     shortlist.add_argument('--per-cluster', type=int, metavar='N', help='images of each cluster (default: 32)')
     shortlist.add_argument('--most-crops', type=int, metavar='N', help='most crops of a class (default: 100)')
-    shortlist.add_argument('--k', type=int, help='neighbours of kNN on crops (default: 20)')
+    shortlist.add_argument('--k', type=int, help='neighbors of kNN on crops (default: 20)')
     return parser
 
 
@@ -84,7 +84,7 @@ def next_steps(args: argparse.Namespace, cfg: Any, result: RoutingResult, folder
             f'or, to go on from iteration {done:.0f}, add  --resume {shlex.quote(str(folder / STATE))}')
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:
         raise InputError('tools/route_detection.py starts one process for each GPU by itself: run it with python, not '

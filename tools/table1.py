@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
@@ -31,7 +30,7 @@ from sdr_mm.routing.arguments import choose_device, given, image_arguments
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'tasks'
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -43,7 +42,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     group.add_argument('--weights', metavar='DIR',
                        help="folder of the publishers' weight files: adds all rows of the paper's table")
     group.add_argument('--tasks', nargs='+', metavar='TASK',
-                       help="folders of labelled images or configs (default: the paper's eleven in configs/tasks)")
+                       help="folders of labeled images or configs (default: the paper's eleven in configs/tasks)")
     group.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
     group.add_argument('--splits', type=int, default=1, help='random splits of CLASS/… folders (default: 1)')
     group.add_argument('--out', metavar='DIR', required=True,
@@ -51,7 +50,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     group = parser.add_argument_group('protocol')
     group.add_argument('--protocol', choices=PROTOCOLS, default='linear',
                        help='linear (many-shot) or kNN (default: linear)')
-    group.add_argument('--k', type=int, help='neighbours of kNN (default: 200)')
+    group.add_argument('--k', type=int, help='neighbors of kNN (default: 200)')
     group.add_argument('--temperature', type=float, help='T of kNN (default: 0.07)')
     group.add_argument('--batch-size', type=int, default=200, help='images in a batch (default: 200)')
     args = parser.parse_args(argv)

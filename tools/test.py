@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 from mmengine.config import DictAction
 from mmengine.dist import is_main_process
@@ -23,7 +22,7 @@ from sdr_mm.files import atomic_write
 from sdr_mm.routing.arguments import check_output
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='what tools/train.py wrote with this config')

@@ -25,7 +25,7 @@ model = dict(
         norm_eval=False,
         init_cfg=dict(_delete_=True, type='Pretrained', _scope_='sdr_mm', checkpoint=checkpoint)),
     neck=dict(norm_cfg=norm_cfg),
-    # detectron2's head where norms are synchronised: 4 convolutions with a norm, then 1 linear layer. A linear layer
+    # detectron2's head where norms are synchronized: 4 convolutions with a norm, then 1 linear layer. A linear layer
     # has none, nor has the RPN, there as here.
     roi_head=dict(bbox_head=dict(type='Shared4Conv1FCBBoxHead', norm_cfg=norm_cfg)))
 

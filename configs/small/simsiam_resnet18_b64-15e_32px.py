@@ -12,7 +12,7 @@ model = dict(
     neck=dict(in_channels=128, hid_channels=512, out_channels=512, norm_cfg=dict(type='BN1d')),
     head=dict(predictor=dict(in_channels=512, hid_channels=128, out_channels=512, norm_cfg=dict(type='BN1d'))))
 
-# Colour and place say much about small pictures, so colour is changed little and place a lot.
+# Color and place say much about small pictures, so color is changed little and place a lot.
 view_pipeline = [
     dict(type='RandomResizedCrop', scale=32, crop_ratio_range=(0.1, 1.), backend='cv2'),
     dict(type='RandomFlip', prob=0.5),

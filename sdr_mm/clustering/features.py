@@ -39,7 +39,7 @@ class Features:
     """Features of the images of a data set, as :func:`extract_features` wrote them.
 
     Args:
-        folder (Path): Holds ``features.npy``, ``images.txt``, ``meta.json`` and, for a labelled data
+        folder (Path): Holds ``features.npy``, ``images.txt``, ``meta.json`` and, for a labeled data
             set, ``labels.npy``.
         array (np.ndarray): (n, d) float32 or float16, memory-mapped; 0 for an image that could not
             be decoded.
@@ -167,7 +167,7 @@ def extract_features(network: nn.Module,
                      overwrite: bool = False) -> Features:
     """Extracts the features of all images: the global average of the last map of a frozen network.
 
-    Images have their short side resized (bicubic) and the centre cropped. The rows are sharded over
+    Images have their short side resized (bicubic) and the center cropped. The rows are sharded over
     the ranks, each of which writes its own part of one file. The folder appears when it is whole.
 
     Args:
@@ -225,11 +225,11 @@ def extract_features(network: nn.Module,
         _Images(dataset, rows, pipeline), batch_size=batch_size, num_workers=workers, collate_fn=_keep)
     network.to(device)
     network.eval()  # not chained: the ResNet of MMPretrain returns None
-    centre = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+    center = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
     scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
     def features_of(images: Tensor) -> Tensor:
-        maps = network((images.to(device).float() - centre) / scale)
+        maps = network((images.to(device).float() - center) / scale)
         return (maps if isinstance(maps, Tensor) else maps[-1]).float().mean((2, 3))
 
     with torch.inference_mode():
@@ -309,7 +309,7 @@ def _labels(dataset: BaseDataset, names: list[str],
         number = {name: i for i, name in enumerate(classes)}
         return np.array([number[folder] for folder in folders], dtype=np.int64), classes
     labels = [dataset.get_data_info(row).get('gt_label') for row in range(len(names))]
-    if not all(isinstance(label, (int, np.integer)) for label in labels):  # unlabelled, or several labels an image
+    if not all(isinstance(label, (int, np.integer)) for label in labels):  # unlabeled, or several labels an image
         return None, None
     known = dataset.metainfo.get('classes')
     return np.array(labels, dtype=np.int64), [str(name) for name in known] if known else None

@@ -24,7 +24,7 @@ class Report:
         balance (float): Entropy of the sizes over ``log k``: 1 is equal sizes, 0 all in one.
         purity (float, optional): Share of images that belong to the most frequent class of their
             cluster; None without labels.
-        nmi (float, optional): Normalised mutual information of clusters and classes, 0 to 1.
+        nmi (float, optional): Normalized mutual information of clusters and classes, 0 to 1.
     """
 
     num_clusters: int

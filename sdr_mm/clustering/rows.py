@@ -1,4 +1,4 @@
-"""The L2-normalised features that clustering works on, sharded over ranks and read in chunks."""
+"""The L2-normalized features that clustering works on, sharded over ranks and read in chunks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Rows:
     """Unit vectors ``F`` of eq. (2), one row an image; this rank holds a contiguous shard of them.
 
     Rows are numbered over all ranks. k-means prefers long vectors, and the scale of ``ε`` means
-    nothing, unless the features are L2-normalised, so nothing here gives them otherwise.
+    nothing, unless the features are L2-normalized, so nothing here gives them otherwise.
 
     Averages of ReLU maps lie in a narrow cone around their mean: all cosines are near 1, their
     differences far below ``ε`` = 0.05, and every posterior comes out uniform. So the mean of the unit
-    vectors is taken away and the rest normalised again, unless ``center`` is off.
+    vectors is taken away and the rest normalized again, unless ``center`` is off.
 
     Args:
         features (np.ndarray): (m, d) of any float type, memory-mapped if it is large.

@@ -19,7 +19,7 @@ from .rows import Rows, ScoreChunks
 
 @dataclass(frozen=True, eq=False)
 class Transport:
-    """The maximiser ``U`` of eq. (2), held as one potential per cluster.
+    """The maximizer ``U`` of eq. (2), held as one potential per cluster.
 
     Given the potential ``b`` of the clusters, that of an image follows from its row alone, so
     ``n·U`` is ``softmax(S / ε + b)`` row by row and no n × k matrix is ever stored. Rows have their
@@ -171,7 +171,7 @@ def sinkhorn_clustering(rows: Rows,
                         tolerance: float = 1e-3,
                         max_iterations: int = 1000,
                         report: Callable[[Iteration], None] | None = None) -> Partition:
-    """Optimises ``U`` and the centroids ``C`` in turn (section 4.2 of the paper).
+    """Optimizes ``U`` and the centroids ``C`` in turn (section 4.2 of the paper).
 
     ``U`` is solved over all images by :func:`sinkhorn`; then ``C`` takes one epoch of mini-batch SGD
     on the cross entropy between the rows of ``n·U`` and ``softmax(S / temperature)``, and is put back

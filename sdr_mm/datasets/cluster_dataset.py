@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from .permutation import hash64
 MAX_TRIES = 100
 """Images tried in place of one that cannot be decoded before the data set gives up."""
 
-Index = Union[int, tuple[int, int, int]]
+Index = int | tuple[int, int, int]
 
 
 @contextmanager
@@ -67,10 +66,10 @@ class ClusterDataset(Dataset):
         Of the clusters this keeps one integer per image, and one per sub-net.
     """
 
-    def __init__(self, dataset: Union[dict, BaseDataset], clusters: Union[str, Clusters],
+    def __init__(self, dataset: dict | BaseDataset, clusters: str | Clusters,
                  lazy_init: bool = False) -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        self.clusters: Union[str, Clusters, None] = clusters
+        self.clusters: str | Clusters | None = clusters
         if not lazy_init:
             self.full_init()
 
@@ -175,7 +174,7 @@ class ClusterDataset(Dataset):
             f'{MAX_TRIES + 1} images in a row cannot be decoded, the last one is number {image} of the data set: look '
             f"at the files, or pass on_error='stop' to see the reason")
 
-    def _prepare(self, image: int) -> Optional[dict]:
+    def _prepare(self, image: int) -> dict | None:
         # BaseDataset.__getitem__ would replace an undecodable image by one of any cluster.
         prepare = getattr(self.dataset, 'prepare_data', self.dataset.__getitem__)
         return prepare(image)

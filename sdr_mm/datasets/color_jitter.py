@@ -1,4 +1,4 @@
-"""Colour jitter under any version of NumPy."""
+"""Color jitter under any version of NumPy."""
 
 from __future__ import annotations
 

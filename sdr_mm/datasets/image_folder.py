@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.dataset import BaseDataset as EngineDataset
 from mmpretrain.datasets import BaseDataset
@@ -136,7 +136,7 @@ def _paths(dataset: EngineDataset) -> Iterator[str]:
         yield info['img_path']
 
 
-def _relative_names(dataset: EngineDataset, folder: str) -> Optional[list[str]]:
+def _relative_names(dataset: EngineDataset, folder: str) -> list[str] | None:
     """Paths as seen from ``folder``, or None if an image lies elsewhere.
 
     Compares strings, because ``os.path.relpath`` takes many seconds for a million images, and keeps

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Optional, Union
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -30,15 +29,15 @@ def _to_rgb(image: Image.Image, background: int) -> Image.Image:
     return image.convert('RGB')
 
 
-def read_rgb(path: Union[str, os.PathLike], background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads an image file as RGB, turned upright as its EXIF orientation says.
 
-    Palettes, grey values, 16 bits and CMYK are converted; an alpha channel is composited on a plain
+    Palettes, gray values, 16 bits and CMYK are converted; an alpha channel is composited on a plain
     background. Of an animation the first frame is read.
 
     Args:
         path (str | PathLike): The file.
-        background (int): Grey value, 0 to 255, behind transparent pixels. Defaults to 255, white.
+        background (int): Gray value, 0 to 255, behind transparent pixels. Defaults to 255, white.
         max_pixels (int): Images with more pixels are refused before they are decoded, because a
             small file can hold an image that fills the memory. Defaults to :data:`MAX_PIXELS`.
 
@@ -74,7 +73,7 @@ class LoadImage(BaseTransform):
     ``ori_shape``, both (H, W).
 
     Args:
-        background (int): Grey value behind transparent pixels. Defaults to 255, white.
+        background (int): Gray value behind transparent pixels. Defaults to 255, white.
         max_pixels (int): Larger images are refused. Defaults to :data:`MAX_PIXELS`.
         on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
             which warns once per image (and process) and returns None, whereupon the data set takes
@@ -93,7 +92,7 @@ class LoadImage(BaseTransform):
         self.on_error = on_error
         self._skipped: set[str] = set()
 
-    def transform(self, results: dict) -> Optional[dict]:
+    def transform(self, results: dict) -> dict | None:
         """Adds the image to ``results``; None if it is to be skipped."""
         path = results['img_path']
         try:

@@ -29,8 +29,8 @@ class Package:
         version (str): The exact version.
         sha256 (str): SHA-256 of the file, 64 hexadecimal digits.
         megabytes (float): Size of the file, for the progress bar.
-        licence (str): Licence of what is taken from the file.
-        credit (str): Whom the licence wants to be named.
+        license (str): License of what is taken from the file.
+        credit (str): Whom the license wants to be named.
         others (tuple[tuple[str, str], ...]): Version and SHA-256 of other files with the same content
             in what is taken from them, any of which will do. A distribution has one version of a
             package, and another release of it may have another one. Defaults to ().
@@ -41,7 +41,7 @@ class Package:
     version: str
     sha256: str
     megabytes: float
-    licence: str
+    license: str
     credit: str
     others: tuple[tuple[str, str], ...] = ()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 import numpy as np
 
-Integers = Union[int, np.ndarray, np.integer]
+Integers = int | np.ndarray | np.integer
 
 _ROUNDS = 8
 _MASK = (1 << 64) - 1

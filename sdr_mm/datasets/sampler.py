@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Optional
 
 import numpy as np
 from mmengine.dataset import DefaultSampler
@@ -64,8 +63,8 @@ class ClusterAwareSampler(Sampler):
     def __init__(self,
                  sampler: DefaultSampler,
                  batch_size: int,
-                 rank: Optional[int] = None,
-                 world_size: Optional[int] = None) -> None:
+                 rank: int | None = None,
+                 world_size: int | None = None) -> None:
         assert batch_size >= 1, f'a batch has at least one image, got batch_size={batch_size}'
         self.sampler = sampler
         self.dataset: ClusterDataset = sampler.dataset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
@@ -43,9 +42,9 @@ class PhaseSchedule:
 
     space: SubnetSpace
     num_iters: int
-    supernet_prob: Optional[float] = None
+    supernet_prob: float | None = None
     joint: bool = False
-    phase_iters: Optional[tuple[int, ...]] = None
+    phase_iters: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.num_iters < 1:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -96,9 +96,9 @@ def cluster(checkpoint: Path, pool: Path, out: Path, sdr: SDRResNet, recipe: Rec
 
 
 def rank(sdr: SDRResNet, tasks: Mapping[str, Task], pool: Pool, baseline: Path, recipe: Recipe, bn_reset: str,
-         normalisation: tuple[Any, Any]) -> dict[str, RoutingResult]:
+         normalization: tuple[Any, Any]) -> dict[str, RoutingResult]:
     """Ranks the sub-nets for each task, on the splits of :func:`routing_splits`."""
-    mean, std = normalisation
+    mean, std = normalization
     return {
         name: RoutingEvaluator(
             task, baseline=baseline, k=recipe.k, bn_reset=bn_reset, resize=recipe.size, size=recipe.size,
@@ -176,7 +176,7 @@ class Steps:
 
 
 def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: Recipe,
-        say: Callable[[str], None] = print, steps: Optional[Steps] = None) -> list[Line]:
+        say: Callable[[str], None] = print, steps: Steps | None = None) -> list[Line]:
     """Runs the whole path.
 
     Args:
@@ -224,10 +224,10 @@ def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: 
     steps.begin(f'BN reset and routing on {len(tasks)} tasks')
     sdr, info = load_sdr(checkpoint)
     pool = load_pool(info, sdr)
-    normalisation = (info.mean, info.std)
-    on_cluster = rank(sdr, tasks, pool, baseline, recipe, 'cluster', normalisation)
-    on_pool = rank(sdr, tasks, pool, baseline, recipe, 'all', normalisation)
-    scorer, untrained = Scorer(tasks, pool, recipe, normalisation), untrained_network(baseline)
+    normalization = (info.mean, info.std)
+    on_cluster = rank(sdr, tasks, pool, baseline, recipe, 'cluster', normalization)
+    on_pool = rank(sdr, tasks, pool, baseline, recipe, 'all', normalization)
+    scorer, untrained = Scorer(tasks, pool, recipe, normalization), untrained_network(baseline)
     lines = reference_lines(scorer, untrained)
     lines += network_lines(on_pool, KNN_POOL) + subnet_lines(on_pool, KNN_POOL)
     lines += subnet_lines(on_cluster, KNN_CLUSTER)

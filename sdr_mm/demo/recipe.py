@@ -16,7 +16,7 @@ class Recipe:
         batch_size (int): Images of a batch.
         size (int): Side of the images for the networks, in pixels.
         repeats (int): How often the images of a task are divided anew.
-        k (int): Neighbours of kNN.
+        k (int): Neighbors of kNN.
         cluster_epochs (int): Epochs of SGD on the centroids.
         workers (int): Processes that load images.
     """

@@ -16,14 +16,14 @@ def pixel_features(images: np.ndarray, side: int = 16) -> Tensor:
         side (int): Defaults to 16.
 
     Returns:
-        Tensor: (n, 3 * side * side) float32, centred at mid-grey so that cosines tell them apart.
+        Tensor: (n, 3 * side * side) float32, centered at mid-gray so that cosines tell them apart.
     """
     maps = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5
     return F.adaptive_avg_pool2d(maps, side).flatten(1)
 
 
-def colour_histograms(images: np.ndarray, levels: int = 4) -> Tensor:
-    """Joint histogram of the three colour channels.
+def color_histograms(images: np.ndarray, levels: int = 4) -> Tensor:
+    """Joint histogram of the three color channels.
 
     Args:
         images (np.ndarray): (n, H, W, 3) uint8.

@@ -1,4 +1,4 @@
-"""Scores beside the ranking of the sub-nets: what nobody learnt, and linear probes."""
+"""Scores beside the ranking of the sub-nets: what nobody learned, and linear probes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from ..routing.export import extract_subnet
 from ..routing.load_sdr import Pool
 from ..routing.result import RoutingResult
 from .recipe import Recipe
-from .references import colour_histograms, pixel_features
+from .references import color_histograms, pixel_features
 from .table import Line, routed_subnets
 
 # Titles of the blocks of the table.
-NOT_LEARNT = 'kNN, features not learnt'
+NOT_LEARNED = 'kNN, features not learned'
 LINEAR = 'linear probe, BN statistics from the whole pool'
 
 
 def untrained_network(baseline: Path) -> ResNet:
-    """The baseline's network before it learnt anything.
+    """The baseline's network before it learned anything.
 
     Its weights are PyTorch's initial ones. Those of MMPretrain, whose residual branches begin as zero,
     would make a weaker opponent.
@@ -55,12 +55,12 @@ class Scorer:
         tasks (Mapping[str, Task]): The tasks.
         pool (Pool): The images that BN statistics come from.
         recipe (Recipe): Sizes.
-        normalisation (tuple): Mean and std of the input.
+        normalization (tuple): Mean and std of the input.
     """
 
-    def __init__(self, tasks: Mapping[str, Task], pool: Pool, recipe: Recipe, normalisation: tuple[Any, Any]) -> None:
+    def __init__(self, tasks: Mapping[str, Task], pool: Pool, recipe: Recipe, normalization: tuple[Any, Any]) -> None:
         self.recipe, self.pool = recipe, pool
-        self.mean, self.std = normalisation
+        self.mean, self.std = normalization
         self.images = self._store(pool.paths)
         self.tasks: dict[str, Task] = {}
         self.stores: dict[str, ImageStore] = {}
@@ -99,7 +99,7 @@ class Scorer:
         ]
 
     def linear(self, name: str, features: Tensor, number: int) -> float:
-        """Accuracy of logistic regression on standardised features, in per cent, for one split."""
+        """Accuracy of logistic regression on standardized features, in per cent, for one split."""
         task = self.tasks[name]
         split = task.splits[self.recipe.repeats + number]
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
@@ -108,15 +108,15 @@ class Scorer:
 
 
 def reference_lines(scorer: Scorer, untrained: ResNet) -> list[Line]:
-    """kNN on raw pixels, colour histograms, and a random network."""
+    """kNN on raw pixels, color histograms, and a random network."""
     random = scorer.features(untrained, scorer.tasks)
     features = {
         'raw pixels': {name: pixel_features(scorer.pixels(name)) for name in scorer.tasks},
-        'colour histogram': {name: colour_histograms(scorer.pixels(name)) for name in scorer.tasks},
+        'color histogram': {name: color_histograms(scorer.pixels(name)) for name in scorer.tasks},
         'random network': random,
     }
     return [
-        Line(title, {name: scorer.knn(name, values) for name, values in tasks.items()}, NOT_LEARNT)
+        Line(title, {name: scorer.knn(name, values) for name, values in tasks.items()}, NOT_LEARNED)
         for title, tasks in features.items()
     ]
 

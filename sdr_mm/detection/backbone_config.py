@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -50,7 +50,7 @@ def check_layout(cfg: Config, layout: dict[str, Any], where: str) -> None:
                          f'set these in the config, and in_channels of its neck, or take another config')
 
 
-def check_file(cfg: Config, file: Union[str, Path], where: str) -> None:
+def check_file(cfg: Config, file: str | Path, where: str) -> None:
     """Refuses a checkpoint that is no ResNet of the config's size.
 
     Raises:
@@ -60,8 +60,8 @@ def check_file(cfg: Config, file: Union[str, Path], where: str) -> None:
     check_layout(cfg, infer_resnet(state, f'{where} {file}'), f'{where} {file}')
 
 
-def check_normalisation(cfg: Config, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Refuses a detector that feeds the backbone other colours than its pre-training did.
+def check_normalization(cfg: Config, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuses a detector that feeds the backbone other colors than its pre-training did.
 
     Raises:
         InputError: Saying what to set.
@@ -84,7 +84,7 @@ def pretrained_parts(model: dict[str, Any], name: str = 'model') -> Iterator[tup
             yield from pretrained_parts(value, f'{name}.{key}')
 
 
-def with_resnet(cfg: Config, file: Optional[str], path: Optional[Sequence[int]] = None) -> Config:
+def with_resnet(cfg: Config, file: str | None, path: Sequence[int] | None = None) -> Config:
     """The config with the backbone, and the stages in its head, started from another file.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from ..routing.bn_reset import reset_bn
 from ..routing.bn_source import BNReset
 from ..routing.export import export_subnet, extract_subnet
 from ..routing.load_sdr import Pool
-from ..routing.session import Normalisation
+from ..routing.session import Normalization
 from .divergence import Diverged, is_finite
 
 
@@ -33,15 +33,15 @@ class Backbones:
         pool (Pool, optional): Images of pre-training, for ``'cluster'`` and ``'all'``.
         pool_images (ImageStore, optional): The same.
         task_images (ImageStore, optional): Training images of the detector, for ``'task'``.
-        normalisation (tuple): Mean and std of the SDRNet's input.
+        normalization (tuple): Mean and std of the SDRNet's input.
     """
 
     backbone: SDRResNet
     bn: BNReset
-    pool: Optional[Pool]
-    pool_images: Optional[ImageStore]
-    task_images: Optional[ImageStore]
-    normalisation: Normalisation
+    pool: Pool | None
+    pool_images: ImageStore | None
+    task_images: ImageStore | None
+    normalization: Normalization
 
     def subnet(self, index: int, file: Path) -> str:
         """Exports a sub-net, unless it is there already.
@@ -57,8 +57,8 @@ class Backbones:
             return self._source(index)
         network = extract_subnet(self.backbone, path)
         name = self._reset(network, index)
-        meta: dict[str, Any] = dict(subnet=index, path=list(path), mean=list(self.normalisation[0]),
-                                    std=list(self.normalisation[1]), bn_reset=dict(asdict(self.bn), statistics=name))
+        meta: dict[str, Any] = dict(subnet=index, path=list(path), mean=list(self.normalization[0]),
+                                    std=list(self.normalization[1]), bn_reset=dict(asdict(self.bn), statistics=name))
         export_subnet(network, file, config=self.backbone.subnet_config(), meta=meta)
         return name
 
@@ -79,13 +79,13 @@ class Backbones:
             torch.save(dict(state_dict={key: value.cpu() for key, value in network.state_dict().items()}), temporary)
         return name
 
-    def _source(self, subnet: Optional[int]) -> str:
+    def _source(self, subnet: int | None) -> str:
         if self.bn.mode == 'none':
             return 'own'
         readable = None if self.task_images is None else self.task_images.read_all('reading images')
         return self.bn.images(subnet, self.pool, readable)[0]
 
-    def _reset(self, network: nn.Module, subnet: Optional[int]) -> str:
+    def _reset(self, network: nn.Module, subnet: int | None) -> str:
         if not is_finite(network):
             raise Diverged('weights are not finite in the checkpoint')
         if self.bn.mode == 'none':
@@ -94,7 +94,7 @@ class Backbones:
         assert store is not None
         readable = store.read_all('reading images') if self.bn.mode == 'task' else None
         name, chosen = self.bn.images(subnet, self.pool, readable)
-        mean, std = self.normalisation
+        mean, std = self.normalization
         device = next(network.parameters()).device
         batches = store.batches(chosen, self.bn.batch_size, mean=mean, std=std, device=device)
         try:

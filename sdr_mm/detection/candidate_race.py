@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 from mmengine.config import Config
 
@@ -40,7 +39,7 @@ class Candidate:
     cfg: Config
     weights: str
     bn: str
-    subnet: Optional[int]
+    subnet: int | None
     record: FineTuning
 
     def score(self, iteration: int) -> float:

@@ -40,7 +40,7 @@ def crops_task(dataset: Any, name: str, *, resize: int = 256, size: int = 224, m
         dataset (BaseDataset): Of MMDetection.
         name (str): For tables.
         resize (int): Short side of the crops in pixels, as for kNN. Defaults to 256.
-        size (int): Side of their centre that is kept. Defaults to 224.
+        size (int): Side of their center that is kept. Defaults to 224.
         most (int): Most crops of a class; which ones is random. Defaults to 100.
         smallest (int): Boxes with a shorter longer side in pixels are left out. Defaults to 8.
         seed (int): Of the choice, the places of the background and the split. Defaults to 0.

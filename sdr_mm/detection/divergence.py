@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -32,7 +32,7 @@ class FiniteLossHook(Hook):
                          runner: Runner,
                          batch_idx: int,
                          data_batch: Any = None,
-                         outputs: Optional[dict[str, Any]] = None) -> None:
+                         outputs: dict[str, Any] | None = None) -> None:
         assert outputs is not None
         loss = float(outputs['loss'])
         if not torch.tensor(loss).isfinite():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import islice
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.runner import IterBasedTrainLoop
@@ -43,7 +43,7 @@ class EarlyStopLoop(IterBasedTrainLoop):
     """
 
     def __init__(self, runner: Any, dataloader: Any, max_iters: int, stop: int, seed: int = 0, evaluates: bool = True,
-                 desc: Optional[str] = None, **kwargs: Any) -> None:
+                 desc: str | None = None, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, max_iters, **kwargs)
         self.stop, self.seed, self.evaluates, self.desc = stop, seed, evaluates, desc
         self.seconds: list[float] = []

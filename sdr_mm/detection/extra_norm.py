@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from mmcv.cnn import build_norm_layer
 from mmdet.models.roi_heads.shared_heads import ResLayer
@@ -31,7 +31,7 @@ class ExtraNormResLayer(BaseModule):
                  depth: int,
                  stage: int = 3,
                  norm_cfg: dict[str, Any] = dict(type='SyncBN', requires_grad=True),
-                 init_cfg: Optional[dict[str, Any]] = None,
+                 init_cfg: dict[str, Any] | None = None,
                  **kwargs: Any) -> None:
         super().__init__()
         self.res = ResLayer(depth, stage=stage, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)

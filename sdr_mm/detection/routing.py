@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 from mmengine.config import Config
 
@@ -20,7 +20,7 @@ from ..registry import EVALUATORS
 from ..routing.bn_source import BNReset
 from ..routing.load_sdr import Pool
 from ..routing.result import BASELINE_ROW, SUPERNET_ROW, Cost, RoutingResult, RoutingRow
-from .backbone_config import check_file, check_layout, check_normalisation, with_resnet, with_supernet
+from .backbone_config import check_file, check_layout, check_normalization, with_resnet, with_supernet
 from .backbones import Backbones
 from .candidate_race import Candidate, CandidateRace, Say
 from .crops import images_task
@@ -70,7 +70,7 @@ class DetectionRoutingEvaluator:
         bn_images (int): Most images for BN reset. Defaults to 2000.
         batch_size (int): Images in a batch of BN reset and of the shortlist. Defaults to 200.
         resize (int): Short side of the images for both. Defaults to 256.
-        size (int): Side of their centre crop. Defaults to 224.
+        size (int): Side of their center crop. Defaults to 224.
         seed (int): Of everything. Defaults to 0.
         save_every (int, optional): Iterations between two saves of a candidate's state. Defaults to None, a
             tenth of ``iters``.
@@ -86,25 +86,25 @@ class DetectionRoutingEvaluator:
 
     def __init__(self,
                  config: Config,
-                 work_dir: Union[str, Path],
+                 work_dir: str | Path,
                  *,
                  iters: int = 1000,
-                 shortlist: Optional[Shortlist] = None,
+                 shortlist: Shortlist | None = None,
                  halving: bool = True,
-                 subnets: Optional[Sequence[int]] = None,
+                 subnets: Sequence[int] | None = None,
                  baselines: Sequence[str] = (),
                  supernet: bool = True,
-                 images: Optional[int] = None,
+                 images: int | None = None,
                  bn_reset: str = 'cluster',
                  bn_images: int = 2000,
                  batch_size: int = 200,
                  resize: int = 256,
                  size: int = 224,
                  seed: int = 0,
-                 save_every: Optional[int] = None,
+                 save_every: int | None = None,
                  on_error: str = 'stop',
                  workers: int = 2,
-                 devices: Optional[Sequence[str]] = None) -> None:
+                 devices: Sequence[str] | None = None) -> None:
         check_config(config, iters)
         race_rungs(1, iters, halving)
         base = (config.get('auto_scale_lr') or {}).get('base_batch_size') or config.train_dataloader.batch_size
@@ -141,7 +141,7 @@ class DetectionRoutingEvaluator:
     def evaluate(self,
                  backbone: SDRResNet,
                  *,
-                 pool: Optional[Pool] = None,
+                 pool: Pool | None = None,
                  mean: Sequence[float] = IMAGENET_MEAN,
                  std: Sequence[float] = IMAGENET_STD,
                  say: Say = lambda text: None) -> RoutingResult:
@@ -150,7 +150,7 @@ class DetectionRoutingEvaluator:
         Args:
             backbone (SDRResNet): The SDRNet; it is not changed.
             pool (Pool, optional): Images of pre-training; see :meth:`needs_pool`. Defaults to None.
-            mean (Sequence[float]): Normalisation of the SDRNet's input, RGB, 0 to 255. Defaults to
+            mean (Sequence[float]): Normalization of the SDRNet's input, RGB, 0 to 255. Defaults to
                 ImageNet's.
             std (Sequence[float]): The same.
             say (Callable): Is told the expected time, and each score as soon as it is there. Defaults to
@@ -169,7 +169,7 @@ class DetectionRoutingEvaluator:
             for subnet in self.subnets:
                 space.path(subnet)
         check_layout(self.config, backbone.subnet_config(), 'a sub-net of the checkpoint')
-        check_normalisation(self.config, mean, std)
+        check_normalization(self.config, mean, std)
         for spec in self.baselines:
             if spec != RANDOM:
                 check_file(self.config, spec, '--baseline')
@@ -214,8 +214,8 @@ class DetectionRoutingEvaluator:
     def _store(self, paths: Sequence[Any]) -> ImageStore:
         return ImageStore(paths, resize=self.resize, size=self.size, on_error=self.on_error, workers=self.workers)
 
-    def _shortlist(self, backbone: SDRResNet, dataset: Any, pool: Optional[Pool], mean: Sequence[float],
-                   std: Sequence[float], say: Say) -> Optional[RoutingResult]:
+    def _shortlist(self, backbone: SDRResNet, dataset: Any, pool: Pool | None, mean: Sequence[float],
+                   std: Sequence[float], say: Say) -> RoutingResult | None:
         if self.subnets is not None or not self.shortlist.shortens(len(backbone.space)):
             return None
         file = self.work_dir / f'shortlist_{self.shortlist.mode}.json'
@@ -257,7 +257,7 @@ class DetectionRoutingEvaluator:
         return BASELINE_ROW if number == 0 else self.baselines[number]
 
     def _candidate(self, name: str, cfg: Config, weights: str, prepare: Callable[[], str],
-                   subnet: Optional[int] = None) -> Candidate:
+                   subnet: int | None = None) -> Candidate:
         folder = self.work_dir / _slug(name)
         record = FineTuning.load(folder, weights)
         bn = ''
@@ -268,7 +268,7 @@ class DetectionRoutingEvaluator:
             record.save(folder)
         return Candidate(name, folder, cfg, weights, bn, subnet, record)
 
-    def _result(self, race: CandidateRace, shortlist: Optional[RoutingResult], space: Any, train: int,
+    def _result(self, race: CandidateRace, shortlist: RoutingResult | None, space: Any, train: int,
                 held_out: int) -> RoutingResult:
         rungs, everyone = race.rungs, race.candidates + race.references
         known = {} if shortlist is None else {
@@ -306,7 +306,7 @@ class DetectionRoutingEvaluator:
             size=self.size, seed=self.seed, on_error=self.on_error, splits=1, folder=None)
         return RoutingResult.from_rows(self._name, rows, settings, cost, shortcuts)
 
-    def _row(self, one: Candidate, race: CandidateRace, space: Any, shortlist: Optional[float]) -> RoutingRow:
+    def _row(self, one: Candidate, race: CandidateRace, space: Any, shortlist: float | None) -> RoutingRow:
         path = None if one.subnet is None else list(space.path(one.subnet))
         others: dict[str, list[float]] = {} if shortlist is None else dict(shortlist=[shortlist])
         last = race.last.get(one.name)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from ..routing.result import RoutingResult, RoutingRow
 from ..routing.result_table import duration
 
@@ -31,7 +29,7 @@ def detection_table(result: RoutingResult) -> str:
     return '\n'.join([title, '', *text, '', *_notes(result)])
 
 
-def _line(row: RoutingRow, rank: Optional[int], with_gains: bool, shortlisted: bool) -> list[str]:
+def _line(row: RoutingRow, rank: int | None, with_gains: bool, shortlisted: bool) -> list[str]:
     path = '' if row.path is None else ','.join(map(str, row.path))
     cells = ['–' if rank is None else str(rank), row.name, path, row.bn]
     if row.scores:

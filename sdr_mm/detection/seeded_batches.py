@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class SeededDataset(Dataset):
         seed (int): Defaults to 0.
     """
 
-    def __init__(self, dataset: Union[dict[str, Any], Dataset], seed: int = 0) -> None:
+    def __init__(self, dataset: dict[str, Any] | Dataset, seed: int = 0) -> None:
         self.dataset: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.seed = seed
 
@@ -78,7 +78,7 @@ class NumberedBatches:
         batches (dict, optional): Config of the batch sampler. Defaults to None, PyTorch's own.
     """
 
-    def __init__(self, sampler: Sampler, batch_size: int, batches: Optional[dict[str, Any]] = None) -> None:
+    def __init__(self, sampler: Sampler, batch_size: int, batches: dict[str, Any] | None = None) -> None:
         self.sampler, self.batch_size = sampler, batch_size
         self.batches: Any = BatchSampler(sampler, batch_size, drop_last=True) if batches is None else (
             DATA_SAMPLERS.build(batches, default_args=dict(sampler=sampler, batch_size=batch_size)))

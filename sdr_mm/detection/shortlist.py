@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import InputError
 from ..evaluation.task import Task
@@ -30,7 +30,7 @@ class Shortlist:
     Args:
         mode (str): See above. Defaults to 'label_free'.
         candidates (int): How many stay. Defaults to 8.
-        k (int): Neighbours of kNN, clamped to the training crops. Defaults to 20, because crops are few.
+        k (int): Neighbors of kNN, clamped to the training crops. Defaults to 20, because crops are few.
         temperature (float): ``T`` of kNN. Defaults to 0.07.
         per_cluster (int): Images of each cluster. Defaults to 32.
         most_crops (int): Most crops of a class. Defaults to 100.
@@ -69,7 +69,7 @@ class Shortlist:
              *,
              images: dict[str, Any],
              bn: dict[str, Any],
-             pool: Optional[Pool],
+             pool: Pool | None,
              mean: Sequence[float],
              std: Sequence[float],
              say: Callable[[str], None]) -> RoutingResult:
@@ -83,7 +83,7 @@ class Shortlist:
                 :class:`RoutingEvaluator`.
             bn (dict): ``bn_images`` and ``batch_size`` of the same.
             pool (Pool, optional): Images of pre-training, for ``'label_free'``.
-            mean (Sequence[float]): Normalisation of the SDRNet.
+            mean (Sequence[float]): Normalization of the SDRNet.
             std (Sequence[float]): The same.
             say (Callable): Is told the expected time.
         """

@@ -19,7 +19,7 @@ class StateHook(Hook):
     MMEngine's own hook writes a file for each time, in place, so that a kill may cut it short.
 
     Args:
-        file (str): A checkpoint, with optimiser and schedules, that ``resume`` takes.
+        file (str): A checkpoint, with optimizer and schedules, that ``resume`` takes.
         every (int): Iterations between two saves.
         stop (int): Iteration at which it saves in any case.
 

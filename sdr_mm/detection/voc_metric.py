@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -34,7 +34,7 @@ class VOCDetectionMetric(BaseMetric):
         prefix (str, optional): Put before the names of the numbers. Defaults to 'pascal_voc'.
     """
 
-    default_prefix: Optional[str] = 'pascal_voc'
+    default_prefix: str | None = 'pascal_voc'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keeps the true and found boxes of a batch."""

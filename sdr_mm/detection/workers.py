@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, Optional, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -134,7 +134,7 @@ def _check(device: str) -> None:
 @contextmanager
 def _visible(device: str) -> Iterator[None]:
     """Lets a process that starts meanwhile see this device only."""
-    before: Optional[str] = os.environ.get(VISIBLE)
+    before: str | None = os.environ.get(VISIBLE)
     chosen = torch.device(device)
     if chosen.type == 'cpu':
         os.environ[VISIBLE] = ''

@@ -1,4 +1,4 @@
-"""Hooks, loops and optimiser wrappers that drive the training of an SDRNet."""
+"""Hooks, loops and optimizer wrappers that drive the training of an SDRNet."""
 
 from .collapse_monitor_hook import CollapseMonitorHook
 from .fixed_lr_hook import FixedLRHook

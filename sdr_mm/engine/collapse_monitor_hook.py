@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -22,7 +22,7 @@ def network_name(network: int) -> str:
 class CollapseMonitorHook(Hook):
     """Logs loss and output std of each network, and warns or stops when one of them collapses.
 
-    When a siamese network collapses its loss looks perfect, but the l2-normalised projection no
+    When a siamese network collapses its loss looks perfect, but the l2-normalized projection no
     longer varies over the batch. Its standard deviation is 1/√d for features spread evenly over the
     sphere and 0 after collapse; the model reports the ratio of the two as ``std_ratio``. A network
     counts as collapsed when the ratio stays below ``threshold`` for ``patience`` of its own
@@ -57,8 +57,8 @@ class CollapseMonitorHook(Hook):
     def after_train_iter(self,
                          runner: Runner,
                          batch_idx: int,
-                         data_batch: Optional[dict[str, Any]] = None,
-                         outputs: Optional[dict[str, Any]] = None) -> None:
+                         data_batch: dict[str, Any] | None = None,
+                         outputs: dict[str, Any] | None = None) -> None:
         assert outputs is not None
         drawn = int(outputs['network'])
         own = {name: value for name, value in outputs.items() if name in ('loss_ssl', 'loss_kd', 'std_ratio')}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -13,7 +13,7 @@ from ..errors import InputError
 AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'SubnetOptimWrapper': 'AmpSubnetOptimWrapper'}
 
 
-def load_config(file: str, options: Optional[dict[str, Any]] = None) -> Config:
+def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     """Reads a training config and applies ``--cfg-options``.
 
     Raises:
@@ -34,7 +34,7 @@ def load_config(file: str, options: Optional[dict[str, Any]] = None) -> Config:
 
 
 def amp_wrapper(kind: str) -> str:
-    """The mixed-precision counterpart of a type of optimiser wrapper.
+    """The mixed-precision counterpart of a type of optimizer wrapper.
 
     Raises:
         InputError: If there is none.
@@ -51,7 +51,7 @@ def use_amp(cfg: Config) -> None:
     """Trains in mixed precision, with dynamic loss scaling.
 
     Raises:
-        InputError: If the optimiser wrapper of the config has no counterpart that does, or there is no
+        InputError: If the optimizer wrapper of the config has no counterpart that does, or there is no
             GPU.
     """
     cfg.optim_wrapper.type = amp_wrapper(cfg.optim_wrapper.get('type', 'OptimWrapper'))
@@ -118,7 +118,7 @@ def use_clusters(cfg: Config, clusters: str) -> None:
     dataset.clusters = clusters
 
 
-def use_on_error(cfg: Config, on_error: Optional[str]) -> None:
+def use_on_error(cfg: Config, on_error: str | None) -> None:
     """Stops at an image that cannot be decoded, or skips and counts such images."""
     for transform in image_dataset(cfg).get('pipeline', []):
         if transform.type.split('.')[-1] in ('LoadImage', 'LoadImageFromFile'):

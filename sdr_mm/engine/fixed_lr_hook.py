@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -26,7 +26,7 @@ class FixedLRHook(Hook):
 
     priority = 'VERY_LOW'
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict[str, Any]] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None) -> None:
         for group in runner.optim_wrapper.optimizer.param_groups:
             if group.get('fix_lr'):
                 group['lr'] = group.setdefault('initial_lr', group['lr'])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -32,7 +32,7 @@ class ProgressBarHook(Hook):
                          runner: Runner,
                          batch_idx: int,
                          data_batch: Any = None,
-                         outputs: Optional[dict[str, Any]] = None) -> None:
+                         outputs: dict[str, Any] | None = None) -> None:
         assert outputs is not None
         if runner.iter % 10 == 0:
             self.bar.set_postfix(loss=f'{outputs["loss"].item():.3f}', refresh=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
@@ -45,10 +45,10 @@ class ProgressiveTrainingHook(Hook):
     priority = 'NORMAL'
 
     def __init__(self,
-                 supernet_prob: Optional[float] = None,
+                 supernet_prob: float | None = None,
                  joint: bool = False,
-                 phase_iters: Optional[Sequence[int]] = None,
-                 phase_epochs: Optional[Sequence[int]] = None) -> None:
+                 phase_iters: Sequence[int] | None = None,
+                 phase_epochs: Sequence[int] | None = None) -> None:
         if phase_iters is not None and phase_epochs is not None:
             raise InputError('phase_iters and phase_epochs exclude each other: give one of them')
         self.supernet_prob = supernet_prob

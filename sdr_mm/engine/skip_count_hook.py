@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -28,8 +28,8 @@ class SkipCountHook(Hook):
     def after_train_iter(self,
                          runner: Runner,
                          batch_idx: int,
-                         data_batch: Optional[dict[str, Any]] = None,
-                         outputs: Optional[dict[str, Any]] = None) -> None:
+                         data_batch: dict[str, Any] | None = None,
+                         outputs: dict[str, Any] | None = None) -> None:
         assert data_batch is not None
         self.skipped += sum(sample.get('skipped', 0) for sample in data_batch['data_samples'])
 

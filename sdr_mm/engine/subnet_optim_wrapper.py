@@ -1,10 +1,10 @@
-"""Optimiser steps that move one network only (Algorithm 1, line 10: "Optimize W_i")."""
+"""Optimizer steps that move one network only (Algorithm 1, line 10: "Optimize W_i")."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -23,14 +23,14 @@ class _SubnetStep:
     """Mix-in for an ``OptimWrapper`` whose step can be confined to a sub-net.
 
     The gradient of a sub-net's batch is zero outside the sub-net, but weight decay and momentum
-    would move the other groups all the same. So the optimiser is shown the selected parts only, as
+    would move the other groups all the same. So the optimizer is shown the selected parts only, as
     parameters of their own with their own part of its state, and the result is written back: exact
-    for any optimiser, layer-wise ones included, and what is outside keeps its weights and state bit
+    for any optimizer, layer-wise ones included, and what is outside keeps its weights and state bit
     for bit.
     """
 
     optimizer: Optimizer
-    _selection: Optional[Selection] = None
+    _selection: Selection | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,7 +38,7 @@ class _SubnetStep:
             raise InputError('accumulative_counts must be 1: the iterations of one step would belong to different '
                              'networks; lower the batch size and the learning rate instead')
 
-    def confine(self, selection: Optional[Selection]) -> None:
+    def confine(self, selection: Selection | None) -> None:
         """Confines the next step, and only it, to ``selection``; ``None`` is the super-net's step."""
         self._selection = selection
 
@@ -56,7 +56,7 @@ def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
     """Shows ``optimizer`` only the selected parts of its parameters, and writes back what it did.
 
     Args:
-        optimizer (Optimizer): Any optimiser whose state is, for each parameter, tensors of its shape
+        optimizer (Optimizer): Any optimizer whose state is, for each parameter, tensors of its shape
             and scalars.
         selection (dict[nn.Parameter, Slices]): The parts; parameters that are not named are shown
             whole.

@@ -1,8 +1,8 @@
-"""Tells the optimiser which network the batch trains."""
+"""Tells the optimizer which network the batch trains."""
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -32,7 +32,7 @@ class SubnetStepHook(Hook):
             raise InputError(f'SubnetStepHook cannot confine the steps of {type(runner.optim_wrapper).__name__}: set '
                              "optim_wrapper.type to 'SubnetOptimWrapper' or 'AmpSubnetOptimWrapper'")
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict[str, Any]] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None) -> None:
         assert data_batch is not None
         networks = {sample.network for sample in data_batch['data_samples']}
         runner.optim_wrapper.confine(None if SUPERNET in networks else self._selection(runner, networks.pop()))

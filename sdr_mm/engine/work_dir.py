@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from mmengine.config import Config
 
@@ -30,7 +30,7 @@ def identity(cfg: Config) -> dict[str, Any]:
 
 def _flatten(value: Any, name: str = '') -> dict[str, Any]:
     if isinstance(value, dict):
-        # Transforms may change between two parts of a run; what is learnt, and from what, may not.
+        # Transforms may change between two parts of a run; what is learned, and from what, may not.
         items = [(key, part) for key, part in sorted(value.items()) if key not in ('pipeline', '_scope_')]
         return {k: v for key, part in items for k, v in _flatten(part, f'{name}.{key}' if name else key).items()}
     return {name: list(value) if isinstance(value, tuple) else value}
@@ -64,7 +64,7 @@ def claim_work_dir(cfg: Config, resume: bool) -> None:
         temporary.write_text(json.dumps(mine, indent=1) + '\n')
 
 
-def _read(record: Union[str, Path]) -> dict[str, Any]:
+def _read(record: str | Path) -> dict[str, Any]:
     try:
         return json.loads(Path(record).read_text())
     except ValueError as error:

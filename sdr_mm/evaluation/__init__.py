@@ -1,4 +1,4 @@
-"""Measuring frozen backbones on labelled images."""
+"""Measuring frozen backbones on labeled images."""
 
 from .features import pooled_features, task_features
 from .h_score import h_score

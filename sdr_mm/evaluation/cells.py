@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +41,8 @@ class Protocol:
     Args:
         name (str): ``'linear'``, the many-shot protocol of table 1, or ``'knn'``. Defaults to 'linear'.
         resize (int, optional): Short side of the images, in pixels. Defaults to None, :data:`RESIZE`.
-        size (int): Side of the centre crop, in pixels. Defaults to 224.
-        k (int): Neighbours of kNN, clamped to the training images. Defaults to 200.
+        size (int): Side of the center crop, in pixels. Defaults to 224.
+        k (int): Neighbors of kNN, clamped to the training images. Defaults to 200.
         temperature (float): ``T`` of kNN. Defaults to 0.07.
 
     Raises:
@@ -50,7 +50,7 @@ class Protocol:
     """
 
     name: str = 'linear'
-    resize: Optional[int] = None
+    resize: int | None = None
     size: int = 224
     k: int = 200
     temperature: float = 0.07
@@ -129,7 +129,7 @@ class Cell:
         return float(np.mean(self.scores))
 
     @property
-    def deviation(self) -> Optional[float]:
+    def deviation(self) -> float | None:
         """Standard deviation over the splits, None if there is one."""
         return float(np.std(self.scores)) if len(self.scores) > 1 else None
 
@@ -144,7 +144,7 @@ class CellFile:
         task (str): Name of the task.
     """
 
-    folder: Union[str, Path]
+    folder: str | Path
     row: str
     task: str
 
@@ -155,7 +155,7 @@ class CellFile:
         readable = re.sub(r'[^A-Za-z0-9]+', '-', f'{self.row} {self.task}').strip('-').lower()
         return Path(self.folder) / f'{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.json'
 
-    def load(self, identity: dict[str, Any]) -> tuple[Optional[Cell], str]:
+    def load(self, identity: dict[str, Any]) -> tuple[Cell | None, str]:
         """Reads the cell.
 
         Args:
@@ -190,7 +190,7 @@ _WHAT = dict(network='another network', task='other images, labels or splits')
 
 
 def network_fingerprint(spec: str) -> str:
-    """Stands for the weights and the normalisation that a spec of :func:`load_network` gives.
+    """Stands for the weights and the normalization that a spec of :func:`load_network` gives.
 
     It is made from the content of the weight file, or from the version of the library that chooses the
     weights.

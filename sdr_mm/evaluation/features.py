@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -25,11 +24,11 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
         network (nn.Module): A backbone that returns a map ``(N, C, h, w)``, a tuple of which the last
             one is taken, or features ``(N, C)``. It runs in evaluation mode and is in its former mode
             afterwards.
-        batches (Iterable[Tensor]): At least one; images ``(N, 3, H, W)``, normalised, on the network's
+        batches (Iterable[Tensor]): At least one; images ``(N, 3, H, W)``, normalized, on the network's
             device.
 
     Returns:
-        Tensor: (n, C) float32 on that device, not normalised.
+        Tensor: (n, C) float32 on that device, not normalized.
 
     Raises:
         InputError: If the network returns something else.
@@ -52,7 +51,7 @@ def task_features(network: nn.Module,
                   batch_size: int = 200,
                   on_error: str = 'stop',
                   workers: int = 2,
-                  device: Union[str, torch.device] = 'cpu') -> tuple[Tensor, Task]:
+                  device: str | torch.device = 'cpu') -> tuple[Tensor, Task]:
     """Features of all images of a task. All ranks must call.
 
     The batches have the same images whatever the number of ranks, which take turns; so the features are
@@ -61,10 +60,10 @@ def task_features(network: nn.Module,
     Args:
         network (nn.Module): As for :func:`pooled_features`. It is moved to ``device``.
         task (Task): The task.
-        mean (Sequence[float]): Normalisation of the network's input, RGB, 0 to 255.
+        mean (Sequence[float]): Normalization of the network's input, RGB, 0 to 255.
         std (Sequence[float]): The same.
         resize (int): Short side of the images, in pixels. Defaults to 256.
-        size (int): Side of the centre crop, in pixels. Defaults to 224.
+        size (int): Side of the center crop, in pixels. Defaults to 224.
         batch_size (int): Most images in a batch. Defaults to 200.
         on_error (str): What to do about an image that cannot be decoded, ``'stop'`` or ``'skip'``.
             Defaults to 'stop'.
@@ -72,7 +71,7 @@ def task_features(network: nn.Module,
         device (str | torch.device): Where to. Defaults to 'cpu'.
 
     Returns:
-        tuple: Features (n, C) float32 on ``device``, not normalised, on all ranks, and the task without
+        tuple: Features (n, C) float32 on ``device``, not normalized, on all ranks, and the task without
         the images that cannot be decoded, whose numbers are the rows of the features.
 
     Raises:
@@ -89,7 +88,7 @@ def task_features(network: nn.Module,
             yield from store.batches(part, batch_size, mean=mean, std=std, device=device)
 
     found = torch.empty(0, 0, device=device)
-    error: Optional[InputError] = None
+    error: InputError | None = None
     try:
         images = batches()
         first = next(images, None)

@@ -1,11 +1,11 @@
-"""The regularised H-score (Ibrahim et al. 2021): how much of the features' variance lies between classes."""
+"""The regularized H-score (Ibrahim et al. 2021): how much of the features' variance lies between classes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .labelled_features import Array, labelled_features
+from .labeled_features import Array, labeled_features
 
 
 def h_score(features: Array, labels: Array) -> float:
@@ -22,9 +22,9 @@ def h_score(features: Array, labels: Array) -> float:
         float: From 0 (class means all equal, or features constant) to ``classes − 1``. Higher is better.
 
     Raises:
-        InputError: If images have several labels; else see :func:`labelled_features`.
+        InputError: If images have several labels; else see :func:`labeled_features`.
     """
-    x, y = labelled_features(features, labels, 'the H-score')
+    x, y = labeled_features(features, labels, 'the H-score')
     x = x - x.mean(0)
     count, size = x.shape
     weights = y / y.sum(0)  # (n, classes): class means are weightsᵀ x.
@@ -46,10 +46,10 @@ def h_score(features: Array, labels: Array) -> float:
 
 
 def _ledoit_wolf(x: Tensor, gram: Tensor) -> tuple[float, float]:
-    """Shrinkage and scale of the target for centred rows (Ledoit and Wolf 2004, section 3.2).
+    """Shrinkage and scale of the target for centered rows (Ledoit and Wolf 2004, section 3.2).
 
     Args:
-        x (Tensor): (n, d), centred.
+        x (Tensor): (n, d), centered.
         gram (Tensor): ``xᵀx`` or ``xxᵀ``, which have the same trace and norm.
     """
     count, size = x.shape

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
-from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from ..datasets.loading import read_rgb
 from ..errors import InputError
 from ..models.checkpoints import IMAGENET_MEAN, IMAGENET_STD
 
-ImageSource = Union[str, PathLike, np.ndarray]
+ImageSource = str | PathLike | np.ndarray
 """An image: a file, or an array ``(H, W, 3)``, uint8, RGB."""
 
 MEMORY = 4 * 2**30
@@ -31,7 +30,7 @@ DISK = 0.5
 
 
 class ImageStore:
-    """Images as uint8 squares: short side to ``resize`` (bicubic), centre crop of ``size``.
+    """Images as uint8 squares: short side to ``resize`` (bicubic), center crop of ``size``.
 
     Each image is decoded when it is first asked for, by ``workers`` threads, and kept, so that ranking
     hundreds of networks decodes each image once: in memory, or in a temporary file that goes with the
@@ -74,7 +73,7 @@ class ImageStore:
         """Number of images."""
         return len(self.paths)
 
-    def decode(self, index: int) -> Optional[np.ndarray]:
+    def decode(self, index: int) -> np.ndarray | None:
         """Reads one image, ``(size, size, 3)`` uint8; None if it is to be skipped.
 
         Raises:
@@ -129,8 +128,8 @@ class ImageStore:
                 *,
                 mean: Sequence[float] = IMAGENET_MEAN,
                 std: Sequence[float] = IMAGENET_STD,
-                device: Union[str, torch.device] = 'cpu') -> Iterator[Tensor]:
-        """The images at ``indices``, in this order, normalised.
+                device: str | torch.device = 'cpu') -> Iterator[Tensor]:
+        """The images at ``indices``, in this order, normalized.
 
         The batches are of nearly equal size, so that none is left with one image, of which a BN layer
         could take no statistics.
@@ -145,12 +144,12 @@ class ImageStore:
         Yields:
             Tensor: (batch, 3, size, size) float32.
         """
-        centre = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        center = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         for part in np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []:
             images = torch.from_numpy(self.get(part)).to(device).permute(0, 3, 1, 2)
             if len(images):
-                yield (images.float() - centre) / scale
+                yield (images.float() - center) / scale
 
 
 def _rgb(source: ImageSource) -> np.ndarray:
@@ -162,7 +161,7 @@ def _rgb(source: ImageSource) -> np.ndarray:
     return source
 
 
-def _room(shape: tuple[int, ...], memory: int, disk: float) -> Optional[np.ndarray]:
+def _room(shape: tuple[int, ...], memory: int, disk: float) -> np.ndarray | None:
     """Where to keep so many bytes; None if there is no place."""
     size = math.prod(shape)
     if size <= memory:
@@ -174,7 +173,7 @@ def _room(shape: tuple[int, ...], memory: int, disk: float) -> Optional[np.ndarr
 
 
 def square(image: np.ndarray, resize: int, size: int) -> np.ndarray:
-    """Short side to ``resize``, then the centre of ``size``; ``(H, W, 3)`` uint8 to ``(size, size, 3)``."""
+    """Short side to ``resize``, then the center of ``size``; ``(H, W, 3)`` uint8 to ``(size, size, 3)``."""
     height, width = image.shape[:2]
     short = min(height, width)
     if short != resize:

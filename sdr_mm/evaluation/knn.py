@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-Array = Union[np.ndarray, Tensor]
+Array = np.ndarray | Tensor
 
 MEMORY = 256 * 2**20
 """Bytes that the similarities of one chunk of test samples may take."""
@@ -27,8 +26,8 @@ def knn_predict(train_features: Array,
                 *,
                 k: Sequence[int] = (200, ),
                 temperature: float = 0.07,
-                num_classes: Optional[int] = None,
-                chunk: Optional[int] = None,
+                num_classes: int | None = None,
+                chunk: int | None = None,
                 across_ranks: bool = False) -> dict[int, np.ndarray]:
     """Scores of the test samples for each class.
 
@@ -38,18 +37,18 @@ def knn_predict(train_features: Array,
     device or the order of summation: see the note.
 
     Note:
-        The entries of the normalised features are rounded to multiples of 2⁻²⁴. A product of two is a
+        The entries of the normalized features are rounded to multiples of 2⁻²⁴. A product of two is a
         multiple of 2⁻⁴⁸ and all partial sums of a cosine are at most about 1, so each of them is
         exactly a float64, and a cosine comes out the same in any order. The rounding costs less than a
         float32 product would (about 3e-8). A float32 holds the rounded entries too, so the nearest
-        neighbours are sought in float32, with a list so long that by the bound of the rounding errors
+        neighbors are sought in float32, with a list so long that by the bound of the rounding errors
         it must hold them all, and only its cosines are computed in float64.
 
     Args:
-        train_features (Array): (n, d), not necessarily normalised.
+        train_features (Array): (n, d), not necessarily normalized.
         train_labels (Array): (n,) class numbers, or (n, classes) of 0 and 1 for several labels each.
         test_features (Array): (m, d).
-        k (Sequence[int]): Numbers of neighbours, each clamped to n. Defaults to (200, ).
+        k (Sequence[int]): Numbers of neighbors, each clamped to n. Defaults to (200, ).
         temperature (float): ``T``, positive. Defaults to 0.07.
         num_classes (int, optional): Classes. Defaults to None, the highest label + 1.
         chunk (int, optional): Test samples at a time. Defaults to None: as many as fit ``MEMORY``.
@@ -58,7 +57,7 @@ def knn_predict(train_features: Array,
 
     Returns:
         dict[int, np.ndarray]: For each ``k`` as asked for, (m, classes) float64: the weighted average of
-        the neighbours' labels, one-hot where labels are class numbers. The prediction is its argmax.
+        the neighbors' labels, one-hot where labels are class numbers. The prediction is its argmax.
 
     Raises:
         InputError: If features are not finite, shapes do not fit, there is only one class, or an option
@@ -117,7 +116,7 @@ def _nearest(test: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
     columns = columns.sort(1).values
     cosines = _rescore(test, train, columns)
     if length < len(train):
-        # A neighbour's approximate cosine is at most twice the error below the k-th of them.
+        # A neighbor's approximate cosine is at most twice the error below the k-th of them.
         unsure = (values[:, -1] >= values[:, k - 1] - 2 * _error(train.shape[1])).nonzero()[:, 0]
         if len(unsure):
             rows = test[unsure].double()
@@ -188,7 +187,7 @@ def _top(values: Tensor, k: int) -> Tensor:
 
 
 def _check(train: Tensor, labels: Tensor, test: Tensor, k: Sequence[int], temperature: float,
-           num_classes: Optional[int]) -> int:
+           num_classes: int | None) -> int:
     if train.dim() != 2 or test.dim() != 2 or train.shape[1] != test.shape[1] or not train.numel() or not test.numel():
         raise InputError(f'kNN needs features (n, d) and (m, d) with the same d, got {tuple(train.shape)} for training '
                          f'and {tuple(test.shape)} for test')

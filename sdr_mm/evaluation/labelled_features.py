@@ -1,8 +1,6 @@
-"""What the transferability scores take: features of labelled images."""
+"""What the transferability scores take: features of labeled images."""
 
 from __future__ import annotations
-
-from typing import Union
 
 import numpy as np
 import torch
@@ -10,10 +8,10 @@ from torch import Tensor
 
 from ..errors import InputError
 
-Array = Union[np.ndarray, Tensor]
+Array = np.ndarray | Tensor
 
 
-def labelled_features(features: Array, labels: Array, score: str, *,
+def labeled_features(features: Array, labels: Array, score: str, *,
                       multi_label: bool = False) -> tuple[Tensor, Tensor]:
     """Checks the input of a score and brings it into one form.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .preconditioner import Preconditioner
 
-Evaluation = tuple[Tensor, Tensor, Tensor, Optional[Preconditioner]]
+Evaluation = tuple[Tensor, Tensor, Tensor, Preconditioner | None]
 Evaluate = Callable[[Tensor, Tensor, bool], Evaluation]
 
 PAIRS = 6
@@ -46,8 +46,8 @@ class Minima:
 
 
 @torch.no_grad()
-def minimise(evaluate: Evaluate, start: Tensor, *, max_iter: int, period: int) -> Minima:
-    """Minimises each problem until no row of its gradient is longer than its limit.
+def minimize(evaluate: Evaluate, start: Tensor, *, max_iter: int, period: int) -> Minima:
+    """Minimizes each problem until no row of its gradient is longer than its limit.
 
     All problems are evaluated together, each at its own trial point: while one still looks for the length
     of a step another one takes its next, so that none waits. Those that have converged leave. Apart from
@@ -140,7 +140,7 @@ class _State:
         values = [value[which] if isinstance(value, Tensor) else value.take(which) for value in values]
         return _State(*values)
 
-    def put(self, which: Optional[Tensor], **values: Tensor) -> None:
+    def put(self, which: Tensor | None, **values: Tensor) -> None:
         """Sets values of some of the problems; None stands for all of them, which is the usual case."""
         for name, value in values.items():
             old = getattr(self, name)
@@ -148,7 +148,7 @@ class _State:
                     torch.where(which.view(-1, *[1] * (old.dim() - 1)), value, old))
 
     def advance(self, trial: Tensor, value: Tensor, gradient: Tensor, limit: Tensor,
-                base: Optional[Preconditioner]) -> None:
+                base: Preconditioner | None) -> None:
         """Goes to the trial points that are good enough, and changes the lengths of the other steps."""
         slope = _dot(self.direction, gradient)
         # Where values differ by rounding only, the slope decides (Hager and Zhang 2005, equation 4.1). What is
@@ -184,8 +184,8 @@ class _State:
             self.stuck = self.stuck | lost & (self.pairs == 0)
             self.forget(lost & (self.pairs > 0))
 
-    def accept(self, good: Optional[Tensor], point: Tensor, value: Tensor, gradient: Tensor, limit: Tensor,
-               base: Optional[Preconditioner]) -> None:
+    def accept(self, good: Tensor | None, point: Tensor, value: Tensor, gradient: Tensor, limit: Tensor,
+               base: Preconditioner | None) -> None:
         step = self.base.coordinates((point - self.point)[:, None]).flatten(1)
         change = self.base.slope((gradient - self.gradient)[:, None]).flatten(1)
         # Convexity makes the product positive; rounding may not.
@@ -205,7 +205,7 @@ class _State:
             self.vectors[:, PAIRS:-1] = self.base.slope(changes).flatten(2)
         self.vectors[:, -1] = self.base.slope(self.gradient[:, None]).flatten(1)
 
-    def search(self, which: Optional[Tensor]) -> None:
+    def search(self, which: Tensor | None) -> None:
         """Begins a search along the direction of L-BFGS."""
         factors = _direction(self.vectors, self.pairs)
         self.search_along(which, self.base.step((factors[:, None] @ self.vectors).view_as(self.point[:, None]))[:, 0])
@@ -220,7 +220,7 @@ class _State:
         self.pairs = self.pairs.masked_fill(which, 0)
         self.search_along(which, -self.base.step(self.base.slope(self.gradient[:, None]))[:, 0])
 
-    def search_along(self, which: Optional[Tensor], direction: Tensor) -> None:
+    def search_along(self, which: Tensor | None, direction: Tensor) -> None:
         slope = _dot(direction, self.gradient)
         zero = torch.zeros_like(slope)
         self.put(which, direction=direction, slope=slope, low_slope=slope, low=zero, high=zero + torch.inf,

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from .logistic import fit_logistic
 from .metrics import METRICS
 from .task import Split, hold_out
 
-Array = Union[np.ndarray, Tensor]
+Array = np.ndarray | Tensor
 
 L2_GRID: tuple[float, ...] = tuple(np.logspace(-6, 5, 45).tolist())
 """The l2 weights that the protocol tries, ``1 / C``, in this order."""
@@ -66,17 +66,17 @@ def linear_probe(features: Array,
                  split: Split,
                  *,
                  metric: str = 'accuracy',
-                 num_classes: Optional[int] = None,
+                 num_classes: int | None = None,
                  l2: Sequence[float] = L2_GRID,
                  solver: str = 'torch',
                  tol: float = TOL,
-                 groups: Optional[np.ndarray] = None) -> LinearResult:
+                 groups: np.ndarray | None = None) -> LinearResult:
     """Trains a linear classifier as ssl-transfer does, and scores it.
 
     For each l2 weight a classifier is fitted to the training images; the first one that is strictly best
     on the validation images wins, and one with its l2 is fitted to both and scored on the test images.
-    :func:`fit_logistic` says what is minimised. With several labels for an image there is a fit for each
-    class, and one l2 for all of them. Features are taken as they are, not normalised.
+    :func:`fit_logistic` says what is minimized. With several labels for an image there is a fit for each
+    class, and one l2 for all of them. Features are taken as they are, not normalized.
 
     Note:
         A tolerance of the gradient alone means little for a small l2: it is met far from the optimum, at a
@@ -113,7 +113,7 @@ def linear_probe(features: Array,
     train, held_out = choosing(split, groups)
     both, test = split.scoring()
     classes = _check(values, labels, (train, held_out, both, test), metric, num_classes, grid, solver)
-    fits: Union[_Torch, _ScikitLearn]
+    fits: _Torch | _ScikitLearn
     fits = _Torch(values, labels, classes, tol) if solver == 'torch' else _ScikitLearn(values, labels, classes, tol)
     val_scores, iterations, unconverged = {}, {}, 0
     best, chosen = -np.inf, grid[0]
@@ -132,7 +132,7 @@ def linear_probe(features: Array,
                         time.perf_counter() - start, fit.scores)
 
 
-def choosing(split: Split, groups: Optional[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def choosing(split: Split, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Images that the fits of the sweep are trained on, and the validation images that choose.
 
     Args:
@@ -236,7 +236,7 @@ def _spread(scores: np.ndarray, present: np.ndarray, classes: int) -> np.ndarray
 
 
 def _check(features: Tensor, labels: np.ndarray, parts: tuple[np.ndarray, ...], metric: str,
-           num_classes: Optional[int], l2: Sequence[float], solver: str) -> int:
+           num_classes: int | None, l2: Sequence[float], solver: str) -> int:
     """Refuses what cannot be used, and returns the number of classes."""
     train, held_out, both, test = parts
     if solver not in SOLVERS:

@@ -7,17 +7,16 @@ from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Optional, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .lbfgs import VECTORS, Evaluation, Minima, minimise
+from .lbfgs import VECTORS, Evaluation, Minima, minimize
 from .preconditioner import Blocks, Diagonal, Preconditioner
 
-Array = Union[np.ndarray, Tensor]
+Array = np.ndarray | Tensor
 
 MEMORY = 2**30
 """Bytes that the problems solved together may take."""
@@ -75,7 +74,7 @@ def fit_logistic(features: Array,
                  balance: float = 0.01,
                  max_iter: int = 1000,
                  memory: int = MEMORY) -> LogisticFit:
-    """Minimises ``Σ loss + l2 / 2 · ‖W‖²`` for each weight ``l2``; the intercepts are free.
+    """Minimizes ``Σ loss + l2 / 2 · ‖W‖²`` for each weight ``l2``; the intercepts are free.
 
     The loss is the cross entropy of a softmax over all classes, also where there are two; with several
     labels for an image each class is such a fit against the rest. That is the objective of ssl-transfer,
@@ -87,7 +86,7 @@ def fit_logistic(features: Array,
         the features, which the intercepts absorb; they are rotated to their principal axes, because the
         penalty does not depend on the basis; and axes along which no image lies, where the weights are
         zero, are left out. There the Hessian is nearly diagonal. Every eighth weight is fitted first, and
-        those between begin where a cubic through their neighbours' solutions says. A fit that is not done
+        those between begin where a cubic through their neighbors' solutions says. A fit that is not done
         soon goes on with the Hessian's blocks of single classes as a preconditioner.
 
     Args:
@@ -138,7 +137,7 @@ def fit_logistic(features: Array,
 
 
 def _solve(objective: _Objective, start: Tensor, count: int, max_iter: int, memory: int) -> Minima:
-    """Minimises the objectives of ``count`` ascending weights, each from ``start`` (fits, r, q)."""
+    """Minimizes the objectives of ``count`` ascending weights, each from ``start`` (fits, r, q)."""
     fits = len(start)
     points = start.repeat(count, 1, 1)
     gradients = points.new_zeros(len(points))
@@ -152,7 +151,7 @@ def _solve(objective: _Objective, start: Tensor, count: int, max_iter: int, memo
 
         nonlocal evaluations
         objective.blocks = blocks
-        minima = minimise(evaluate, points[some], max_iter=steps, period=objective.period if blocks else 8)
+        minima = minimize(evaluate, points[some], max_iter=steps, period=objective.period if blocks else 8)
         points[some], gradients[some], converged[some] = minima.points, minima.gradients, minima.converged
         iterations[some] += minima.iterations
         evaluations += minima.evaluations
@@ -261,10 +260,10 @@ class _Objective(ABC):
 
     @abstractmethod
     def __call__(self, points: Tensor, weights: Tensor, fits: Tensor, renew: bool) -> Evaluation:
-        """What :func:`minimise` asks for: the fits of these numbers for the l2 weights of these numbers."""
+        """What :func:`minimize` asks for: the fits of these numbers for the l2 weights of these numbers."""
 
-    def penalised(self, points: Tensor, weights: Tensor, value: Tensor, gradient: Tensor,
-                  confidence: Optional[Tensor]) -> Evaluation:
+    def penalized(self, points: Tensor, weights: Tensor, value: Tensor, gradient: Tensor,
+                  confidence: Tensor | None) -> Evaluation:
         """Adds the penalty to the loss, and the rest of an evaluation.
 
         Args:
@@ -329,7 +328,7 @@ class _Softmax(_Objective):
         residual = logits.div_(total).scatter_(1, index, -others / total)
         confidence = residual.abs() - residual.square() if renew else None
         gradient = (residual.flatten(0, 1) @ self.values).view(points.shape) / n
-        return self.penalised(points, weights, value, gradient, confidence)
+        return self.penalized(points, weights, value, gradient, confidence)
 
 
 class _Binary(_Objective):
@@ -352,7 +351,7 @@ class _Binary(_Objective):
         wrong = margin.neg_().sigmoid_()
         confidence = (wrong - wrong.square())[:, None] if renew else None
         gradient = (wrong.mul_(sign) @ self.values)[:, None] / -n
-        return self.penalised(points, weights, value, gradient, confidence)
+        return self.penalized(points, weights, value, gradient, confidence)
 
 
 def _check(features: Tensor, labels: Tensor, l2: Tensor, tol: float, balance: float,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .labelled_features import Array, labelled_features
+from .labeled_features import Array, labeled_features
 
 STEP = 0.5
 """Distance of the points, in nats of λ, among which the maximum is looked for before it is refined."""
@@ -32,16 +32,16 @@ def logme(features: Array, labels: Array) -> float:
         along λ alone, for all classes at once.
 
     Args:
-        features (Array): (n, d), neither centred nor normalised, as in the paper.
+        features (Array): (n, d), neither centered nor normalized, as in the paper.
         labels (Array): (n,) class numbers, or (n, classes) of 0 and 1 for several labels each.
 
     Returns:
         float: In nats. Higher is better; only scores on the same images and labels can be compared.
 
     Raises:
-        InputError: See :func:`labelled_features`.
+        InputError: See :func:`labeled_features`.
     """
-    x, y = labelled_features(features, labels, 'LogME', multi_label=True)
+    x, y = labeled_features(features, labels, 'LogME', multi_label=True)
     energies, explained, rest = _spectrum(x, y)
     # With λ → ∞ the features are not used at all.
     best = _evidence_unused(y)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 TASKS = dict(
     fgvc_aircraft='Aircraft',
@@ -38,11 +37,11 @@ class PaperRow:
     scores: tuple[float, ...]
     average: float
 
-    def score(self, task: str) -> Optional[float]:
+    def score(self, task: str) -> float | None:
         """Per cent on the task of that config, None if it is none of the eleven."""
         return dict(zip(TASKS, self.scores)).get(task)
 
-    def mean(self, tasks: Sequence[str]) -> Optional[float]:
+    def mean(self, tasks: Sequence[str]) -> float | None:
         """Average over some of the eleven, the printed one over all; None if one is not among them."""
         if set(tasks) == set(TASKS):
             return self.average

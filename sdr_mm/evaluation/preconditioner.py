@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -79,7 +78,7 @@ class Blocks:
         return Blocks(torch.where(which[:, None, None, None], other.lower, self.lower))
 
 
-Preconditioner = Union[Diagonal, Blocks]
+Preconditioner = Diagonal | Blocks
 
 
 def _columns(vectors: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +27,12 @@ class Entry:
         deviation (float, optional): Standard deviation over the splits. Defaults to None.
     """
 
-    ours: Optional[float]
-    paper: Optional[float]
-    deviation: Optional[float] = None
+    ours: float | None
+    paper: float | None
+    deviation: float | None = None
 
     @property
-    def difference(self) -> Optional[float]:
+    def difference(self) -> float | None:
         """Ours minus the paper's, in points."""
         return None if self.ours is None or self.paper is None else self.ours - self.paper
 
@@ -51,8 +51,8 @@ class Line:
     """
 
     name: str
-    epochs: Optional[int]
-    spec: Optional[str]
+    epochs: int | None
+    spec: str | None
     entries: list[Entry]
     average: Entry
     l2: list[list[float]]
@@ -129,7 +129,7 @@ class Table1:
         return dict(format=FORMAT, settings=self.protocol.settings, tasks=tasks, rows=rows, notes=self.notes)
 
 
-def _paper_average(name: str, columns: Sequence[Column], protocol: Protocol) -> Optional[float]:
+def _paper_average(name: str, columns: Sequence[Column], protocol: Protocol) -> float | None:
     keys = [column.key if column.published else '' for column in columns]
     if protocol.name == 'linear':
         return paper.TABLE1[name].mean(keys) if name in paper.TABLE1 else None
@@ -163,5 +163,5 @@ def _notes(rows: Sequence[Row], columns: Sequence[Column], protocol: Protocol, o
     return notes
 
 
-def _entry(entry: Entry) -> dict[str, Optional[float]]:
+def _entry(entry: Entry) -> dict[str, float | None]:
     return dict(ours=entry.ours, deviation=entry.deviation, paper=entry.paper, difference=entry.difference)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
 
 from ..errors import InputError
 from ..models.baselines import BASELINES
@@ -31,10 +30,10 @@ class Row:
     """
 
     name: str
-    spec: Optional[str] = None
+    spec: str | None = None
     note: str = ''
 
-    def spec_on(self, task: str) -> Optional[str]:
+    def spec_on(self, task: str) -> str | None:
         """The spec of the network for a task."""
         return None if self.spec is None else self.spec.replace(PLACE, task)
 
@@ -54,7 +53,7 @@ class Column:
     key: str
     title: str
     published: bool
-    task: Optional[Task]
+    task: Task | None
     error: str = ''
 
 
@@ -76,7 +75,7 @@ def given_rows(texts: Sequence[str]) -> list[Row]:
     return rows
 
 
-def paper_rows(folder: Union[str, Path], given: Sequence[Row] = ()) -> list[Row]:
+def paper_rows(folder: str | Path, given: Sequence[Row] = ()) -> list[Row]:
     """All rows of the paper's table in its order, then those of ``given`` that it has not.
 
     Args:
@@ -110,11 +109,11 @@ def check_files(rows: Sequence[Row], columns: Sequence[Column]) -> None:
                 raise InputError(f'{what}: there is no file {file}: correct the path or leave the row out')
 
 
-def read_columns(places: Sequence[Union[str, Path]],
+def read_columns(places: Sequence[str | Path],
                  *,
                  splits: int = 1,
                  seed: int = 0,
-                 data_root: Union[str, Path, None] = None) -> list[Column]:
+                 data_root: str | Path | None = None) -> list[Column]:
     """Reads the tasks; those that cannot be read become columns without scores.
 
     Args:
@@ -127,7 +126,7 @@ def read_columns(places: Sequence[Union[str, Path]],
         InputError: If there is none, one does not exist, or two have the same name.
     """
     if not places:
-        raise InputError('a table needs at least one task: give a folder of labelled images or a config')
+        raise InputError('a table needs at least one task: give a folder of labeled images or a config')
     columns: list[Column] = []
     for place in (Path(place).expanduser() for place in places):
         if not place.exists():

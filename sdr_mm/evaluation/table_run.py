@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,20 +44,20 @@ class Outcome:
     row: str
     task: str
     state: str
-    cell: Optional[Cell]
+    cell: Cell | None
     message: str = ''
 
 
 def fill_table(rows: Sequence[Row],
                columns: Sequence[Column],
                protocol: Protocol,
-               folder: Union[str, Path],
+               folder: str | Path,
                *,
                on_error: str = 'stop',
                batch_size: int = 200,
                workers: int = 2,
-               device: Union[str, torch.device] = 'cpu',
-               say: Callable[[str], None] = print) -> Optional[list[Outcome]]:
+               device: str | torch.device = 'cpu',
+               say: Callable[[str], None] = print) -> list[Outcome] | None:
     """Computes the cells that ``folder`` does not hold yet. All ranks must call.
 
     Each cell is written as soon as it is known, with the fingerprints of its network and its task, so an
@@ -174,7 +174,7 @@ def _check(folder: Path, protocol: Protocol) -> None:
         raise InputError(f'{folder} cannot be written to: give --out another place') from error
 
 
-def _gather(store: Any, world: int, count: int, folder: Union[str, Path]) -> list[Outcome]:
+def _gather(store: Any, world: int, count: int, folder: str | Path) -> list[Outcome]:
     found: dict[int, Outcome] = {}
     for rank in range(world):
         store.wait([f'rank {rank}'], _PATIENCE)

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
 
 from ..files import atomic_write
 from . import paper
@@ -77,7 +76,7 @@ def csv_text(table: Table1) -> str:
     return stream.getvalue()
 
 
-def save_table(table: Table1, folder: Union[str, Path]) -> list[Path]:
+def save_table(table: Table1, folder: str | Path) -> list[Path]:
     """Writes ``table.md``, ``table.csv`` and ``table.json``, in place of those that are there."""
     texts = dict(md=markdown(table), csv=csv_text(table), json=json.dumps(table.content(), indent=1) + '\n')
     files = [Path(folder) / f'table.{suffix}' for suffix in texts]
@@ -104,7 +103,7 @@ def _ours(entry: Entry, mark: str) -> str:
     return dict(best=f'**{text}**', second=f'<u>{text}</u>').get(mark, text)
 
 
-def _number(value: Optional[float], sign: str = '') -> str:
+def _number(value: float | None, sign: str = '') -> str:
     return '–' if value is None else f'{value:{sign}.2f}'
 
 

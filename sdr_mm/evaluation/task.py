@@ -1,11 +1,10 @@
-"""A downstream task: labelled images and the splits of them."""
+"""A downstream task: labeled images and the splits of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional, Union
 
 import numpy as np
 
@@ -30,7 +29,7 @@ class Split:
 
     train: np.ndarray
     test: np.ndarray
-    val: Optional[np.ndarray] = None
+    val: np.ndarray | None = None
 
     def choosing(self) -> tuple[np.ndarray, np.ndarray]:
         """What routing and other choices may look at: ``train`` and, held out, ``val``, or else ``test``."""
@@ -44,7 +43,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Labelled images and the splits of them.
+    """Labeled images and the splits of them.
 
     Args:
         name (str): For tables and pictures.
@@ -68,7 +67,7 @@ class Task:
     labels: np.ndarray
     splits: list[Split]
     metric: str = 'accuracy'
-    groups: Optional[np.ndarray] = None
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -90,9 +89,9 @@ class Task:
 
     @classmethod
     def from_folder(cls,
-                    folder: Union[str, Path],
+                    folder: str | Path,
                     *,
-                    name: Optional[str] = None,
+                    name: str | None = None,
                     splits: int = 1,
                     test_fraction: float = 0.3,
                     seed: int = 0) -> Task:
@@ -156,7 +155,7 @@ class Task:
         return cls(name or folder.resolve().name, classes, paths, labels, chosen, groups=groups)
 
     @classmethod
-    def unlabelled(cls, folder: Union[str, Path]) -> Task:
+    def unlabeled(cls, folder: str | Path) -> Task:
         """All images of a folder, at any depth, without classes and splits.
 
         Raises:
@@ -201,7 +200,7 @@ class Task:
 
 
 def check_classes(labels: np.ndarray, classes: Sequence[str], train_labels: np.ndarray, where: str) -> None:
-    """Refuses a task from which nothing can be learnt.
+    """Refuses a task from which nothing can be learned.
 
     Args:
         labels (np.ndarray): Labels of all images, as in :class:`Task`.
@@ -249,9 +248,9 @@ def stratified_splits(labels: np.ndarray,
                       splits: int = 1,
                       test_fraction: float = 0.3,
                       seed: int = 0,
-                      classes: Optional[Sequence[str]] = None,
+                      classes: Sequence[str] | None = None,
                       where: str = 'the task',
-                      groups: Optional[np.ndarray] = None) -> list[Split]:
+                      groups: np.ndarray | None = None) -> list[Split]:
     """Random splits in which every class is in both parts.
 
     Args:

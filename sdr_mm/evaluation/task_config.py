@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, Optional, Union
+from typing import Any, NoReturn
 
 import numpy as np
 from mmengine.config import Config
@@ -47,7 +47,7 @@ class TaskConfig:
     data_root: str
     train: dict[str, Any]
     test: dict[str, Any]
-    val: Union[dict[str, Any], float, None] = None
+    val: dict[str, Any] | float | None = None
     metric: str = 'accuracy'
     files: list[str] = field(default_factory=list)
     source: str = ''
@@ -67,7 +67,7 @@ class TaskConfig:
                              f'{", ".join(self.sections)}')
 
     @classmethod
-    def from_file(cls, path: Union[str, Path], data_root: Union[str, Path, None] = None) -> TaskConfig:
+    def from_file(cls, path: str | Path, data_root: str | Path | None = None) -> TaskConfig:
         """Reads a config file.
 
         Args:
@@ -129,7 +129,7 @@ class TaskConfig:
         if missing:
             self._refuse(f'{", ".join(missing[:3])}{f" and {len(missing) - 3} more" if missing[3:] else ""} missing in '
                          f'{self.data_root}')
-        names: Optional[list[str]] = None
+        names: list[str] | None = None
         paths: list[ImageSource] = []
         labels: list[Any] = []
         parts: dict[str, np.ndarray] = {}
@@ -153,7 +153,7 @@ class TaskConfig:
         check_classes(table, names, table[split.scoring()[0]], f'task {self.name}')
         return Task(self.name, names, paths, table, [split], self.metric)
 
-    def _read(self, part: str, section: Mapping[str, Any]) -> tuple[list[dict], Optional[list[str]]]:
+    def _read(self, part: str, section: Mapping[str, Any]) -> tuple[list[dict], list[str] | None]:
         """What the data set says of each image, and its classes if it names them."""
         # Read once and let go of, so it need not be packed for the workers of a loader.
         options = {'data_root': self.data_root, 'serialize_data': False, **section}
@@ -203,7 +203,7 @@ class TaskConfig:
                              f'correct train, val or test')
 
     def _labels(self, labels: list[Any], paths: list[ImageSource],
-                names: Optional[list[str]]) -> tuple[np.ndarray, list[str]]:
+                names: list[str] | None) -> tuple[np.ndarray, list[str]]:
         """Labels as :class:`Task` has them, and the names of the classes."""
         several = isinstance(labels[0], (list, tuple, np.ndarray))
         rows = [list(label) if isinstance(label, (list, tuple, np.ndarray)) else label for label in labels]
@@ -224,27 +224,27 @@ class TaskConfig:
             table[number, row] = 1
         return table, names
 
-    def _refuse(self, what: str, cause: Optional[Exception] = None) -> NoReturn:
+    def _refuse(self, what: str, cause: Exception | None = None) -> NoReturn:
         """Data that are not as they should be: says what to do about it."""
         todo = f'get it from {self.source}' if self.source else 'complete the folder or correct the config'
         raise InputError(f'task {self.name}: {what}: {todo}') from cause
 
 
-def check_files(config: Union[TaskConfig, str, Path]) -> list[str]:
+def check_files(config: TaskConfig | str | Path) -> list[str]:
     """Files of a task, or of a config file, that are missing, relative to its ``data_root``."""
     return (config if isinstance(config, TaskConfig) else TaskConfig.from_file(config)).missing()
 
 
-def load_task(place: Union[str, Path],
+def load_task(place: str | Path,
               *,
               splits: int = 1,
               seed: int = 0,
-              metric: Optional[str] = None,
-              data_root: Union[str, Path, None] = None) -> Task:
+              metric: str | None = None,
+              data_root: str | Path | None = None) -> Task:
     """Reads a task from a folder (:meth:`Task.from_folder`) or a config (:class:`TaskConfig`).
 
     Args:
-        place (str | Path): A folder of labelled images, or a file ``*.py``.
+        place (str | Path): A folder of labeled images, or a file ``*.py``.
         splits (int): Random splits of a folder without its own. Defaults to 1.
         seed (int): Seed of the random splits. Defaults to 0.
         metric (str, optional): In place of the task's own. Defaults to None.

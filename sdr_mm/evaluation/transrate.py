@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .labelled_features import Array, labelled_features
+from .labeled_features import Array, labeled_features
 
 
 def transrate(features: Array, labels: Array, *, eps: float = 1e-4) -> float:
-    """``R(Z, ε) − R(Z, ε | Y)``: rate of all centred features less the mean of the classes' rates.
+    """``R(Z, ε) − R(Z, ε | Y)``: rate of all centered features less the mean of the classes' rates.
 
     ``R(Z, ε) = ½ log det(I + ZᵀZ / (n ε))`` is the rate of n features at distortion ε, and ``R(Z, ε | Y)`` the
-    mean over the classes of the rate of a class's features, which are centred by the mean of all, as in the
+    mean over the classes of the rate of a class's features, which are centered by the mean of all, as in the
     paper's listing. Both depend on the scale of the features.
 
     Args:
@@ -26,11 +26,11 @@ def transrate(features: Array, labels: Array, *, eps: float = 1e-4) -> float:
 
     Raises:
         InputError: If images have several labels or ``eps`` is not positive; else see
-            :func:`labelled_features`.
+            :func:`labeled_features`.
     """
     if not eps > 0:
         raise InputError(f'the distortion of TransRate must be positive, got {eps}')
-    x, y = labelled_features(features, labels, 'TransRate')
+    x, y = labeled_features(features, labels, 'TransRate')
     x = x - x.mean(0)
     numbers = y.argmax(1)
     classes = [_rate(x[numbers == number], eps) for number in range(y.shape[1])]

@@ -8,7 +8,6 @@ themselves: there stand the released weights of the nearest training.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from ..errors import InputError
 
@@ -26,7 +25,7 @@ class Baseline:
         page (str): Where its publisher offers it.
         layout (str): Name of its layout, see :data:`sdr_mm.models.publishers.LAYOUTS`.
         prepare (str): What to do with the download before it can be read. Defaults to nothing.
-        zero_to_one (bool): Whether it was trained on images from 0 to 1, not normalised. Defaults to False.
+        zero_to_one (bool): Whether it was trained on images from 0 to 1, not normalized. Defaults to False.
         note (str): What else to know about its numbers. Defaults to nothing.
     """
 
@@ -87,7 +86,7 @@ def find_baseline(name: str) -> Baseline:
     Raises:
         InputError: If there is none.
     """
-    found: Optional[Baseline] = next((row for row in BASELINES if row.name.lower() == name.lower()), None)
+    found: Baseline | None = next((row for row in BASELINES if row.name.lower() == name.lower()), None)
     if found is None:
         raise InputError(f'there is no baseline {name!r}: the known ones are '
                          f'{", ".join(row.name for row in BASELINES)}')

@@ -7,7 +7,7 @@ import ast
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypedDict, Union
+from typing import Any, TypedDict
 
 import torch
 from mmpretrain.models.backbones import ResNet
@@ -18,13 +18,13 @@ from ..resume import allow_checkpoints
 from .publishers import Placed, place
 
 State = dict[str, Tensor]
-FilePath = Union[str, Path]
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+FilePath = str | Path
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 ZERO_TO_ONE = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
-"""Normalisation of networks that take images from 0 to 1."""
+"""Normalization of networks that take images from 0 to 1."""
 
 _DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
     (False, (2, 2, 2, 2)): 18,
@@ -43,7 +43,7 @@ class ResNetInfo(TypedDict):
         layout: Whose names the weights had; see :mod:`sdr_mm.models.publishers`.
         prefix: Where the backbone was in the checkpoint, for example ``'backbone.'``.
         dropped: Keys that are no part of the backbone (heads, queues, …).
-        mean, std: Normalisation of the input, RGB, in the range 0 to 255.
+        mean, std: Normalization of the input, RGB, in the range 0 to 255.
     """
 
     config: dict[str, Any]
@@ -239,7 +239,7 @@ def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
     network = build_resnet(config)
     load_exactly(network, with_counters(network, state), label)
     default = ZERO_TO_ONE if placed.layout.zero_to_one else (IMAGENET_MEAN, IMAGENET_STD)
-    mean, std = normalisation(stored_config(checkpoint), default)
+    mean, std = normalization(stored_config(checkpoint), default)
     return network, ResNetInfo(config=config, layout=placed.layout.name, prefix=placed.prefix, dropped=placed.dropped,
                                mean=mean, std=std)
 
@@ -280,8 +280,8 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def normalisation(config: dict[str, Any],
-                  default: Normalisation = (IMAGENET_MEAN, IMAGENET_STD)) -> Normalisation:
+def normalization(config: dict[str, Any],
+                  default: Normalization = (IMAGENET_MEAN, IMAGENET_STD)) -> Normalization:
     """Mean and std of the input, 0 to 255, that a config's ``data_preprocessor`` has; ``default`` if it has none."""
     model = config.get('model')
     for holder in (model, config):

@@ -14,7 +14,7 @@ Views = tuple[Tensor, Tensor]
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean negative cosine similarity, eq. (1) and (4) as a loss, with stop-gradient on ``target``.
 
-    Both are normalised in float32, whatever autocast made of them: in half precision SimSiam loses
+    Both are normalized in float32, whatever autocast made of them: in half precision SimSiam loses
     half a point.
 
     Args:

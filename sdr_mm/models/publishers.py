@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 DATA_PARALLEL = 'module.'
 """What PyTorch's data parallelism puts before every name."""
@@ -33,7 +33,7 @@ class Layout:
             may hold: heads, queues, momentum encoders and teachers.
         renames (tuple): Pairs of a regular expression and a replacement that turn the names of the backbone
             into a stock ResNet's. Defaults to none, they are the same.
-        zero_to_one (bool): Whether the networks were trained on images from 0 to 1, not normalised. Defaults
+        zero_to_one (bool): Whether the networks were trained on images from 0 to 1, not normalized. Defaults
             to False.
         hint (str): What to do about weights that do not fit. Defaults to a sentence that serves all.
     """
@@ -45,7 +45,7 @@ class Layout:
     zero_to_one: bool = False
     hint: str = 'give a checkpoint of a plain ResNet'
 
-    def stock_name(self, key: str) -> Optional[str]:
+    def stock_name(self, key: str) -> str | None:
         """What a stock ResNet calls the weight ``key``; None if it has no such weight."""
         if not key.startswith(self.prefix):
             return None
@@ -97,7 +97,7 @@ class Placed(NamedTuple):
     """Where each weight of a file belongs; see :func:`place`.
 
     Args:
-        layout (Layout): The layout that was recognised.
+        layout (Layout): The layout that was recognized.
         prefix (str): All that stands before the names of the backbone.
         backbone (dict[str, str]): For each key of the backbone, what a stock ResNet calls it.
         dropped (list[str]): Keys of heads, queues, momentum encoders and the like.
@@ -111,8 +111,8 @@ class Placed(NamedTuple):
     unplaced: list[str]
 
 
-def place(keys: Iterable[str]) -> Optional[Placed]:
-    """Recognises the layout of a file from its keys.
+def place(keys: Iterable[str]) -> Placed | None:
+    """Recognizes the layout of a file from its keys.
 
     Args:
         keys (Iterable[str]): Names of all weights.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -33,11 +33,11 @@ class SDRNonLinearNeck(BaseModule):
         with_last_bias (bool): Whether the last one has a bias. Defaults to False.
         with_avg_pool (bool): Whether to average the maps over space first. Defaults to True.
         norm_cfg (dict): Norm layers, of type ``BN`` or ``SyncBN``. Defaults to ``dict(type='SyncBN')``.
-        init_cfg (dict | list[dict], optional): Initialisation. Defaults to None.
+        init_cfg (dict | list[dict], optional): Initialization. Defaults to None.
     """
 
     def __init__(self,
-                 in_channels: Union[int, ChannelLayout],
+                 in_channels: int | ChannelLayout,
                  hid_channels: int,
                  out_channels: int,
                  num_layers: int = 2,
@@ -47,7 +47,7 @@ class SDRNonLinearNeck(BaseModule):
                  with_last_bias: bool = False,
                  with_avg_pool: bool = True,
                  norm_cfg: dict[str, Any] = dict(type='SyncBN'),
-                 init_cfg: Union[dict, list[dict], None] = None) -> None:
+                 init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         self.with_avg_pool = with_avg_pool
         self.num_layers = num_layers
@@ -60,7 +60,7 @@ class SDRNonLinearNeck(BaseModule):
                 self.add_module(f'bn{i}', build_norm(norm_cfg, outputs, affine=not last or with_last_bn_affine))
             inputs = outputs
 
-    def forward(self, x: tuple[Tensor, ...], path: Optional[PathLike] = None,
+    def forward(self, x: tuple[Tensor, ...], path: PathLike | None = None,
                 update_stats: bool = True) -> tuple[Tensor]:
         """Projects features.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 import torch.utils.checkpoint as cp
@@ -38,7 +38,7 @@ class SDRShortcut(nn.ModuleList):
     def __init__(self, inputs: ChannelLayout, outputs: ChannelLayout, stride: int, norm_cfg: NormCfg) -> None:
         super().__init__([SlicedConv2d(inputs, outputs, 1, stride=stride), build_norm(norm_cfg, outputs)])
 
-    def forward(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         conv, norm = self
         return norm(conv(x, path), path, update_stats)
 
@@ -59,12 +59,12 @@ class SDRIdentity(nn.Module):
         group = outputs.shared + torch.arange(outputs.individual)
         self.register_buffer('source', torch.cat([shared, group.repeat(outputs.num_groups)]), persistent=False)
 
-    def forward(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         return x.index_select(1, self.source) if path is None else x
 
 
 def build_shortcut(inputs: ChannelLayout, outputs: ChannelLayout, stride: int,
-                   norm_cfg: NormCfg) -> Optional[nn.Module]:
+                   norm_cfg: NormCfg) -> nn.Module | None:
     """The shortcut that a stock ResNet has for a sub-net of these widths; ``None`` for a plain identity."""
     if stride != 1 or inputs.active != outputs.active:
         return SDRShortcut(inputs, outputs, stride, norm_cfg)
@@ -84,14 +84,14 @@ class SDRResidual(nn.Module, metaclass=ABCMeta):
         self.downsample = build_shortcut(inputs, outputs, stride, norm_cfg)
 
     @abstractmethod
-    def residual(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def residual(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         """The branch beside the shortcut."""
 
-    def _add(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def _add(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x, path, update_stats)
         return self.residual(x, path, update_stats) + identity
 
-    def forward(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         if self.with_cp and x.requires_grad:
             x = cp.checkpoint(self._add, x, path, update_stats, use_reentrant=False)
         else:
@@ -117,7 +117,7 @@ class SDRBasicBlock(SDRResidual):
         """The norm whose scale starts at 0 under ``zero_init_residual``."""
         return self.bn2
 
-    def residual(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def residual(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x, path), path, update_stats))
         return self.bn2(self.conv2(x, path), path, update_stats)
 
@@ -144,7 +144,7 @@ class SDRBottleneck(SDRResidual):
         """The norm whose scale starts at 0 under ``zero_init_residual``."""
         return self.bn3
 
-    def residual(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def residual(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x, path), path, update_stats))
         x = self.relu(self.bn2(self.conv2(x, path), path, update_stats))
         return self.bn3(self.conv3(x, path), path, update_stats)
@@ -153,7 +153,7 @@ class SDRBottleneck(SDRResidual):
 class SDRStage(nn.ModuleList):
     """The residual blocks of one stage. All of them take the same individual group."""
 
-    def forward(self, x: Tensor, path: Optional[PathLike], update_stats: bool) -> Tensor:
+    def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         for block in self:
             x = block(x, path, update_stats)
         return x
@@ -195,10 +195,10 @@ class SDRResNet(BaseModule):
             Defaults to False.
         zero_init_residual (bool): Whether each residual branch starts as zero. Defaults to True.
         path (Sequence[int], optional): Builds the sub-net on this path and nothing else, for fine-tuning:
-            a network of a stock ResNet's size, names and behaviour, batch norm included. It loads its
+            a network of a stock ResNet's size, names and behavior, batch norm included. It loads its
             part of a super-net's checkpoint, or a checkpoint of its own size. Defaults to None: all
             networks.
-        init_cfg (dict | list[dict], optional): Initialisation. Defaults to Kaiming.
+        init_cfg (dict | list[dict], optional): Initialization. Defaults to Kaiming.
 
     Raises:
         InputError: If an argument is outside what is listed above.
@@ -228,8 +228,8 @@ class SDRResNet(BaseModule):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  zero_init_residual: bool = True,
-                 path: Optional[Sequence[int]] = None,
-                 init_cfg: Union[dict, list[dict], None] = dict(type='Kaiming', layer=['Conv2d'])) -> None:
+                 path: Sequence[int] | None = None,
+                 init_cfg: dict | list[dict] | None = dict(type='Kaiming', layer=['Conv2d'])) -> None:
         super().__init__(init_cfg)
         _check_arguments(depth, base_channels, routed_blocks, strides, dilations, out_indices, style, frozen_stages)
         shared, individual = base_channels
@@ -326,7 +326,7 @@ class SDRResNet(BaseModule):
                 if isinstance(module, (SDRBasicBlock, SDRBottleneck)):
                     constant_init(module.last_norm, 0)
 
-    def check_path(self, path: Optional[PathLike]) -> Optional[PathLike]:
+    def check_path(self, path: PathLike | None) -> PathLike | None:
         """Returns the path that the layers take: ``None`` for all the channels that they have.
 
         Raises:
@@ -346,7 +346,7 @@ class SDRResNet(BaseModule):
             return path
         return self.space.check(path)
 
-    def forward(self, x: Tensor, path: Optional[PathLike] = None, update_stats: bool = True) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, path: PathLike | None = None, update_stats: bool = True) -> tuple[Tensor, ...]:
         """Feature maps of the network on ``path``.
 
         Args:

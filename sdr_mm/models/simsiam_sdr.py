@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class SimSiamSDR(BaseSelfSupervisor):
             without. Defaults to ``dict(type='SiamKDLoss')``.
         pretrained (str, optional): Checkpoint to start from. Defaults to None.
         data_preprocessor (dict, optional): As in MMPretrain. Defaults to None.
-        init_cfg (dict, optional): Initialisation. Defaults to None.
+        init_cfg (dict, optional): Initialization. Defaults to None.
 
     Note:
         ``ClusterDataset`` writes the network into each data sample (``data_sample.network``, an index
@@ -43,13 +43,13 @@ class SimSiamSDR(BaseSelfSupervisor):
     """
 
     def __init__(self,
-                 backbone: Union[dict, nn.Module],
+                 backbone: dict | nn.Module,
                  neck: dict,
                  head: dict,
-                 distillation: Optional[dict] = dict(type='SiamKDLoss'),
-                 pretrained: Optional[str] = None,
-                 data_preprocessor: Union[dict, nn.Module, None] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 distillation: dict | None = dict(type='SiamKDLoss'),
+                 pretrained: str | None = None,
+                 data_preprocessor: dict | nn.Module | None = None,
+                 init_cfg: dict | None = None) -> None:
         network = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
         if isinstance(neck, dict):
             neck = MODELS.build({'in_channels': network.out_layout, **neck})
@@ -57,11 +57,11 @@ class SimSiamSDR(BaseSelfSupervisor):
                          init_cfg=init_cfg)
         self.distillation = None if distillation is None else MODELS.build(distillation)
 
-    def project(self, image: Tensor, path: Optional[PathLike], update_stats: bool = True) -> Tensor:
+    def project(self, image: Tensor, path: PathLike | None, update_stats: bool = True) -> Tensor:
         """``f_W(x)``: the projection ``(N, C)`` of images ``(N, 3, H, W)`` by the network on ``path``."""
         return self.neck(self.backbone(image, path, update_stats), path, update_stats)[0]
 
-    def predict(self, projection: Tensor, path: Optional[PathLike]) -> Tensor:
+    def predict(self, projection: Tensor, path: PathLike | None) -> Tensor:
         """``h(f_W(x))``: the prediction ``(N, C)`` from a projection ``(N, C)``."""
         return self.head.predictor((projection, ), path)[0]
 
@@ -74,7 +74,7 @@ class SimSiamSDR(BaseSelfSupervisor):
 
         Returns:
             dict[str, Tensor]: ``loss_ssl``; ``loss_kd`` for a sub-net; ``std_ratio``, the standard
-            deviation of the l2-normalised projection times √C: 1 is uniform, 0 is collapse.
+            deviation of the l2-normalized projection times √C: 1 is uniform, 0 is collapse.
         """
         path = None if network == SUPERNET else self.backbone.space.path(network)
         projections: Views = (self.project(views[0], path), self.project(views[1], path))
@@ -124,6 +124,6 @@ def _spans(data_samples: Sequence[DataSample]) -> Iterator[tuple[int, slice]]:
 
 @torch.no_grad()
 def std_ratio(projection: Tensor) -> Tensor:
-    """Standard deviation of the l2-normalised ``projection`` ``(N, C)`` over the batch, times √C."""
-    normalised = F.normalize(projection.float(), dim=1)
-    return normalised.std(dim=0, correction=0).mean() * projection.shape[1]**0.5
+    """Standard deviation of the l2-normalized ``projection`` ``(N, C)`` over the batch, times √C."""
+    normalized = F.normalize(projection.float(), dim=1)
+    return normalized.std(dim=0, correction=0).mean() * projection.shape[1]**0.5

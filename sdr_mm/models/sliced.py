@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional, TypeVar, Union
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-PathLike = Union[Sequence[int], Tensor]
+PathLike = Sequence[int] | Tensor
 """One group per routed block: a tuple, or an integer tensor of shape ``(num_blocks,)``."""
 
-Slices = tuple[Optional[Tensor], ...]
+Slices = tuple[Tensor | None, ...]
 """For each leading dimension of a tensor, the selected indices, or ``None`` for all of them."""
 
 T = TypeVar('T')
@@ -44,8 +44,8 @@ class ChannelLayout:
     shared: int
     individual: int = 0
     num_groups: int = 0
-    block: Optional[int] = None
-    group: Optional[int] = None
+    block: int | None = None
+    group: int | None = None
 
     @property
     def total(self) -> int:
@@ -70,12 +70,12 @@ class ChannelLayout:
         """The super-net's layout, of which :meth:`fixed` made this one."""
         return replace(self, group=None)
 
-    def source(self) -> Optional[Tensor]:
+    def source(self) -> Tensor | None:
         """Indices in the super-net of the channels of a :meth:`fixed` layout; ``None`` for all."""
         table = None if self.group is None else self.whole.table()
         return None if table is None else table[self.group]
 
-    def table(self) -> Optional[Tensor]:
+    def table(self) -> Tensor | None:
         """Channel indices by group, ``(num_groups, active)``, or ``None`` if there is nothing to choose."""
         if self.block is None or self.group is not None:
             return None
@@ -110,8 +110,8 @@ class SlicedLayer(nn.Module, metaclass=ABCMeta):
 
     in_layout: ChannelLayout
     out_layout: ChannelLayout
-    in_table: Optional[Tensor]
-    out_table: Optional[Tensor]
+    in_table: Tensor | None
+    out_table: Tensor | None
 
     def _set_layouts(self, in_layout: ChannelLayout, out_layout: ChannelLayout) -> None:
         self.in_layout, self.out_layout = in_layout, out_layout
@@ -119,11 +119,11 @@ class SlicedLayer(nn.Module, metaclass=ABCMeta):
         self.register_buffer('in_table', in_layout.table(), persistent=False)
         self.register_buffer('out_table', out_layout.table(), persistent=False)
 
-    def in_channels_of(self, path: Optional[PathLike]) -> Optional[Tensor]:
+    def in_channels_of(self, path: PathLike | None) -> Tensor | None:
         """Indices of the input channels on ``path``; ``None`` for all."""
         return _row(self.in_table, self.in_layout.block, path)
 
-    def out_channels_of(self, path: Optional[PathLike]) -> Optional[Tensor]:
+    def out_channels_of(self, path: PathLike | None) -> Tensor | None:
         """Indices of the output channels on ``path``; ``None`` for all."""
         return _row(self.out_table, self.out_layout.block, path)
 
@@ -131,12 +131,12 @@ class SlicedLayer(nn.Module, metaclass=ABCMeta):
     def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
         """For each own parameter and buffer that a path slices, which of the two its leading dimensions count."""
 
-    def slices(self, path: Optional[PathLike]) -> dict[str, Slices]:
+    def slices(self, path: PathLike | None) -> dict[str, Slices]:
         """For each own parameter and buffer that ``path`` slices, which part of it the sub-net is."""
         return self.by_name(self.in_channels_of(path), self.out_channels_of(path))
 
 
-def _row(table: Optional[Tensor], block: Optional[int], path: Optional[PathLike]) -> Optional[Tensor]:
+def _row(table: Tensor | None, block: int | None, path: PathLike | None) -> Tensor | None:
     if path is None or table is None or block is None:
         return None
     group = path[block]
@@ -171,7 +171,7 @@ class SlicedConv2d(SlicedLayer, nn.Conv2d):
     def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
         return {'weight': (outputs, inputs)}
 
-    def forward(self, x: Tensor, path: Optional[PathLike] = None) -> Tensor:
+    def forward(self, x: Tensor, path: PathLike | None = None) -> Tensor:
         """``(N, in, H, W)`` to ``(N, out, H', W')``, channels as the network on ``path`` has them."""
         return self._conv_forward(x, take(self.weight, self.slices(path)['weight']), None)
 
@@ -193,7 +193,7 @@ class SlicedLinear(SlicedLayer, nn.Linear):
         weight: dict[str, tuple[T, ...]] = {'weight': (outputs, inputs)}
         return weight if self.bias is None else {**weight, 'bias': (outputs, )}
 
-    def forward(self, x: Tensor, path: Optional[PathLike] = None) -> Tensor:
+    def forward(self, x: Tensor, path: PathLike | None = None) -> Tensor:
         """``(…, in)`` to ``(…, out)``, features as the network on ``path`` has them."""
         slices = self.slices(path)
         return F.linear(x, take(self.weight, slices['weight']),
@@ -201,9 +201,9 @@ class SlicedLinear(SlicedLayer, nn.Linear):
 
 
 class SlicedBatchNorm(SlicedLayer, _NormBase):
-    """Batch normalisation of 2-D or 4-D input for the super-net and its sub-nets.
+    """Batch normalization of 2-D or 4-D input for the super-net and its sub-nets.
 
-    In training every network normalises with the statistics of its batch, but only the super-net
+    In training every network normalizes with the statistics of its batch, but only the super-net
     updates the running ones: those of a sub-net would be a mixture over all networks that have the
     channel. In evaluation a sub-net reads its slice of the super-net's running statistics, a stand-in
     until :func:`sdr_mm.routing.reset_bn` has measured its own.
@@ -238,8 +238,8 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
         names = ['weight', 'bias'] if self.affine else []
         return dict.fromkeys([*names, 'running_mean', 'running_var'], (outputs, ))
 
-    def forward(self, x: Tensor, path: Optional[PathLike] = None, update_stats: bool = True) -> Tensor:
-        """Normalises ``x``, of shape ``(N, C)`` or ``(N, C, H, W)``.
+    def forward(self, x: Tensor, path: PathLike | None = None, update_stats: bool = True) -> Tensor:
+        """Normalizes ``x``, of shape ``(N, C)`` or ``(N, C, H, W)``.
 
         Args:
             x (Tensor): The input, with the channels of the network on ``path``.
@@ -278,9 +278,9 @@ class _AllReduceSum(torch.autograd.Function):
         return grad
 
 
-def _sync_batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], running_mean: Optional[Tensor],
-                     running_var: Optional[Tensor], eps: float, momentum: float) -> Tensor:
-    """Batch normalisation with the statistics of all ranks.
+def _sync_batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
+                     running_var: Tensor | None, eps: float, momentum: float) -> Tensor:
+    """Batch normalization with the statistics of all ranks.
 
     On CUDA this is the fused function under ``nn.SyncBatchNorm``, which exists for no other device;
     elsewhere (gloo on CPUs) the moments are summed over the ranks in float64 and autograd does the rest.
@@ -310,7 +310,7 @@ def _sync_batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     return out
 
 
-def iter_slices(module: nn.Module, path: Optional[PathLike]) -> Iterator[tuple[str, Slices]]:
+def iter_slices(module: nn.Module, path: PathLike | None) -> Iterator[tuple[str, Slices]]:
     """For each tensor of ``module.state_dict()`` that ``path`` slices: its name and its slices."""
     for prefix, layer in module.named_modules():
         if isinstance(layer, SlicedLayer):
@@ -319,7 +319,7 @@ def iter_slices(module: nn.Module, path: Optional[PathLike]) -> Iterator[tuple[s
 
 
 @torch.no_grad()
-def subnet_state_dict(module: nn.Module, path: Optional[PathLike]) -> dict[str, Tensor]:
+def subnet_state_dict(module: nn.Module, path: PathLike | None) -> dict[str, Tensor]:
     """State of the network on ``path``, as copies, under the names it has in ``module``.
 
     Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import torch
 import torchvision
@@ -24,7 +24,7 @@ from .checkpoints import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ZERO_TO_ONE,
-    Normalisation,
+    Normalization,
     State,
     load_exactly,
     load_resnet,
@@ -43,11 +43,11 @@ class Network:
 
     Args:
         name (str): For tables.
-        module (nn.Module): Takes normalised images ``(N, 3, H, W)`` and returns what
+        module (nn.Module): Takes normalized images ``(N, 3, H, W)`` and returns what
             :func:`sdr_mm.evaluation.features.pooled_features` accepts: a tuple of maps, a map, or features
             ``(N, C)``. In evaluation mode, on the CPU. Images of a size that it cannot take end in an
             :class:`InputError`.
-        mean (tuple[float, …]): Normalisation of its input, RGB, 0 to 255.
+        mean (tuple[float, …]): Normalization of its input, RGB, 0 to 255.
         std (tuple[float, …]): The same.
     """
 
@@ -69,7 +69,7 @@ def load_network(spec: str, where: str = '') -> Network:
         spec (str): A weight file of a ResNet in any known layout (:func:`load_resnet`), or the name of an
             architecture, ``torchvision:NAME``, ``timm:NAME`` or ``mmpretrain:NAME``, with the library's own
             pre-trained weights, or with those of a file as ``…:NAME@FILE``. ``baseline:NAME@FILE`` is a file
-            of :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalisation that it was trained
+            of :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalization that it was trained
             with.
         where (str): What it is for, put before its name in messages, for example ``'--candidates'``.
             Defaults to ''.
@@ -96,7 +96,7 @@ def load_network(spec: str, where: str = '') -> Network:
     return Network(title, _Guarded(module, title).eval(), mean, std)
 
 
-def weight_file(spec: str) -> Optional[str]:
+def weight_file(spec: str) -> str | None:
     """The file that a spec of :func:`load_network` names; None if the weights are those of a library."""
     kind, _, rest = spec.partition(':')
     return (rest.partition('@')[2] or None) if kind in _KINDS else spec
@@ -122,7 +122,7 @@ class _Guarded(nn.Module):
                              f'choose another --size, or another network') from error
 
 
-def _torchvision(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+def _torchvision(name: str, file: str | None, label: str) -> tuple[nn.Module, Normalization]:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise InputError(_unknown(label, 'torchvision has no classification network', name, known))
@@ -133,7 +133,7 @@ def _torchvision(name: str, file: Optional[str], label: str) -> tuple[nn.Module,
         network = _download(lambda: torchvision.models.get_model(name, weights=weights), label)
         _behead(network)
     else:
-        # With their own weights these two change the normalisation inside.
+        # With their own weights these two change the normalization inside.
         inside = dict(transform_input=True, init_weights=False) if name in ('googlenet', 'inception_v3') else {}
         network = torchvision.models.get_model(name, weights=None, **inside)
         heads = _behead(network)
@@ -166,7 +166,7 @@ def _behead(network: nn.Module) -> list[str]:
     return ['classifier']
 
 
-def _timm(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+def _timm(name: str, file: str | None, label: str) -> tuple[nn.Module, Normalization]:
     try:
         import timm
     except ImportError as error:
@@ -191,7 +191,7 @@ def _timm(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normal
     return network, _scaled(config.get('mean'), config.get('std'))
 
 
-def _mmpretrain(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+def _mmpretrain(name: str, file: str | None, label: str) -> tuple[nn.Module, Normalization]:
     try:
         weights = ModelHub.get(name).weights
     except ValueError as error:
@@ -206,7 +206,7 @@ def _mmpretrain(name: str, file: Optional[str], label: str) -> tuple[nn.Module, 
                          f'classifier or a self-supervised network')
     flip = _takes_bgr(model)
     mean, std = (getattr(model.data_preprocessor, key, None) for key in ('mean', 'std'))
-    normal: Normalisation = ((0.0, ) * 3, (1.0, ) * 3)
+    normal: Normalization = ((0.0, ) * 3, (1.0, ) * 3)
     if mean is not None and std is not None:
         order = -1 if flip else 1
         mean, std = (tuple(float(x) for x in values.flatten())[::order] for values in (mean, std))
@@ -236,7 +236,7 @@ def _mmpretrain(name: str, file: Optional[str], label: str) -> tuple[nn.Module, 
 
 
 def _takes_bgr(model: Any) -> bool:
-    """Whether a model of MMPretrain has learnt blue first.
+    """Whether a model of MMPretrain has learned blue first.
 
     Images from files are BGR unless its preprocessor converts them; those of CIFAR, which come as arrays, are RGB.
     """
@@ -267,7 +267,7 @@ class _MMPretrainFeatures(nn.Module):
         return found
 
 
-def _baseline(name: str, file: Optional[str], label: str) -> tuple[nn.Module, Normalisation]:
+def _baseline(name: str, file: str | None, label: str) -> tuple[nn.Module, Normalization]:
     row = find_baseline(name)
     if file is None:
         prepare = f', {row.prepare}' if row.prepare else ''
@@ -277,7 +277,7 @@ def _baseline(name: str, file: Optional[str], label: str) -> tuple[nn.Module, No
     return network, ZERO_TO_ONE if row.zero_to_one else (info['mean'], info['std'])
 
 
-_KINDS: dict[str, Callable[[str, Optional[str], str], tuple[nn.Module, Normalisation]]] = dict(
+_KINDS: dict[str, Callable[[str, str | None, str], tuple[nn.Module, Normalization]]] = dict(
     torchvision=_torchvision, timm=_timm, mmpretrain=_mmpretrain, baseline=_baseline)
 
 
@@ -307,7 +307,7 @@ def _download(load: Callable[[], Any], label: str) -> Any:
                          f'{_first_line(error)}): give them as {label.split()[-1]}@FILE') from error
 
 
-def _scaled(mean: Optional[Sequence[float]], std: Optional[Sequence[float]]) -> Normalisation:
+def _scaled(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization:
     """From 0 to 1 to 0 to 255; ImageNet's if there is none."""
     if mean is None or std is None:
         return _IMAGENET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,7 +22,7 @@ def image_arguments(resize: str = '256') -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group('images and device')
     group.add_argument('--resize', type=int, help=f'short side of the images in pixels (default: {resize})')
-    group.add_argument('--size', type=int, help='side of the centre crop in pixels (default: 224)')
+    group.add_argument('--size', type=int, help='side of the center crop in pixels (default: 224)')
     group.add_argument('--seed', type=int, help='seed of random splits and of the choice of images (default: 0)')
     group.add_argument('--on-error', choices=('stop', 'skip'),
                        help='at an image that cannot be decoded: stop, or skip and count it (default: stop)')
@@ -103,7 +103,7 @@ def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def check_output(out: Optional[str], overwrite: bool) -> None:
+def check_output(out: str | None, overwrite: bool) -> None:
     """Refuses before the work what could not be written after it.
 
     Raises:
@@ -114,7 +114,7 @@ def check_output(out: Optional[str], overwrite: bool) -> None:
                          ('' if Path(out).is_dir() else ', or pass --overwrite to replace it'))
 
 
-def choose_device(device: Optional[str]) -> torch.device:
+def choose_device(device: str | None) -> torch.device:
     """The device that was asked for, by default this process's own GPU if there is one.
 
     Raises:
@@ -132,7 +132,7 @@ def choose_device(device: Optional[str]) -> torch.device:
     return chosen
 
 
-def start(device: Optional[str]) -> torch.device:
+def start(device: str | None) -> torch.device:
     """Joins the other processes that ``torchrun`` has started, if any, and chooses this one's device.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine import dist
@@ -110,7 +110,7 @@ class NormMeter:
 
     @torch.no_grad()
     def run(self, network: nn.Module, batch: Tensor) -> Any:
-        """Passes a batch with batch normalisation as in training and takes its statistics in.
+        """Passes a batch with batch normalization as in training and takes its statistics in.
 
         Args:
             network (nn.Module): The one of the constructor, or another of the same layers. Its weights,
@@ -170,19 +170,19 @@ class NormMeter:
 def reset_bn(network: nn.Module,
              batches: Iterable[Tensor],
              *,
-             num_images: Optional[int] = None,
+             num_images: int | None = None,
              across_ranks: bool = True) -> int:
     """Replaces the running statistics of every BN layer by the population's.
 
-    Each batch passes with batch normalisation as in training; every layer's mean and (biased) variance
+    Each batch passes with batch normalization as in training; every layer's mean and (biased) variance
     are those of all values it has seen in all batches, the variance between batches included. Weights,
-    the mode of each module and everything else stay as they are. Afterwards the network normalises in
+    the mode of each module and everything else stay as they are. Afterwards the network normalizes in
     evaluation mode with these statistics.
 
     Args:
         network (nn.Module): A plain network, such as :func:`extract_subnet` gives, or an
             :class:`SDRResNet`, whose super-net is then measured.
-        batches (Iterable[Tensor]): Images ``(N, C, H, W)``, normalised, on the network's device.
+        batches (Iterable[Tensor]): Images ``(N, C, H, W)``, normalized, on the network's device.
             A batch counts by its size.
         num_images (int, optional): Stop after as many images on this rank. Defaults to None, all.
         across_ranks (bool): Whether the batches of all ranks are one population. All ranks must call

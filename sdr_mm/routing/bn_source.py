@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
@@ -50,8 +49,8 @@ class BNReset:
         """Whether all sub-nets have their statistics from the same images, so that prefixes can be shared."""
         return self.mode != 'cluster'
 
-    def images(self, subnet: Optional[int], pool: Optional[Pool],
-               task_images: Optional[np.ndarray]) -> tuple[str, np.ndarray]:
+    def images(self, subnet: int | None, pool: Pool | None,
+               task_images: np.ndarray | None) -> tuple[str, np.ndarray]:
         """Chooses the images of one network.
 
         Args:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 from mmengine import dist
@@ -29,7 +29,7 @@ from .result import BASELINE_ROW, SUPERNET_ROW, Cost, RoutingResult, RoutingRow
 from .result_table import duration
 from .scores import LINEAR, Scorer
 from .search import SEARCHES, Loader, Search, shortlisted
-from .session import Normalisation, Session
+from .session import Normalization, Session
 from .work import together
 
 
@@ -61,7 +61,7 @@ class RoutingEvaluator:
         candidates (Sequence[str]): More of them. Defaults to ().
         search (str): See above. Defaults to 'exact'.
         scores (Sequence[str]): Of :data:`SCORES`; the first one ranks. Defaults to ('knn', ).
-        k (int | Sequence[int]): Neighbours of kNN, clamped to the training size; the first one ranks.
+        k (int | Sequence[int]): Neighbors of kNN, clamped to the training size; the first one ranks.
             Defaults to 200.
         temperature (float): ``T`` of kNN. Defaults to 0.07.
         metric (str, optional): One of :data:`METRICS`. Defaults to None, the task's.
@@ -78,7 +78,7 @@ class RoutingEvaluator:
             linear probe for each sub-net. Defaults to False.
         batch_size (int): Images in a batch, for BN reset and features. Defaults to 200.
         resize (int): Short side of the images, in pixels. Defaults to 256.
-        size (int): Side of the centre crop. Defaults to 224.
+        size (int): Side of the center crop. Defaults to 224.
         splits (int): Random splits of a folder that has none of its own. Defaults to 1.
         data_root (str, optional): Folder in place of ``data`` in the config of a task. Defaults to None.
         seed (int): Of the splits and of the choice of images. Defaults to 0.
@@ -91,20 +91,20 @@ class RoutingEvaluator:
     """
 
     def __init__(self,
-                 task: Union[Task, str, Path],
+                 task: Task | str | Path,
                  *,
-                 baseline: Union[str, Path, None] = None,
+                 baseline: str | Path | None = None,
                  candidates: Sequence[str] = (),
                  search: str = 'exact',
                  scores: Sequence[str] = ('knn', ),
-                 k: Union[int, Sequence[int]] = 200,
+                 k: int | Sequence[int] = 200,
                  temperature: float = 0.07,
-                 metric: Optional[str] = None,
+                 metric: str | None = None,
                  bn_reset: str = 'cluster',
                  bn_images: int = 2000,
-                 screen_bn: Optional[str] = None,
+                 screen_bn: str | None = None,
                  finalists: int = 4,
-                 first_images: Optional[int] = None,
+                 first_images: int | None = None,
                  per_cluster: int = 32,
                  share_prefixes: bool = True,
                  linear: bool = False,
@@ -112,7 +112,7 @@ class RoutingEvaluator:
                  resize: int = 256,
                  size: int = 224,
                  splits: int = 1,
-                 data_root: Optional[str] = None,
+                 data_root: str | None = None,
                  seed: int = 0,
                  on_error: str = 'stop',
                  workers: int = 2) -> None:
@@ -142,7 +142,7 @@ class RoutingEvaluator:
     def evaluate(self,
                  backbone: SDRResNet,
                  *,
-                 pool: Optional[Pool] = None,
+                 pool: Pool | None = None,
                  mean: Sequence[float] = IMAGENET_MEAN,
                  std: Sequence[float] = IMAGENET_STD,
                  say: Callable[[str], None] = lambda text: None) -> RoutingResult:
@@ -152,7 +152,7 @@ class RoutingEvaluator:
             backbone (SDRResNet): The SDRNet; it is not changed.
             pool (Pool, optional): Images of pre-training, needed for ``bn_reset`` ``'cluster'`` and
                 ``'all'`` and for ``'label_free'``. Defaults to None.
-            mean (Sequence[float]): Normalisation of the SDRNet's input, RGB, 0 to 255. Defaults to
+            mean (Sequence[float]): Normalization of the SDRNet's input, RGB, 0 to 255. Defaults to
                 ImageNet's. Other networks have their own.
             std (Sequence[float]): The same.
             say (Callable): Is told the expected time before the work. Defaults to nobody.
@@ -190,7 +190,7 @@ class RoutingEvaluator:
         screens = self.search in ('screen', 'halving')
         return self.needs_clusters or 'all' in (self.bn.mode, self.screen_bn.mode if screens else '')
 
-    def _check_pool(self, pool: Optional[Pool]) -> None:
+    def _check_pool(self, pool: Pool | None) -> None:
         if self.needs_pool and (pool is None or self.needs_clusters and pool.clusters is None):
             label_free = self.search == 'label_free'
             what = f'search {self.search!r}' if label_free else f'BN reset {self.bn.mode!r}'
@@ -202,23 +202,23 @@ class RoutingEvaluator:
         return ImageStore(
             paths, resize=self.resize, size=self.size, on_error=self.on_error, workers=self.workers)
 
-    def _session(self, backbone: SDRResNet, pool: Optional[Pool], normalisation: Normalisation) -> Session:
+    def _session(self, backbone: SDRResNet, pool: Pool | None, normalization: Normalization) -> Session:
         task = without_test(self.task)
         store = self._store(task.paths)
         readable = store.read_all(f'reading {task.name}')
         return Session(backbone, task.without(sorted(store.failed)), store, readable, pool,
-                       self._store(pool.paths) if pool is not None else None, self.bn, normalisation)
+                       self._store(pool.paths) if pool is not None else None, self.bn, normalization)
 
     def _networks(self, session: Session) -> list[tuple[str, Loader, bool]]:
         """Super-net, baseline and candidates: with BN reset, and as they are."""
         def loader(spec: str, where: str) -> Loader:
-            def load() -> tuple[Any, Normalisation]:
+            def load() -> tuple[Any, Normalization]:
                 network = load_network(spec, where)
                 return network.module.to(session.device), (network.mean, network.std)
             return load
 
         loaders: dict[str, Loader] = {
-            SUPERNET_ROW: lambda: (session.supernet(), session.normalisation)
+            SUPERNET_ROW: lambda: (session.supernet(), session.normalization)
         }
         if self.baseline is not None:
             loaders[BASELINE_ROW] = loader(str(self.baseline), 'baseline')
@@ -252,7 +252,7 @@ class RoutingEvaluator:
             steps = self._rungs(session)
             best, left = HalvingSearch(session, self.scorer, steps, self._halving_bn(steps)).run(count)
             numbers = ', '.join(f'{rung.networks} on {rung.images}' for rung in steps)
-            shortcut = (f'sub-nets were halved by soft kNN accuracy on growing parts of the labelled images '
+            shortcut = (f'sub-nets were halved by soft kNN accuracy on growing parts of the labeled images '
                         f'({numbers}), with BN statistics of the same images ({self.screen_bn.mode})')
         return search.exact(best, self.share_prefixes) + left, [f'{shortcut}; {final}']
 
@@ -334,13 +334,13 @@ class RoutingEvaluator:
             splits=len(task.splits), skipped=len(session.images) - len(session.readable))
 
 
-def _load(place: Union[str, Path], splits: int, seed: int, data_root: Optional[str], label_free: bool) -> Task:
+def _load(place: str | Path, splits: int, seed: int, data_root: str | None, label_free: bool) -> Task:
     try:
         return load_task(place, splits=splits, seed=seed, data_root=data_root)
     except InputError:
         if not (label_free and Path(place).is_dir()):
             raise
-    return Task.unlabelled(place)
+    return Task.unlabeled(place)
 
 
 def without_test(task: Task) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 from mmpretrain.models.backbones import ResNet
@@ -17,7 +17,7 @@ from ..models.sliced import subnet_state_dict
 from ..version import __version__
 
 
-def extract_subnet(backbone: SDRResNet, path: Optional[Sequence[int]]) -> ResNet:
+def extract_subnet(backbone: SDRResNet, path: Sequence[int] | None) -> ResNet:
     """Cuts the network on ``path`` out of the SDRNet.
 
     Args:
@@ -37,7 +37,7 @@ def extract_subnet(backbone: SDRResNet, path: Optional[Sequence[int]]) -> ResNet
     return network
 
 
-def load_subnet(network: ResNet, backbone: SDRResNet, path: Optional[Sequence[int]]) -> None:
+def load_subnet(network: ResNet, backbone: SDRResNet, path: Sequence[int] | None) -> None:
     """Puts the weights of the network on ``path`` into ``network``, a result of :func:`extract_subnet`.
 
     Raises:
@@ -48,10 +48,10 @@ def load_subnet(network: ResNet, backbone: SDRResNet, path: Optional[Sequence[in
 
 
 def export_subnet(network: ResNet,
-                  file: Union[str, Path],
+                  file: str | Path,
                   *,
                   config: dict[str, Any],
-                  meta: Optional[dict[str, Any]] = None,
+                  meta: dict[str, Any] | None = None,
                   overwrite: bool = False) -> None:
     """Writes a ResNet so that stock MMPretrain, MMDetection, timm and torchvision load it.
 

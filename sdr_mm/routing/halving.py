@@ -22,7 +22,7 @@ class Rung:
 
     Args:
         networks (int): How many sub-nets enter.
-        images (int): How many labelled images each of them has seen at its end.
+        images (int): How many labeled images each of them has seen at its end.
     """
 
     networks: int
@@ -34,7 +34,7 @@ def rungs(networks: int, images: int, finalists: int, first: int, factor: int = 
 
     Args:
         networks (int): Sub-nets at the start.
-        images (int): Labelled images there are; more cannot be seen.
+        images (int): Labeled images there are; more cannot be seen.
         finalists (int): Sub-nets at the end.
         first (int): Images of the first step.
         factor (int): After each step one of so many sub-nets stays. Defaults to 4.
@@ -106,7 +106,7 @@ def soft_accuracy(train: Tensor, train_labels: np.ndarray, test: Tensor, test_la
         train_labels (np.ndarray): (n,) class numbers, or (n, classes) of 0 and 1.
         test (Tensor): (m, d) features.
         test_labels (np.ndarray): Their labels.
-        k (int): Neighbours, clamped to n.
+        k (int): Neighbors, clamped to n.
         temperature (float): ``T`` of the weights ``exp(cos / T)``.
 
     Returns:
@@ -123,5 +123,5 @@ def soft_accuracy(train: Tensor, train_labels: np.ndarray, test: Tensor, test_la
         wrong = shares.scatter(1, target[:, None], -1).amax(1, keepdim=True)
         return 100 * float((STEEPNESS * (right - wrong)).sigmoid().mean())
     shares = (weights[:, :, None] * votes.double()[index]).sum(1)
-    labelled = target.sum(1) > 0
-    return 100 * float(((shares * target).sum(1) / target.sum(1))[labelled].mean())
+    labeled = target.sum(1) > 0
+    return 100 * float(((shares * target).sum(1) / target.sum(1))[labeled].mean())

@@ -20,7 +20,7 @@ from .work import dealt, exchange
 
 
 class HalvingSearch:
-    """Scores sub-nets on growing parts of the labelled images, spread over the ranks.
+    """Scores sub-nets on growing parts of the labeled images, spread over the ranks.
 
     What a sub-net has computed on the images of one step it keeps for the next, so no image passes
     through it twice.
@@ -98,7 +98,7 @@ class HalvingSearch:
         scores = []
         for split in task.splits:
             train, test = (part[place[part] >= 0] for part in (split.train, split.test))
-            # Half way, in the geometric mean, between as many neighbours and as far ones as in the end.
+            # Half way, in the geometric mean, between as many neighbors and as far ones as in the end.
             k = max(1, round(self.scorer.k[0] * (len(train) / len(split.train))**0.5))
             scores.append(soft_accuracy(features[place[train]], task.labels[train], features[place[test]],
                                         task.labels[test], k, self.scorer.temperature))

@@ -37,7 +37,7 @@ def choose_members(clusters: Clusters, per_cluster: int, seed: int = 0) -> tuple
 def cluster_shares(task: Tensor, members: Tensor, cluster: np.ndarray, temperature: float = 0.1) -> Tensor:
     """How much of a task falls to each cluster.
 
-    Features are centred at the mean of the members, because averages of ReLU maps lie in a narrow cone,
+    Features are centered at the mean of the members, because averages of ReLU maps lie in a narrow cone,
     and scaled to length 1. A cluster's centroid is the mean direction of its members.
 
     Args:
@@ -57,8 +57,8 @@ def cluster_shares(task: Tensor, members: Tensor, cluster: np.ndarray, temperatu
         if not features.isfinite().all():
             raise InputError(f'features of the images of the {name} are not finite (NaN or infinite): the super-net '
                              f'has diverged, take another checkpoint')
-    centre = members.double().mean(0)
-    rows, images = ((features.double() - centre) for features in (members, task))
+    center = members.double().mean(0)
+    rows, images = ((features.double() - center) for features in (members, task))
     rows, images = (features / features.norm(dim=1, keepdim=True).clamp(min=1e-12) for features in (rows, images))
     index = torch.from_numpy(cluster).to(rows.device)
     centroids = torch.zeros(int(cluster.max()) + 1, rows.shape[1], dtype=torch.float64, device=rows.device)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 from ..clustering.clusters import Clusters, fingerprint
 from ..datasets.image_folder import ImageFolder, image_names
 from ..errors import InputError
-from ..models.checkpoints import load_exactly, normalisation, read_checkpoint, state_of, stored_config
+from ..models.checkpoints import load_exactly, normalization, read_checkpoint, state_of, stored_config
 from ..models.sdr_resnet import SDRResNet
 from ..registry import DATASETS, MODELS, SCOPE
 
-Place = Union[str, Path]
+Place = str | Path
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class SDRInfo:
         config (dict): The config of the training.
         clusters (Path, optional): The ``clusters.npz`` it was trained with, as its config names it.
         dataset (dict, optional): Config of the images that were clustered, without transforms.
-        mean (tuple): Normalisation of the input, RGB, 0 to 255.
+        mean (tuple): Normalization of the input, RGB, 0 to 255.
         std (tuple): The same.
     """
 
     file: Path
     config: dict[str, Any]
-    clusters: Optional[Path]
-    dataset: Optional[dict[str, Any]]
+    clusters: Path | None
+    dataset: dict[str, Any] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -68,12 +68,12 @@ def load_sdr(file: Place) -> tuple[SDRResNet, SDRInfo]:
         raise InputError(f'{file}: the stored config of the backbone does not fit SDRResNet ({error})') from error
     prefix = 'backbone.'
     load_exactly(backbone, {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}, file)
-    mean, std = normalisation(config)
+    mean, std = normalization(config)
     clusters, dataset = training_data(config)
     return backbone.eval(), SDRInfo(Path(file), config, clusters, dataset, mean, std)
 
 
-def training_data(config: dict[str, Any]) -> tuple[Optional[Path], Optional[dict[str, Any]]]:
+def training_data(config: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:
     """Clusters and images of the ClusterDataset in a training config."""
     loader = config.get('train_dataloader')
     outer = loader.get('dataset') if isinstance(loader, dict) else None
@@ -95,10 +95,10 @@ class Pool:
     """
 
     paths: list[str]
-    clusters: Optional[Clusters]
+    clusters: Clusters | None
 
 
-def load_pool(info: SDRInfo, backbone: SDRResNet, *, data: Optional[Place] = None, clusters: Optional[Place] = None,
+def load_pool(info: SDRInfo, backbone: SDRResNet, *, data: Place | None = None, clusters: Place | None = None,
               need_clusters: bool = True) -> Pool:
     """Lists the images of pre-training, without opening one, and reads their clusters.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from typing import Optional
 
 import torch
 from mmpretrain.models.backbones import ResNet
@@ -27,7 +26,7 @@ from .bn_reset import NormMeter, norm_layers
 MEMORY = 4 * 2**30
 """Bytes that the features of the sub-nets of one part may take, see :meth:`PrefixTree.parts`."""
 
-Statistics = dict[str, tuple[Optional[Tensor], Optional[Tensor]]]
+Statistics = dict[str, tuple[Tensor | None, Tensor | None]]
 """Mean and variance of each norm layer of a node, by name."""
 
 
@@ -41,7 +40,7 @@ class PrefixTree:
 
     Args:
         backbone (SDRResNet): The SDRNet. It is not changed. Weights are copied, in the parts that the
-            sub-nets use; at most one copy for each pair of neighbouring groups.
+            sub-nets use; at most one copy for each pair of neighboring groups.
     """
 
     def __init__(self, backbone: SDRResNet) -> None:
@@ -102,7 +101,7 @@ class PrefixTree:
         """Measures the BN statistics of the sub-nets on ``paths``, all of them on the same images.
 
         Args:
-            batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, normalised, on the backbone's device.
+            batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, normalized, on the backbone's device.
             paths (Sequence[Path]): The sub-nets. Others keep what they had.
 
         Raises:
@@ -127,7 +126,7 @@ class PrefixTree:
         """Pooled features of the sub-nets on ``paths``, in one walk a batch.
 
         Args:
-            batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, normalised, on the backbone's device.
+            batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, normalized, on the backbone's device.
             paths (Sequence[Path]): The sub-nets.
 
         Returns:
@@ -155,7 +154,7 @@ class PrefixTree:
             memory (int): Bytes for the features of one part. Defaults to :data:`MEMORY`.
 
         Returns:
-            list[list[Path]]: Every path once, neighbours in the tree together.
+            list[list[Path]]: Every path once, neighbors in the tree together.
         """
         each = 4 * num_images * self.backbone.out_layout.active
         size = max(1, min(memory // each, len(paths) // at_least))

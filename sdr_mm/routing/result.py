@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
@@ -39,15 +39,15 @@ class RoutingRow:
     """
 
     name: str
-    subnet: Optional[int]
-    path: Optional[list[int]]
+    subnet: int | None
+    path: list[int] | None
     bn: str
     scores: list[float]
     others: dict[str, list[float]] = field(default_factory=dict)
     left: int = 0
-    shortlist: Optional[float] = None
-    gain_baseline: Optional[float] = None
-    gain_supernet: Optional[float] = None
+    shortlist: float | None = None
+    gain_baseline: float | None = None
+    gain_supernet: float | None = None
 
     @property
     def score(self) -> float:
@@ -109,7 +109,7 @@ class RoutingResult:
         """Ranks ``rows`` and fills in their gains."""
         score = {row.name: row.score for row in rows if row.scores}
 
-        def gain(row: RoutingRow, over: str) -> Optional[float]:
+        def gain(row: RoutingRow, over: str) -> float | None:
             compared = row.scores and not row.left and over in score and row.name != over
             return _gain(row.score, score[over]) if compared else None
 
@@ -129,7 +129,7 @@ class RoutingResult:
         """The routed sub-net."""
         return self.subnets[0]
 
-    def row(self, name: str) -> Optional[RoutingRow]:
+    def row(self, name: str) -> RoutingRow | None:
         """The row of that name, if there is one."""
         return next((row for row in self.rows if row.name == name), None)
 
@@ -162,7 +162,7 @@ class RoutingResult:
         from .result_table import routing_table  # it needs this module
         return routing_table(self, top, bottom)
 
-    def save(self, file: Union[str, Path], overwrite: bool = False) -> None:
+    def save(self, file: str | Path, overwrite: bool = False) -> None:
         """Writes JSON, whole or not at all.
 
         Raises:
@@ -175,7 +175,7 @@ class RoutingResult:
             temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
     @classmethod
-    def load(cls, file: Union[str, Path]) -> RoutingResult:
+    def load(cls, file: str | Path) -> RoutingResult:
         """Reads what :meth:`save` wrote.
 
         Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from .result import RoutingResult, RoutingRow
@@ -105,5 +103,5 @@ def duration(seconds: float) -> str:
     return f'{minutes // 60} h {minutes % 60} min'
 
 
-def _points(gain: Optional[float]) -> str:
+def _points(gain: float | None) -> str:
     return '' if gain is None else f'{gain:+.2f}'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..errors import InputError
-from ..models.checkpoints import normalisation
+from ..models.checkpoints import normalization
 from ..models.sdr_resnet import SDRResNet
 from ..registry import EVALUATORS, HOOKS
 from .evaluator import RoutingEvaluator
@@ -41,7 +41,7 @@ class RoutingHook(Hook):
 
     priority = 'LOW'
 
-    def __init__(self, evaluator: Union[dict, RoutingEvaluator], interval: int = 0) -> None:
+    def __init__(self, evaluator: dict | RoutingEvaluator, interval: int = 0) -> None:
         if interval < 0:
             raise InputError(f'RoutingHook.interval is a number of epochs, or 0, got {interval}')
         self.evaluator: RoutingEvaluator = EVALUATORS.build(evaluator) if isinstance(evaluator, dict) else evaluator
@@ -63,7 +63,7 @@ class RoutingHook(Hook):
             raise InputError(f'RoutingHook needs a model whose backbone is an SDRResNet, got '
                              f'{type(backbone).__name__}: leave the hook out')
         config = runner.cfg.to_dict()
-        mean, std = normalisation(config)
+        mean, std = normalization(config)
         clusters, dataset = training_data(config)
         info = SDRInfo(Path(runner.work_dir) / f'epoch_{epoch}.pth', config, clusters, dataset, mean, std)
         evaluator, pool = self.evaluator, None

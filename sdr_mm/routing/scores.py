@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class Scorer:
 
     Args:
         names (Sequence[str]): Of :data:`SCORES`. The first one ranks. Defaults to ('knn', ).
-        k (Sequence[int]): Numbers of neighbours, each clamped to the training size. The first one ranks.
+        k (Sequence[int]): Numbers of neighbors, each clamped to the training size. The first one ranks.
             Defaults to (200, ).
         temperature (float): ``T`` of kNN. Defaults to 0.07.
         metric (str, optional): One of :data:`METRICS`. Defaults to None, the task's.
@@ -47,7 +47,7 @@ class Scorer:
     names: Sequence[str] = ('knn', )
     k: Sequence[int] = (200, )
     temperature: float = 0.07
-    metric: Optional[str] = None
+    metric: str | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.names if name not in SCORES]

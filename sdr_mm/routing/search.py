@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from mmengine import dist
@@ -16,10 +16,10 @@ from .bn_source import BNReset
 from .label_free import choose_members, cluster_shares
 from .result import RoutingRow
 from .scores import LINEAR, Scorer, Scores
-from .session import Normalisation, Session
+from .session import Normalization, Session
 from .work import dealt, exchange
 
-Loader = Callable[[], tuple[Any, Normalisation]]
+Loader = Callable[[], tuple[Any, Normalization]]
 SEARCHES = ('exact', 'screen', 'halving', 'label_free')
 SHARE = 'share'
 
@@ -38,7 +38,7 @@ class Search:
     scorer: Scorer
     linear: bool = False
 
-    def row(self, name: str, subnet: Optional[int], bn: str, features: Tensor) -> RoutingRow:
+    def row(self, name: str, subnet: int | None, bn: str, features: Tensor) -> RoutingRow:
         """Scores features of one network."""
         try:
             scores: Scores = self.scorer(features, self.session.task)
@@ -51,13 +51,13 @@ class Search:
         return RoutingRow(name, subnet, path, bn, scores[ranking], {other: scores[other] for other in others})
 
     def networks(self, networks: Sequence[tuple[str, Loader, bool]]) -> list[RoutingRow]:
-        """Other networks than sub-nets: name, how to get it with its normalisation, whether to reset its BN."""
+        """Other networks than sub-nets: name, how to get it with its normalization, whether to reset its BN."""
         def work() -> list[RoutingRow]:
             rows = []
             for name, load, reset in progress(dealt(networks), desc='other networks'):
-                network, normalisation = load()
+                network, normalization = load()
                 try:
-                    bn, features = self.session.features(network, None, reset, normalisation)
+                    bn, features = self.session.features(network, None, reset, normalization)
                 except InputError as error:
                     raise InputError(f'{name}: {error}') from error
                 rows.append(self.row(name, None, bn, features))
@@ -109,7 +109,7 @@ class Search:
         assert session.pool is not None and session.pool.clusters is not None and session.pool_images is not None
         clusters, pool = session.pool.clusters, session.pool_images
 
-        def work() -> Optional[list[float]]:
+        def work() -> list[float] | None:
             if dist.get_rank():
                 return None
             network = session.supernet()

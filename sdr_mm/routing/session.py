@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from .export import extract_subnet, load_subnet
 from .load_sdr import Pool
 from .prefix_tree import PrefixTree
 
-Normalisation = tuple[Sequence[float], Sequence[float]]
+Normalization = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Session:
         pool (Pool, optional): Images of pre-training.
         pool_images (ImageStore, optional): The same.
         bn (BNReset): Which images give a network its BN statistics, and the batch size.
-        normalisation (tuple): Mean and std of the SDRNet's input.
+        normalization (tuple): Mean and std of the SDRNet's input.
 
     Attributes:
         passes (float): Images that went through a network so far, in passes of one image through one
@@ -51,12 +51,12 @@ class Session:
     task: Task
     images: ImageStore
     readable: np.ndarray
-    pool: Optional[Pool]
-    pool_images: Optional[ImageStore]
+    pool: Pool | None
+    pool_images: ImageStore | None
     bn: BNReset
-    normalisation: Normalisation
+    normalization: Normalization
     passes: float = field(default=0.0, init=False)
-    _subnet: Optional[ResNet] = field(default=None, init=False)
+    _subnet: ResNet | None = field(default=None, init=False)
 
     @property
     def device(self) -> torch.device:
@@ -68,16 +68,16 @@ class Session:
         """The sub-nets as a tree, with the super-net's BN statistics at first."""
         return PrefixTree(self.backbone)
 
-    def batches(self, store: ImageStore, indices: np.ndarray, normalisation: Optional[Normalisation] = None) -> Any:
+    def batches(self, store: ImageStore, indices: np.ndarray, normalization: Normalization | None = None) -> Any:
         """Images of a store, in batches on the device."""
-        mean, std = normalisation or self.normalisation
+        mean, std = normalization or self.normalization
         return store.batches(indices, self.bn.batch_size, mean=mean, std=std, device=self.device)
 
     def _shown(self, store: ImageStore, indices: np.ndarray, desc: str) -> Any:
         """Batches with a progress bar, for walks through many sub-nets."""
         return progress(self.batches(store, indices), -(-len(indices) // self.bn.batch_size), desc)
 
-    def bn_images(self, bn: BNReset, subnet: Optional[int]) -> tuple[str, ImageStore, np.ndarray]:
+    def bn_images(self, bn: BNReset, subnet: int | None) -> tuple[str, ImageStore, np.ndarray]:
         """Name, store and numbers of the images that give a network its statistics."""
         name, chosen = bn.images(subnet, self.pool, self.readable[self.task.train_images])
         store = self.images if bn.mode == 'task' else self.pool_images
@@ -97,15 +97,15 @@ class Session:
         """A copy of the super-net."""
         return deepcopy(self.backbone).eval()
 
-    def features(self, network: nn.Module, subnet: Optional[int], reset: bool,
-                 normalisation: Optional[Normalisation] = None) -> tuple[str, Tensor]:
+    def features(self, network: nn.Module, subnet: int | None, reset: bool,
+                 normalization: Normalization | None = None) -> tuple[str, Tensor]:
         """Features of one network, and what its BN statistics come from.
 
         Args:
             network (nn.Module): It is changed by BN reset.
             subnet (int, optional): Its index, if it is a sub-net.
             reset (bool): Whether to reset its BN statistics.
-            normalisation (tuple, optional): Of its input. Defaults to None, the SDRNet's.
+            normalization (tuple, optional): Of its input. Defaults to None, the SDRNet's.
 
         Returns:
             tuple: ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``, and (n, d) of all images of the task.
@@ -113,14 +113,14 @@ class Session:
         name = 'own'
         if reset and norm_layers(network):
             name, store, chosen = self.bn_images(self.bn, subnet)
-            self.passes += reset_bn(network, self.batches(store, chosen, normalisation), across_ranks=False)
-        return name, self.network_features(network, self.images, self.readable, normalisation)
+            self.passes += reset_bn(network, self.batches(store, chosen, normalization), across_ranks=False)
+        return name, self.network_features(network, self.images, self.readable, normalization)
 
     def network_features(self, network: nn.Module, store: ImageStore, indices: np.ndarray,
-                         normalisation: Optional[Normalisation] = None) -> Tensor:
+                         normalization: Normalization | None = None) -> Tensor:
         """Features (n, d) of a network as it is, on images of a store."""
         self.passes += len(indices)
-        return pooled_features(network, self.batches(store, indices, normalisation))
+        return pooled_features(network, self.batches(store, indices, normalization))
 
     def reset_tree(self, bn: BNReset, paths: Sequence[Path]) -> str:
         """Gives the sub-nets on ``paths`` the same images for their statistics; returns which ones."""
@@ -131,7 +131,7 @@ class Session:
         self.passes += len(chosen) * self.tree.passes(paths, self.images.size)
         return name
 
-    def tree_features(self, paths: Sequence[Path], indices: Optional[np.ndarray] = None) -> dict[Path, Tensor]:
+    def tree_features(self, paths: Sequence[Path], indices: np.ndarray | None = None) -> dict[Path, Tensor]:
         """Features of several sub-nets in one walk, of all images of the task or of ``indices``."""
         chosen = self.readable if indices is None else self.readable[indices]
         features = self.tree.features(self._shown(self.images, chosen, f'{len(paths)} sub-nets'), paths)

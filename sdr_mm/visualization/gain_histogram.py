@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -50,8 +49,8 @@ def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -
     edges = gain_bins(gains)
     counts, _ = np.histogram(gains, edges)
     width = edges[1] - edges[0]
-    colours = [GAIN if left >= -1e-9 else LOSS for left in edges[:-1]]
-    axes.bar(edges[:-1] + width / 2, counts, width=0.9 * width, color=colours)
+    colors = [GAIN if left >= -1e-9 else LOSS for left in edges[:-1]]
+    axes.bar(edges[:-1] + width / 2, counts, width=0.9 * width, color=colors)
     top = counts.max()
     axes.set_ylim(0, 1.42 * top)
     axes.set_xlim(edges[0] - width / 2, edges[-1] + width / 2)
@@ -95,7 +94,7 @@ def signed(points: float, form: str = '.1f') -> str:
     return text[1:] if float(text) == 0 else text.replace('-', '−')
 
 
-def gain_histogram(result: RoutingResult, file: Union[str, Path], *, over: str = BASELINE_ROW,
+def gain_histogram(result: RoutingResult, file: str | Path, *, over: str = BASELINE_ROW,
                    overwrite: bool = False) -> None:
     """Writes the histogram of one task as PNG; see :func:`draw_gains`."""
     with style():

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Optional, Union
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +24,7 @@ TILE, GAP, LINE = 96, 6, 22
 ROW = 0.62
 """Height of a row on paper, in inches."""
 
-Files = Sequence[Union[str, PathLike]]
+Files = Sequence[str | PathLike]
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, c
                 image = square(read_rgb(paths[index]), tile, tile)
             except InputError:
                 continue
-            # A hint of grey, so that an image on white still has an outline.
+            # A hint of gray, so that an image on white still has an outline.
             image = (image * 0.97 * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
             sheet[row * step:row * step + tile, column * step:column * step + tile] = image
     return sheet
@@ -110,13 +109,13 @@ def draw_gallery(axes: Axes, paths: Files, clusters: Clusters, rows: Sequence[Ga
         lines.append((f'{sizes[row.cluster]:,} images', 7.5, 'normal', QUIET))
         # The lines as one block, in the middle of the row.
         top = number * (TILE + GAP) + TILE / 2 - (len(lines) - 1) * LINE / 2
-        for i, (text, size, weight, colour) in enumerate(lines):
+        for i, (text, size, weight, color) in enumerate(lines):
             axes.text(-16, top + i * LINE, text, ha='right', va='center', fontsize=size, fontweight=weight,
-                      color=colour)
+                      color=color)
 
 
-def cluster_gallery(paths: Files, clusters: Clusters, file: Union[str, Path], *,
-                    numbers: Optional[Sequence[int]] = None, count: int = 12, seed: int = 0,
+def cluster_gallery(paths: Files, clusters: Clusters, file: str | Path, *,
+                    numbers: Sequence[int] | None = None, count: int = 12, seed: int = 0,
                     overwrite: bool = False) -> None:
     """Writes a picture of clusters as PNG.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -44,8 +43,8 @@ def report_rows(results: Sequence[RoutingResult], clusters: Clusters, count: int
     return rows
 
 
-def routing_report(results: Sequence[RoutingResult], paths: Files, clusters: Clusters, file: Union[str, Path], *,
-                   over: str = BASELINE_ROW, rows: Optional[int] = None, count: int = 8, seed: int = 0,
+def routing_report(results: Sequence[RoutingResult], paths: Files, clusters: Clusters, file: str | Path, *,
+                   over: str = BASELINE_ROW, rows: int | None = None, count: int = 8, seed: int = 0,
                    overwrite: bool = False) -> None:
     """Writes a gallery of clusters beside the histograms of gains as PNG.
 

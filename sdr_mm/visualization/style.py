@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Union
 
 import matplotlib.style
 from matplotlib.figure import Figure
@@ -49,7 +48,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, file: Union[str, Path], *, overwrite: bool = False, dpi: int = 150) -> None:
+def save_figure(figure: Figure, file: str | Path, *, overwrite: bool = False, dpi: int = 150) -> None:
     """Writes a picture, whole or not at all.
 
     Raises:

@@ -5,7 +5,7 @@ silhouettes of animals, furniture, sprites of a game) and photos with boxes for 
 ``docs/data.md`` says what they are and who made them.
 """
 
-from .catalogue import DATA_SETS
+from .catalog import DATA_SETS
 from .data_set import KINDS, DataSet, Options
 from .preparation import ATTRIBUTION, MARKER, PreparedData, attribution, prepare
 

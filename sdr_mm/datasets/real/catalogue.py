@@ -14,7 +14,7 @@ from .wesnoth import WESNOTH, wesnoth_race
 # What needs apt comes last, so that where there is none all the others have been prepared before.
 DATA_SETS: dict[str, DataSet] = {
     'pool': PictureSet(
-        (GOOGLE, TWITTER, OPENMOJI), 'emoji of Google, Twitter and OpenMoji, no labels', emoji_pool, labelled=False
+        (GOOGLE, TWITTER, OPENMOJI), 'emoji of Google, Twitter and OpenMoji, no labels', emoji_pool, labeled=False
     ),
     'fluent_category': PictureSet((FLUENT, GOOGLE), 'Fluent 3D emoji by category, 9 classes', fluent_category),
     'fluent_fine': PictureSet(

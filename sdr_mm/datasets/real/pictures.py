@@ -41,24 +41,24 @@ class PictureSet(DataSet):
 
     Attributes:
         pictures (Callable): Finds the pictures in the archives.
-        labelled (bool): Whether it is a task, with a folder a class. Defaults to True.
+        labeled (bool): Whether it is a task, with a folder a class. Defaults to True.
     """
 
     pictures: Callable[[Archives, Options], list[Picture]]
-    labelled: bool = True
+    labeled: bool = True
 
     @property
     def kind(self) -> str:
-        return 'task' if self.labelled else 'pool'
+        return 'task' if self.labeled else 'pool'
 
     def choices(self, options: Options) -> dict[str, Any]:
         return asdict(options)
 
     def write(self, archives: Archives, folder: Path, options: Options) -> dict[str, int]:
         pictures = self.pictures(archives, options)
-        if self.labelled:
+        if self.labeled:
             pictures = _thin_out(pictures, options.max_per_class)
-        places = [folder / picture.group / picture.unit if self.labelled else folder for picture in pictures]
+        places = [folder / picture.group / picture.unit if self.labeled else folder for picture in pictures]
         for place in dict.fromkeys(places):
             place.mkdir(parents=True, exist_ok=True)
 
@@ -81,7 +81,7 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 def to_square(picture: Image.Image, size: int) -> Image.Image:
     """An RGB image of ``size`` × ``size`` with the whole picture on white, in its proportions."""
-    # Colours first, size second: transparent pixels may hold any colour, which must not bleed in.
+    # Colors first, size second: transparent pixels may hold any color, which must not bleed in.
     picture = on_white(picture)
     if max(picture.size) != size:
         scale = size / max(picture.size)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...cli import progress
 from ...errors import InputError
 from ..packages import Package, cache_folder, fetch
-from .catalogue import DATA_SETS
+from .catalog import DATA_SETS
 from .data_set import Archives, Options
 
 MARKER = 'prepared.json'
@@ -34,7 +34,7 @@ class PreparedData:
             folder a class for a task (and in it one a unit, for some), VOC format for detection.
         counts (dict[str, dict[str, int]]): Number of images of each data set, by class; those of the
             pool by family, those for detection by split.
-        sources (str): Whom the images are from and under which licences, one line a package.
+        sources (str): Whom the images are from and under which licenses, one line a package.
     """
 
     folders: dict[str, Path]
@@ -48,7 +48,7 @@ class PreparedData:
 
     @property
     def tasks(self) -> dict[str, Path]:
-        """Folder of each data set of labelled images."""
+        """Folder of each data set of labeled images."""
         return {name: folder for name, folder in self.folders.items() if DATA_SETS[name].kind == 'task'}
 
 
@@ -119,7 +119,7 @@ def default_folder(options: Options) -> str:
 def attribution(names: Iterable[str]) -> str:
     """Whom the images of some data sets are from: one line a package, each package once."""
     packages = dict.fromkeys(package for name in names for package in DATA_SETS[name].packages)
-    lines = [f'{package} ({package.kind}): {package.credit}. Licence: {package.licence}.\n' for package in packages]
+    lines = [f'{package} ({package.kind}): {package.credit}. License: {package.license}.\n' for package in packages]
     return ''.join(lines)
 
 

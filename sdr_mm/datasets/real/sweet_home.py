@@ -1,4 +1,4 @@
-"""A task of rendered furniture: the category of an item in the catalogues of Sweet Home 3D."""
+"""A task of rendered furniture: the category of an item in the catalogs of Sweet Home 3D."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MINIMUM = 10
 
 
 def sweet_home(archives: Archives, options: Options) -> list[Picture]:
-    """The icon of each item by category. The catalogues are zip files in the package."""
+    """The icon of each item by category. The catalogs are zip files in the package."""
     pictures: list[Picture] = []
-    for name, catalogue in read_members(archives[SWEET_HOME], lambda name: name.startswith(FOLDER)):
+    for name, catalog in read_members(archives[SWEET_HOME], lambda name: name.startswith(FOLDER)):
         where = f'{PurePosixPath(name).name} of {SWEET_HOME}'
-        ((_, table),) = read_members(catalogue, lambda name: name == TABLE, where)
+        ((_, table),) = read_members(catalog, lambda name: name == TABLE, where)
         categories = icon_categories(table)
-        for icon, data in read_members(catalogue, categories.__contains__, where):
+        for icon, data in read_members(catalog, categories.__contains__, where):
             path = PurePosixPath(icon)
             pictures.append(Picture(folder_name(categories[icon]), f'{path.parent}-{path.stem}', data))
     sizes = Counter(picture.group for picture in pictures)
@@ -41,7 +41,7 @@ def sweet_home(archives: Archives, options: Options) -> list[Picture]:
 
 
 def icon_categories(table: bytes) -> dict[str, str]:
-    """Reads a catalogue's Java properties: the category by the icon's name in the archive.
+    """Reads a catalog's Java properties: the category by the icon's name in the archive.
 
     Items are numbered: ``category#7=Kitchen`` and ``icon#7=/scopia/oven.png`` belong together.
     """

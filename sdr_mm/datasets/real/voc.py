@@ -58,7 +58,7 @@ def read_boxes(annotation: bytes, size: tuple[int, int], where: str) -> list[Box
 class VocWriter:
     """Writes images with boxes of one class into a folder, and the lists of its splits at the end.
 
-    Images are JPEG of the highest usual quality (95, colours in full resolution), because MMDetection's
+    Images are JPEG of the highest usual quality (95, colors in full resolution), because MMDetection's
     ``XMLDataset`` looks for ``JPEGImages/NAME.jpg`` and for nothing else.
 
     Args:
