@@ -13,7 +13,7 @@ PYTEST := --numprocesses auto --dist loadfile
 .PHONY: demo test test-light test-full lint clean
 
 demo: $(LIGHT)/.installed
-	$(LIGHT)/bin/python tools/demo.py --out "$(DEMO)" $(if $(DATA),--data "$(DATA)")
+	$(LIGHT)/bin/python -m projects.demo --out "$(DEMO)" $(if $(DATA),--data "$(DATA)")
 
 test: lint test-light test-full
 

@@ -18,8 +18,8 @@ from networks import sdr_network
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
+from sdr_mm.evaluation.agreement import rank_correlation
 from sdr_mm.routing import RoutingEvaluator
-from sdr_mm.routing.agreement import rank_correlation
 
 
 def main() -> None:

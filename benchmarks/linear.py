@@ -30,7 +30,8 @@ from sdr_mm.errors import InputError
 from sdr_mm.evaluation import METRICS, Task, load_task, task_features
 from sdr_mm.evaluation.linear import BALANCE, L2_GRID, LAST_BALANCE, LinearResult, choosing, linear_probe
 from sdr_mm.evaluation.logistic import fit_logistic
-from sdr_mm.models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, build_resnet
+from sdr_mm.images import IMAGENET
+from sdr_mm.models.checkpoints import build_resnet
 from sdr_mm.models.zoo import Network, load_network
 
 
@@ -38,7 +39,7 @@ def random_network(depth: int, base_channels: int) -> Network:
     """A ResNet as PyTorch initializes it. Under MMPretrain's initialization each residual branch begins as zero."""
     torch.manual_seed(0)
     network = build_resnet(dict(depth=depth, base_channels=base_channels, stem_channels=base_channels))
-    return Network(f'a random ResNet-{depth} of base width {base_channels}', network, IMAGENET_MEAN, IMAGENET_STD)
+    return Network(f'a random ResNet-{depth} of base width {base_channels}', network, *IMAGENET)
 
 
 def probe(task: Task, features: np.ndarray, solver: str) -> LinearResult:

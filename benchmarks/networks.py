@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from sdr_mm.images import IMAGENET
 from sdr_mm.models import SDRResNet
-from sdr_mm.models.checkpoints import IMAGENET_MEAN, IMAGENET_STD
 from sdr_mm.routing import load_sdr
 
 
@@ -27,4 +27,4 @@ def sdr_network(checkpoint: str | None, **options: Any) -> tuple[SDRResNet, dict
     torch.manual_seed(0)
     # PyTorch's own initialization: under MMPretrain's each residual branch begins as zero.
     backbone = SDRResNet(zero_init_residual=False, init_cfg=None, **options)
-    return backbone.eval(), dict(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return backbone.eval(), dict(mean=IMAGENET.mean, std=IMAGENET.std)

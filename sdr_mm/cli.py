@@ -1,4 +1,4 @@
-"""What the tools have in common: one line for bad input, and progress bars with the time left."""
+"""What the tools have in common: one line for bad input, and progress bars with the estimated time left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from mmengine.dist import is_main_process
 from tqdm import tqdm
 
 from .errors import InputError
@@ -48,8 +47,14 @@ def _say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
+def is_main_process() -> bool:
+    """Whether this is the process that speaks: the first one, also before a process group is joined."""
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank() == 0
+    return os.environ.get('RANK', '0') == '0'
+
+
 def progress(iterable: Iterable[T] | None = None, total: int | None = None, desc: str = '') -> tqdm:
-    """A progress bar with the time left, on stderr, shown by the main process only."""
-    # RANK tells it also where processes of torchrun work on their own, without a process group.
-    main = is_main_process() and os.environ.get('RANK', '0') == '0'
-    return tqdm(iterable, total=total, desc=desc, disable=not main, dynamic_ncols=True, leave=False)
+    """A progress bar with the estimated time left, on stderr, shown by the main process only."""
+    return tqdm(iterable, total=total, desc=desc, disable=not is_main_process(), dynamic_ncols=True, leave=False)

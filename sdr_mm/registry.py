@@ -4,56 +4,60 @@ They are children of MMEngine's roots, so a config of any OpenMMLab library find
 ``sdr_mm.SDRResNet``; and they fall back on MMPretrain's registries, so a config with
 ``default_scope = 'sdr_mm'`` finds ``SDRResNet`` and the plain names of every recipe it inherits from
 MMPretrain.
+
+Neither torch nor MMPretrain is imported before a name is looked up, so that ``import sdr_mm`` is cheap.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from mmengine.registry import Registry
-from mmpretrain import registry as mmpretrain_registry
+from mmengine import registry as root
 
 SCOPE = 'sdr_mm'
 
 
-class FallbackRegistry(Registry):
-    """A child of MMPretrain's parent that looks in MMPretrain last.
+class FallbackRegistry(root.Registry):
+    """A child of MMEngine's root that looks in MMPretrain's registry of the same kind last.
 
     Args:
-        fallback (Registry): MMPretrain's registry of the same kind.
+        name (str): Name of the registry in :mod:`mmpretrain.registry`.
+        parent (Registry, optional): MMEngine's root; None if it has none of the kind.
         locations (str): Subpackages of ``sdr_mm`` whose import registers the classes.
     """
 
-    def __init__(self, fallback: Registry, *locations: str) -> None:
+    def __init__(self, name: str, parent: root.Registry | None, *locations: str) -> None:
         super().__init__(
-            fallback.name, parent=fallback.parent, scope=SCOPE, locations=[f'{SCOPE}.{name}' for name in locations])
-        self.fallback = fallback
+            parent.name if parent is not None else name.lower(), parent=parent, scope=SCOPE,
+            locations=[f'{SCOPE}.{location}' for location in locations])
+        self.fallback = name
 
     def get(self, key: str) -> Any | None:
         found = super().get(key)
-        return self.fallback.get(key) if found is None else found
+        return getattr(import_module('mmpretrain.registry'), self.fallback).get(key) if found is None else found
 
 
-MODELS = FallbackRegistry(mmpretrain_registry.MODELS, 'models')
-WEIGHT_INITIALIZERS = FallbackRegistry(mmpretrain_registry.WEIGHT_INITIALIZERS, 'models')
-DATASETS = FallbackRegistry(mmpretrain_registry.DATASETS, 'datasets')
-DATA_SAMPLERS = FallbackRegistry(mmpretrain_registry.DATA_SAMPLERS, 'datasets')
-TRANSFORMS = FallbackRegistry(mmpretrain_registry.TRANSFORMS, 'datasets')
-HOOKS = FallbackRegistry(mmpretrain_registry.HOOKS, 'engine')
-LOOPS = FallbackRegistry(mmpretrain_registry.LOOPS, 'engine')
-OPTIM_WRAPPERS = FallbackRegistry(mmpretrain_registry.OPTIM_WRAPPERS, 'engine')
-EVALUATORS = FallbackRegistry(mmpretrain_registry.EVALUATORS, 'routing')
+MODELS = FallbackRegistry('MODELS', root.MODELS, 'models')
+WEIGHT_INITIALIZERS = FallbackRegistry('WEIGHT_INITIALIZERS', root.WEIGHT_INITIALIZERS, 'models')
+DATASETS = FallbackRegistry('DATASETS', root.DATASETS, 'datasets')
+DATA_SAMPLERS = FallbackRegistry('DATA_SAMPLERS', root.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = FallbackRegistry('TRANSFORMS', root.TRANSFORMS, 'datasets')
+HOOKS = FallbackRegistry('HOOKS', root.HOOKS, 'engine', 'routing')
+LOOPS = FallbackRegistry('LOOPS', root.LOOPS, 'engine')
+OPTIM_WRAPPERS = FallbackRegistry('OPTIM_WRAPPERS', root.OPTIM_WRAPPERS, 'engine')
+EVALUATORS = FallbackRegistry('EVALUATORS', root.EVALUATOR, 'routing')
 
 # Nothing of ours is in these; without them MMEngine would warn that the scope has no such registry.
-RUNNERS = FallbackRegistry(mmpretrain_registry.RUNNERS)
-RUNNER_CONSTRUCTORS = FallbackRegistry(mmpretrain_registry.RUNNER_CONSTRUCTORS)
-LOG_PROCESSORS = FallbackRegistry(mmpretrain_registry.LOG_PROCESSORS)
-OPTIMIZERS = FallbackRegistry(mmpretrain_registry.OPTIMIZERS)
-OPTIM_WRAPPER_CONSTRUCTORS = FallbackRegistry(mmpretrain_registry.OPTIM_WRAPPER_CONSTRUCTORS)
-PARAM_SCHEDULERS = FallbackRegistry(mmpretrain_registry.PARAM_SCHEDULERS)
-METRICS = FallbackRegistry(mmpretrain_registry.METRICS)
-MODEL_WRAPPERS = FallbackRegistry(mmpretrain_registry.MODEL_WRAPPERS)
-BATCH_AUGMENTS = FallbackRegistry(mmpretrain_registry.BATCH_AUGMENTS)
-TASK_UTILS = FallbackRegistry(mmpretrain_registry.TASK_UTILS)
-VISUALIZERS = FallbackRegistry(mmpretrain_registry.VISUALIZERS)
-VISBACKENDS = FallbackRegistry(mmpretrain_registry.VISBACKENDS)
+RUNNERS = FallbackRegistry('RUNNERS', root.RUNNERS)
+RUNNER_CONSTRUCTORS = FallbackRegistry('RUNNER_CONSTRUCTORS', root.RUNNER_CONSTRUCTORS)
+LOG_PROCESSORS = FallbackRegistry('LOG_PROCESSORS', root.LOG_PROCESSORS)
+OPTIMIZERS = FallbackRegistry('OPTIMIZERS', root.OPTIMIZERS)
+OPTIM_WRAPPER_CONSTRUCTORS = FallbackRegistry('OPTIM_WRAPPER_CONSTRUCTORS', root.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = FallbackRegistry('PARAM_SCHEDULERS', root.PARAM_SCHEDULERS)
+METRICS = FallbackRegistry('METRICS', root.METRICS)
+MODEL_WRAPPERS = FallbackRegistry('MODEL_WRAPPERS', root.MODEL_WRAPPERS)
+BATCH_AUGMENTS = FallbackRegistry('BATCH_AUGMENTS', None)
+TASK_UTILS = FallbackRegistry('TASK_UTILS', root.TASK_UTILS)
+VISUALIZERS = FallbackRegistry('VISUALIZERS', root.VISUALIZERS)
+VISBACKENDS = FallbackRegistry('VISBACKENDS', root.VISBACKENDS)

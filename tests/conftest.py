@@ -1,15 +1,8 @@
 """What the tests share."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-
-ROOT = Path(__file__).parent.parent
-# The tools are scripts, not a package; their tests import them by name.
-sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
@@ -59,7 +60,7 @@ def test_full_disk_is_said_in_one_line_and_loses_nothing(tmp_path):
 def test_tool_ends_with_one_line_and_status_2(raising):
     code = f'from sdr_mm.cli import run\nfrom sdr_mm.errors import InputError\ndef main():\n    {raising}\nrun(main)'
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True,
-                          cwd=Path(__file__).parent.parent)
+                          cwd=ROOT)
     assert done.returncode == 2
     line, = done.stderr.splitlines()
     assert line.startswith('error: ') and 'spoon' in line

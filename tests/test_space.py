@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import ROOT
 
 from sdr_mm.errors import InputError
 from sdr_mm.space import SubnetSpace
@@ -64,4 +64,4 @@ def test_space_knows_no_torch():
     # The package itself needs torch; its two leaf modules must not, so they are loaded on their own.
     code = ("import sys, types; package = types.ModuleType('sdr_mm'); package.__path__ = ['sdr_mm']; "
             "sys.modules['sdr_mm'] = package; import sdr_mm.space; assert 'torch' not in sys.modules")
-    subprocess.run([sys.executable, '-c', code], check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)

@@ -15,8 +15,8 @@ from mmengine.dist import barrier, is_main_process
 from sdr_mm import cli
 from sdr_mm.clustering.build import METHODS, build_clusters
 from sdr_mm.clustering.features import Features
-from sdr_mm.clustering.ranks import process_group
 from sdr_mm.clustering.report import evaluate_clusters
+from sdr_mm.distributed import process_group
 from sdr_mm.errors import InputError
 from sdr_mm.space import SubnetSpace
 

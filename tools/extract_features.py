@@ -13,8 +13,8 @@ from mmengine.dist import is_main_process
 
 from sdr_mm import cli
 from sdr_mm.clustering.features import check_output, extract_features
-from sdr_mm.clustering.ranks import process_group
 from sdr_mm.clustering.sources import dataset_of_config, dataset_of_folder
+from sdr_mm.distributed import process_group
 from sdr_mm.models.checkpoints import load_resnet
 
 

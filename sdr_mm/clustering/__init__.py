@@ -4,6 +4,7 @@ Only the result is imported here; the methods and the features import torch, fai
 packages, which those who read ``clusters.npz`` do not need.
 """
 
-from .clusters import Clusters, fingerprint
+from ..clusters import Clusters
+from ..images import fingerprint
 
 __all__ = ['Clusters', 'fingerprint']

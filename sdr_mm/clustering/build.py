@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..clusters import Clusters
 from ..errors import InputError
 from ..space import SubnetSpace
-from .clusters import Clusters
 from .features import Features
 from .kmeans import kmeans_clustering
 from .partition import Partition

@@ -24,12 +24,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..cli import progress
-from ..datasets.image_folder import image_names
 from ..datasets.loading import LoadImage
 from ..errors import InputError
 from ..files import out_of_space
+from ..images import fingerprint, image_names
 from ..registry import TRANSFORMS
-from .clusters import fingerprint
 
 FORMAT = 'sdr_mm features 1'
 
@@ -58,7 +57,7 @@ class Features:
 
     @property
     def fingerprint(self) -> str:
-        """Of the image list, see :func:`~sdr_mm.clustering.clusters.fingerprint`."""
+        """Of the image list, see :func:`~sdr_mm.clusters.fingerprint`."""
         return self.meta['fingerprint']
 
     def decodable(self) -> np.ndarray:

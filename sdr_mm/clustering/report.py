@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .clusters import Clusters
+from ..clusters import Clusters
 
 
 @dataclass(frozen=True)

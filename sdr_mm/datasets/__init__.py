@@ -2,7 +2,7 @@
 
 from .cluster_dataset import ClusterDataset
 from .color_jitter import ColorJitter
-from .image_folder import ImageFolder, image_names
+from .image_folder import ImageFolder
 from .loading import LoadImage, read_rgb
 from .sampler import ClusterAwareSampler
 from .schedule import PhaseSchedule

@@ -11,11 +11,11 @@ import torch
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
 
-from ..clustering.clusters import Clusters, fingerprint
+from ..clusters import Clusters
 from ..errors import InputError
+from ..images import fingerprint, image_names
 from ..registry import DATASETS
 from ..space import SUPERNET, SubnetSpace
-from .image_folder import image_names
 from .permutation import hash64
 
 MAX_TRIES = 100

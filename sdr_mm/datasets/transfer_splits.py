@@ -13,8 +13,8 @@ import numpy as np
 from mmpretrain.datasets import DTD, Caltech101
 
 from ..errors import InputError
+from ..images import find_images
 from ..registry import DATASETS
-from .image_folder import find_images
 
 
 @DATASETS.register_module()

@@ -12,8 +12,8 @@ from torch import nn
 
 from ..cli import progress
 from ..errors import NotFiniteError
-from ..evaluation.images import ImageStore
 from ..files import atomic_write
+from ..images.store import ImageStore
 from ..models.sdr_resnet import SDRResNet
 from ..routing.bn_reset import reset_bn
 from ..routing.bn_source import BNReset

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..cli import progress
-from ..datasets.loading import read_rgb
 from ..errors import InputError
-from ..evaluation.images import square
 from ..evaluation.task import Task, stratified_splits
+from ..images import read_rgb, resize_and_crop
 
 BACKGROUND = 'background'
 TRIES = 50
@@ -77,7 +76,7 @@ def crops_task(dataset: Any, name: str, *, resize: int = 256, size: int = 224, m
             place = background_square(found[0][1], boxes, height, width, random)
             found += [] if place is None else [(1, place)]
         for number, (left, top, side) in found:
-            crops.append(square(np.ascontiguousarray(image[top:top + side, left:left + side]), resize, size))
+            crops.append(resize_and_crop(np.ascontiguousarray(image[top:top + side, left:left + side]), resize, size))
             labels.append(number)
             groups.append(index)
     return _task(name, classes + [BACKGROUND] * with_background, crops, np.array(labels, dtype=np.int64),

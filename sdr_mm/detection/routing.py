@@ -13,8 +13,8 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from ..evaluation.cells import network_fingerprint
-from ..evaluation.images import ImageStore
-from ..models.checkpoints import IMAGENET_MEAN, IMAGENET_STD
+from ..images import IMAGENET
+from ..images.store import ImageStore
 from ..models.sdr_resnet import SDRResNet
 from ..registry import EVALUATORS
 from ..routing.bn_source import BNReset
@@ -142,8 +142,8 @@ class DetectionRoutingEvaluator:
                  backbone: SDRResNet,
                  *,
                  pool: Pool | None = None,
-                 mean: Sequence[float] = IMAGENET_MEAN,
-                 std: Sequence[float] = IMAGENET_STD,
+                 mean: Sequence[float] = IMAGENET.mean,
+                 std: Sequence[float] = IMAGENET.std,
                  say: Say = lambda text: None) -> RoutingResult:
         """Ranks sub-nets of ``backbone``; shortlist and BN reset run on its device.
 

@@ -1,8 +1,8 @@
 """Measuring frozen backbones on labeled images."""
 
+from ..images.store import ImageStore
 from .features import pooled_features, task_features
 from .h_score import h_score
-from .images import ImageStore
 from .knn import knn_predict
 from .linear import LinearResult, linear_probe
 from .logme import logme

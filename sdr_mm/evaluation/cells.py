@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import atomic_write
+from ..images.store import ImageSource
 from ..models.zoo import weight_file
-from .images import ImageSource
 from .knn import knn_predict
 from .linear import linear_probe
 from .metrics import METRICS

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..cli import progress
 from ..errors import InputError
-from .images import ImageStore
+from ..images.store import ImageStore
 from .task import Task
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.image_folder import find_images
 from ..errors import InputError
-from .images import ImageSource
+from ..images import find_images
+from ..images.store import ImageSource
 from .metrics import METRICS
 
 HELD_OUT = ('val', 'test')

@@ -12,8 +12,8 @@ import numpy as np
 from mmengine.config import Config
 
 from ..errors import InputError
+from ..images.store import ImageSource
 from ..registry import DATASETS
-from .images import ImageSource
 from .task import Split, Task, check_classes, hold_out
 
 PARTS = ('train', 'val', 'test')

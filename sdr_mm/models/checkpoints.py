@@ -14,18 +14,12 @@ from mmpretrain.models.backbones import ResNet
 from torch import Tensor
 
 from ..errors import InputError
+from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
 from ..resume import allow_checkpoints
 from .publishers import Placed, place
 
 State = dict[str, Tensor]
 FilePath = str | Path
-Normalization = tuple[tuple[float, ...], tuple[float, ...]]
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-ZERO_TO_ONE = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
-"""Normalization of networks that take images from 0 to 1."""
-
 _DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
     (False, (2, 2, 2, 2)): 18,
     (False, (3, 4, 6, 3)): 34,
@@ -238,7 +232,7 @@ def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
     config = infer_resnet(state, label)
     network = build_resnet(config)
     load_exactly(network, with_counters(network, state), label)
-    default = ZERO_TO_ONE if placed.layout.zero_to_one else (IMAGENET_MEAN, IMAGENET_STD)
+    default = ZERO_TO_ONE if placed.layout.zero_to_one else IMAGENET
     mean, std = normalization(stored_config(checkpoint), default)
     return network, ResNetInfo(config=config, layout=placed.layout.name, prefix=placed.prefix, dropped=placed.dropped,
                                mean=mean, std=std)
@@ -281,13 +275,13 @@ def _literal(node: ast.expr) -> Any:
 
 
 def normalization(config: dict[str, Any],
-                  default: Normalization = (IMAGENET_MEAN, IMAGENET_STD)) -> Normalization:
+                  default: Normalization = IMAGENET) -> Normalization:
     """Mean and std of the input, 0 to 255, that a config's ``data_preprocessor`` has; ``default`` if it has none."""
     model = config.get('model')
     for holder in (model, config):
         preprocessor = holder.get('data_preprocessor') if isinstance(holder, dict) else None
         if isinstance(preprocessor, dict) and preprocessor.get('mean') and preprocessor.get('std'):
-            return tuple(map(float, preprocessor['mean'])), tuple(map(float, preprocessor['std']))
+            return Normalization(tuple(map(float, preprocessor['mean'])), tuple(map(float, preprocessor['std'])))
     return default
 
 

@@ -18,13 +18,10 @@ from mmpretrain.models.backbones import VGG, AlexNet, InceptionV3
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..images import IMAGENET, ZERO_TO_ONE, Normalization
 from ..resume import allow_checkpoints
 from .baselines import find_baseline
 from .checkpoints import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ZERO_TO_ONE,
-    Normalization,
     State,
     load_exactly,
     load_resnet,
@@ -33,8 +30,6 @@ from .checkpoints import (
     with_counters,
 )
 from .publishers import DATA_PARALLEL, OPENMMLAB
-
-_IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,11 +201,11 @@ def _mmpretrain(name: str, file: str | None, label: str) -> tuple[nn.Module, Nor
                          f'classifier or a self-supervised network')
     flip = _takes_bgr(model)
     mean, std = (getattr(model.data_preprocessor, key, None) for key in ('mean', 'std'))
-    normal: Normalization = ((0.0, ) * 3, (1.0, ) * 3)
+    normal = Normalization((0.0, ) * 3, (1.0, ) * 3)
     if mean is not None and std is not None:
         order = -1 if flip else 1
         mean, std = (tuple(float(x) for x in values.flatten())[::order] for values in (mean, std))
-        normal = mean, std
+        normal = Normalization(mean, std)
     # The neck of a classifier pools, that of a self-supervised network is its projector.
     kept = ('backbone', 'neck') if isinstance(model, ImageClassifier) else ('backbone', )
     for others in (model.named_children(), model.named_buffers(recurse=False)):
@@ -274,7 +269,7 @@ def _baseline(name: str, file: str | None, label: str) -> tuple[nn.Module, Norma
         raise InputError(f'{label}: get {row.file} from {row.page}{prepare}, and give it as '
                          f'baseline:{row.name}@FILE')
     network, info = load_resnet(file, f'{row.name}:')
-    return network, ZERO_TO_ONE if row.zero_to_one else (info['mean'], info['std'])
+    return network, ZERO_TO_ONE if row.zero_to_one else Normalization(info['mean'], info['std'])
 
 
 _KINDS: dict[str, Callable[[str, str | None, str], tuple[nn.Module, Normalization]]] = dict(
@@ -310,8 +305,8 @@ def _download(load: Callable[[], Any], label: str) -> Any:
 def _scaled(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization:
     """From 0 to 1 to 0 to 255; ImageNet's if there is none."""
     if mean is None or std is None:
-        return _IMAGENET
-    return tuple(255 * value for value in mean), tuple(255 * value for value in std)
+        return IMAGENET
+    return Normalization(tuple(255 * value for value in mean), tuple(255 * value for value in std))
 
 
 def _unknown(label: str, problem: str, name: str, known: Iterable[str]) -> str:

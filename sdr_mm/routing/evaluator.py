@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from mmengine import dist
 
+from ..distributed import on_all_ranks
 from ..errors import InputError
-from ..evaluation.images import ImageStore
+from ..evaluation.agreement import rank_correlation, regret
 from ..evaluation.task import Split, Task
 from ..evaluation.task_config import load_task
-from ..models.checkpoints import IMAGENET_MEAN, IMAGENET_STD
+from ..images import IMAGENET
+from ..images.store import ImageStore
 from ..models.sdr_resnet import SDRResNet
 from ..models.zoo import load_network
 from ..registry import EVALUATORS
-from .agreement import rank_correlation, regret
 from .bn_source import BNReset
 from .expectation import Expectation
 from .halving import Rung, rungs
@@ -30,7 +31,6 @@ from .result_table import duration
 from .scores import LINEAR, Scorer
 from .search import SEARCHES, Loader, Search, shortlisted
 from .session import Normalization, Session
-from .work import together
 
 
 @EVALUATORS.register_module()
@@ -143,8 +143,8 @@ class RoutingEvaluator:
                  backbone: SDRResNet,
                  *,
                  pool: Pool | None = None,
-                 mean: Sequence[float] = IMAGENET_MEAN,
-                 std: Sequence[float] = IMAGENET_STD,
+                 mean: Sequence[float] = IMAGENET.mean,
+                 std: Sequence[float] = IMAGENET.std,
                  say: Callable[[str], None] = lambda text: None) -> RoutingResult:
         """Ranks the sub-nets of ``backbone``, on its device. All ranks must call.
 
@@ -166,7 +166,7 @@ class RoutingEvaluator:
         """
         start = time.monotonic()
         self._check_pool(pool)
-        session = together(lambda: self._session(backbone, pool, (tuple(mean), tuple(std))))
+        session = on_all_ranks(lambda: self._session(backbone, pool, (tuple(mean), tuple(std))))
         expectation = self._expect(session)
         say(f'{session.task.name}: about {expectation.passes:,.0f} images through a network, expected to take '
             f'{duration(expectation.seconds)}' + (', the linear probes aside' if self.linear else ''))

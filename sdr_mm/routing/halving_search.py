@@ -9,6 +9,7 @@ import torch
 from mmengine import dist
 from torch import Tensor
 
+from ..distributed import gather, share
 from ..errors import InputError
 from ..space import Path
 from .bn_source import BNReset
@@ -16,7 +17,6 @@ from .halving import Rung, halves, nested_order, soft_accuracy
 from .result import RoutingRow
 from .scores import Scorer
 from .session import Session
-from .work import dealt, exchange
 
 
 class HalvingSearch:
@@ -40,7 +40,7 @@ class HalvingSearch:
         self.source = 'own'
         # A sub-net stays with the rank that has its features so far.
         parts = session.tree.parts(session.backbone.space.paths, steps[-1].images, dist.get_world_size())
-        self._mine = [path for part in dealt(parts) for path in part]
+        self._mine = [path for part in share(parts) for path in part]
         self._features: dict[Path, Tensor] = {}
 
     def run(self, finalists: int) -> tuple[list[int], list[RoutingRow]]:
@@ -85,7 +85,7 @@ class HalvingSearch:
                     self._features[path] = features if known is None else torch.cat([known, features])
             return {space.index(path): self._score(path) for path in self._mine}
 
-        return {subnet: score for part in exchange(work) for subnet, score in part.items()}
+        return {subnet: score for part in gather(work) for subnet, score in part.items()}
 
     def _score(self, path: Path) -> float:
         features, task = self._features[path], self.session.task

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..clustering.clusters import Clusters
+from ..clusters import Clusters
 from ..errors import InputError
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..clustering.clusters import Clusters, fingerprint
-from ..datasets.image_folder import ImageFolder, image_names
+from ..clusters import Clusters
+from ..datasets.image_folder import ImageFolder
 from ..errors import InputError
+from ..images import fingerprint, image_names
 from ..models.checkpoints import load_exactly, normalization, read_checkpoint, state_of, stored_config
 from ..models.sdr_resnet import SDRResNet
 from ..registry import DATASETS, MODELS, SCOPE

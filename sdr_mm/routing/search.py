@@ -11,13 +11,13 @@ from mmengine import dist
 from torch import Tensor
 
 from ..cli import progress
+from ..distributed import gather, share
 from ..errors import InputError
 from .bn_source import BNReset
 from .label_free import choose_members, cluster_shares
 from .result import RoutingRow
 from .scores import LINEAR, Scorer, Scores
 from .session import Normalization, Session
-from .work import dealt, exchange
 
 Loader = Callable[[], tuple[Any, Normalization]]
 SEARCHES = ('exact', 'screen', 'halving', 'label_free')
@@ -54,7 +54,7 @@ class Search:
         """Other networks than sub-nets: name, how to get it with its normalization, whether to reset its BN."""
         def work() -> list[RoutingRow]:
             rows = []
-            for name, load, reset in progress(dealt(networks), desc='other networks'):
+            for name, load, reset in progress(share(networks), desc='other networks'):
                 network, normalization = load()
                 try:
                     bn, features = self.session.features(network, None, reset, normalization)
@@ -62,7 +62,7 @@ class Search:
                     raise InputError(f'{name}: {error}') from error
                 rows.append(self.row(name, None, bn, features))
             return rows
-        rows = _flat(exchange(work))
+        rows = _flat(gather(work))
         # A network without BN layers has nothing to reset, and needs no second row.
         plain = {f'{name}, own BN' for name, _, reset in networks if reset} & {
             f'{row.name}, own BN' for row in rows if row.bn == 'own'}
@@ -75,7 +75,7 @@ class Search:
 
         def work() -> list[RoutingRow]:
             rows = []
-            for subnet in progress(dealt(subnets), desc='sub-nets'):
+            for subnet in progress(share(subnets), desc='sub-nets'):
                 name = f'sub-net {subnet}'
                 try:
                     bn, features = self.session.features(
@@ -84,7 +84,7 @@ class Search:
                     raise InputError(f'{name}: {error}') from error
                 rows.append(self.row(name, subnet, bn, features))
             return rows
-        return _flat(exchange(work))
+        return _flat(gather(work))
 
     def shared(self, subnets: Sequence[int], bn: BNReset) -> list[RoutingRow]:
         """All images in walks through the tree of prefixes, with BN statistics of the same images for all."""
@@ -94,14 +94,14 @@ class Search:
 
         def work() -> list[RoutingRow]:
             rows = []
-            for part in dealt(parts):
+            for part in share(parts):
                 source = session.reset_tree(bn, part)
                 features = session.tree_features(part)
                 for path in progress(part, desc='scores'):
                     index = space.index(path)
                     rows.append(self.row(f'sub-net {index}', index, source, features.pop(path)))
             return rows
-        return _flat(exchange(work))
+        return _flat(gather(work))
 
     def label_free(self, per_cluster: int) -> dict[int, float]:
         """The share of the task's images that falls to each sub-net's cluster, by one pass of the super-net."""
@@ -124,7 +124,7 @@ class Search:
             images = session.network_features(network, session.images, session.readable)
             return cluster_shares(images, members, cluster).tolist()
 
-        shares = exchange(work)[0]
+        shares = gather(work)[0]
         assert shares is not None
         return {int(subnet): share for subnet, share in zip(clusters.subnets, shares)}
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..cli import progress
 from ..evaluation.features import pooled_features
-from ..evaluation.images import ImageStore
 from ..evaluation.task import Task
+from ..images.store import ImageStore
 from ..models.sdr_resnet import SDRResNet
 from ..space import Path
 from .bn_reset import norm_layers, reset_bn

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from ..clustering.clusters import Clusters
-from ..datasets.loading import read_rgb
+from ..clusters import Clusters
 from ..errors import InputError
-from ..evaluation.images import square
+from ..images import read_rgb, resize_and_crop
 from .style import INK, QUIET, ROUTED, save_figure, style
 
 TILE, GAP, LINE = 96, 6, 22
@@ -86,7 +85,7 @@ def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, c
             raise InputError(f'there is no cluster {cluster}: they go from 0 to {clusters.num_clusters - 1}')
         for column, index in enumerate(choose_images(clusters, cluster, count, seed)):
             try:
-                image = square(read_rgb(paths[index]), tile, tile)
+                image = resize_and_crop(read_rgb(paths[index]), tile, tile)
             except InputError:
                 continue
             # A hint of gray, so that an image on white still has an outline.

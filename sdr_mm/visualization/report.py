@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..clustering.clusters import Clusters
+from ..clusters import Clusters
 from ..errors import InputError
 from ..routing.result import BASELINE_ROW, RoutingResult
 from .gain_histogram import draw_gains, signed

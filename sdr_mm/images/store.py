@@ -1,0 +1,195 @@
+"""Images for frozen networks: decoded once, resized and cropped alike for all of them."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..cli import progress
+from ..errors import InputError
+from .normalization import IMAGENET
+from .reading import read_rgb
+
+ImageSource = str | PathLike | np.ndarray
+"""An image: a file, or an array ``(H, W, 3)``, uint8, RGB."""
+
+MEMORY = 4 * 2**30
+"""Bytes of memory that the decoded images of one :class:`ImageStore` may take."""
+
+DISK = 0.5
+"""Part of the free space for temporary files that they may take instead."""
+
+
+class ImageStore:
+    """Images as uint8 squares: short side to ``resize`` (bicubic), center crop of ``size``.
+
+    Each image is decoded when it is first asked for, by ``workers`` threads, and kept, so that ranking
+    hundreds of networks decodes each image once: in memory, or in a temporary file that goes with the
+    process. Where both are too small each use decodes again.
+
+    Args:
+        paths (Sequence[ImageSource]): The images, files or arrays.
+        resize (int): Short side after resizing, in pixels. Defaults to 256.
+        size (int): Side of the crop, in pixels, at most ``resize``. Defaults to 224.
+        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
+            which leaves it out and notes it in ``failed``. Defaults to 'stop'.
+        workers (int): Threads that decode. Defaults to 2.
+        memory (int): Bytes that may be kept in memory. Defaults to :data:`MEMORY`.
+        disk (float): Part of the free space for temporary files that may be taken. Defaults to :data:`DISK`.
+
+    Raises:
+        InputError: If the sizes do not fit.
+    """
+
+    def __init__(self,
+                 paths: Sequence[ImageSource],
+                 *,
+                 resize: int = 256,
+                 size: int = 224,
+                 on_error: str = 'stop',
+                 workers: int = 2,
+                 memory: int = MEMORY,
+                 disk: float = DISK) -> None:
+        if not 0 < size <= resize:
+            raise InputError(f'the crop must fit into the resized image: need 0 < size <= resize, got size={size} and '
+                             f'resize={resize}')
+        assert on_error in ('stop', 'skip'), f"on_error is 'stop' or 'skip', got {on_error!r}"
+        self.paths = list(paths)
+        self.resize, self.size, self.on_error, self.workers = resize, size, on_error, max(1, workers)
+        self.failed: set[int] = set()
+        self._kept = _room((len(self.paths), size, size, 3), memory, disk)
+        self._ready = np.zeros(len(self.paths), dtype=bool)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+    def decode(self, index: int) -> np.ndarray | None:
+        """Reads one image, ``(size, size, 3)`` uint8; None if it is to be skipped.
+
+        Raises:
+            InputError: If it cannot be decoded and ``on_error`` is ``'stop'``.
+        """
+        if self._kept is not None and self._ready[index]:
+            return self._kept[index]
+        if index in self.failed:
+            return None
+        try:
+            image = resize_and_crop(_rgb(self.paths[index]), self.resize, self.size)
+        except InputError:
+            if self.on_error == 'stop':
+                raise
+            self.failed.add(index)
+            return None
+        if self._kept is not None:
+            self._kept[index] = image
+            self._ready[index] = True
+        return image
+
+    def get(self, indices: np.ndarray) -> np.ndarray:
+        """Images ``(n, size, size, 3)``, uint8, without those that are to be skipped.
+
+        Raises:
+            InputError: As :meth:`decode`.
+        """
+        indices = np.asarray(indices)
+        if self._kept is not None and self._ready[indices].all():
+            return self._kept[indices]
+        with ThreadPoolExecutor(self.workers) as pool:
+            images = [image for image in pool.map(self.decode, indices.tolist()) if image is not None]
+        return np.stack(images) if images else np.empty((0, self.size, self.size, 3), np.uint8)
+
+    def read_all(self, desc: str = 'reading images') -> np.ndarray:
+        """Decodes everything, with a progress bar; so a bad image is known before the long work.
+
+        Returns:
+            np.ndarray: Numbers of the images that can be decoded, ascending.
+
+        Raises:
+            InputError: As :meth:`decode`.
+        """
+        with ThreadPoolExecutor(self.workers) as pool:
+            for _ in progress(pool.map(self.decode, range(len(self))), len(self), desc):
+                pass
+        return np.array([index for index in range(len(self)) if index not in self.failed], dtype=np.int64)
+
+    def batches(self,
+                indices: np.ndarray,
+                batch_size: int,
+                *,
+                mean: Sequence[float] = IMAGENET.mean,
+                std: Sequence[float] = IMAGENET.std,
+                device: str | torch.device = 'cpu') -> Iterator[Tensor]:
+        """The images at ``indices``, in this order, normalized.
+
+        The batches are of nearly equal size, so that none is left with one image, of which a BN layer
+        could take no statistics.
+
+        Args:
+            indices (np.ndarray): (n,) numbers of images.
+            batch_size (int): Most images in a batch.
+            mean (Sequence[float]): Per channel, RGB, 0 to 255. Defaults to ImageNet's.
+            std (Sequence[float]): Per channel. Defaults to ImageNet's.
+            device (str | torch.device): Where to. Defaults to 'cpu'.
+
+        Yields:
+            Tensor: (batch, 3, size, size) float32.
+        """
+        center = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        for part in np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []:
+            images = torch.from_numpy(self.get(part)).to(device).permute(0, 3, 1, 2)
+            if len(images):
+                yield (images.float() - center) / scale
+
+
+def _rgb(source: ImageSource) -> np.ndarray:
+    if not isinstance(source, np.ndarray):
+        return read_rgb(source)
+    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+        raise InputError(f'an image in memory must be an array (height, width, 3) of uint8, got {source.shape} of '
+                         f'{source.dtype}: convert it to RGB')
+    return source
+
+
+def _room(shape: tuple[int, ...], memory: int, disk: float) -> np.ndarray | None:
+    """Where to keep so many bytes; None if there is no place."""
+    size = math.prod(shape)
+    if size <= memory:
+        return np.empty(shape, np.uint8)
+    if size <= disk * shutil.disk_usage(tempfile.gettempdir()).free:
+        # The file has no name any more, so nothing is left of it when the process ends, however it ends.
+        return np.memmap(tempfile.TemporaryFile(), np.uint8, 'r+', shape=shape)
+    return None
+
+
+def resize_and_crop(image: np.ndarray, resize: int, size: int) -> np.ndarray:
+    """Short side to ``resize`` (bicubic), then the center of ``size``: torchvision's ``Resize`` and ``CenterCrop``.
+
+    Everything that looks at images with a frozen network goes through here, so all of them see the same pixels.
+
+    Args:
+        image (np.ndarray): (H, W, 3) uint8.
+        resize (int): Short side in pixels.
+        size (int): Side of the crop in pixels, at most ``resize``.
+
+    Returns:
+        np.ndarray: (size, size, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    short = min(height, width)
+    if short != resize:
+        # Rounded down, and the crop to the nearest even half, as torchvision does.
+        width, height = int(resize * width / short), int(resize * height / short)
+        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[top:top + size, left:left + size]

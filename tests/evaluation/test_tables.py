@@ -1,0 +1,540 @@
+"""The paper's Table 1 with numbers of our own: what is computed, stored, computed anew and written."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.models.backbones import ResNet
+from repository import load_tool
+from routing_data import CLASSES, write
+from sklearn.neighbors import KNeighborsClassifier
+
+from sdr_mm.errors import InputError
+from sdr_mm.evaluation import Split, Task, load_task, paper, table_run
+from sdr_mm.evaluation.cells import Cell, CellFile, Protocol, task_fingerprint
+from sdr_mm.evaluation.linear import linear_probe
+from sdr_mm.evaluation.table1 import Table1
+from sdr_mm.evaluation.table_axes import Column, Row, paper_rows, read_columns
+from sdr_mm.evaluation.table_run import Outcome, fill_table
+from sdr_mm.evaluation.table_text import markdown
+from sdr_mm.images import IMAGENET, ImageStore
+from sdr_mm.models.checkpoints import load_resnet
+
+tool = load_tool('table1')
+
+FAST = ['--resize', '32', '--size', '32', '--workers', '1', '--device', 'cpu', '--batch-size', '8']
+KNN = [*FAST, '--protocol', 'knn', '--k', '5']
+SMALL = Protocol('knn', resize=32, size=32, k=5)
+
+
+def checkpoint(file, seed, prefix='', broken=False):
+    torch.manual_seed(seed)
+    network = ResNet(depth=18, base_channels=4, stem_channels=4)
+    state = {f'{prefix}{key}': value for key, value in network.state_dict().items()}
+    if broken:
+        state[f'{prefix}bn1.weight'] = torch.full_like(state[f'{prefix}bn1.weight'], float('nan'))
+    file.parent.mkdir(exist_ok=True)
+    torch.save(state, file)
+    return file
+
+
+@pytest.fixture(scope='module')
+def original(tmp_path_factory):
+    """Two networks, two folders and a config that is called as one of the paper's tasks."""
+    root = tmp_path_factory.mktemp('tables')
+    write(root / 'plain', CLASSES, 6, 2)
+    for part, seed in (('train', 3), ('val', 4), ('test', 5)):
+        write(root / 'official' / part, CLASSES, 5, seed)
+    lines = [f"name = 'DTD'\ndata_root = '{root}/official'\n"]
+    lines += [f"{part} = dict(type='CustomDataset', data_prefix='{part}')\n" for part in ('train', 'val', 'test')]
+    (root / 'dtd.py').write_text(''.join(lines))
+    for seed in (1, 2):
+        checkpoint(root / f'{seed}.pth', seed)
+    return root
+
+
+@pytest.fixture
+def root(original, tmp_path):
+    """A copy that a test may spoil."""
+    shutil.copytree(original, tmp_path / 'run')
+    config = tmp_path / 'run' / 'dtd.py'
+    config.write_text(config.read_text().replace(str(original), str(tmp_path / 'run')))
+    return tmp_path / 'run'
+
+
+def networks(root):
+    return ['--networks', f'first={root}/1.pth', f'second={root}/2.pth']
+
+
+def tasks(root):
+    return ['--tasks', str(root / 'plain'), str(root / 'official')]
+
+
+def table(root, *options, out='out', status=0):
+    """Runs the tool and gives back the table as JSON."""
+    arguments = [*networks(root), *tasks(root), *KNN, *map(str, options), '--out', str(root / out)]
+    if status:
+        with pytest.raises(InputError):
+            tool.main(arguments)
+    else:
+        tool.main(arguments)
+    return json.loads((root / out / 'table.json').read_text())
+
+
+def counts(capsys):
+    """(computed, stored, failed) as the tool printed them, and what it said on the way."""
+    printed = capsys.readouterr()
+    found = re.findall(r'cells: (\d+) computed, (\d+) stored before, (\d+) failed', printed.out)
+    return tuple(map(int, found[-1])), printed.err.splitlines()
+
+
+def scores(content):
+    return {(row['network'], task): entry['ours'] for row in content['rows'] for task, entry in row['tasks'].items()}
+
+
+# The paper
+
+
+def test_each_average_of_the_paper_is_the_mean_of_its_row():
+    slips = {name: row.average - np.mean(row.scores) for name, row in paper.TABLE1.items()
+             if abs(row.average - np.mean(row.scores)) > 0.005 + 1e-9}
+    assert {name: round(slip, 4) for name, slip in slips.items()} == {'InsDis': 0.0055}
+    assert len(paper.TABLE1) == 18 and all(len(row.scores) == len(paper.TASKS) == 11 for row in paper.TABLE1.values())
+    for name, baseline, gain in (('SDR (SimSiam)', 'SimSiam', 2.38), ('SDR (BYOL)', 'BYOL (400 epochs)', 2.28)):
+        assert paper.TABLE1[name].average - paper.TABLE1[baseline].average == pytest.approx(gain)
+
+
+def test_the_columns_are_the_tasks_of_our_configs():
+    assert {path.stem for path in tool.CONFIGS.glob('*.py')} >= set(paper.TASKS)
+
+
+def test_an_average_of_the_paper_is_over_the_tasks_that_are_shown():
+    row = paper.TABLE1['SwAV']
+    assert row.mean(list(paper.TASKS)) == 77.09
+    assert row.mean(['dtd', 'food101']) == pytest.approx((78.09 + 75.92) / 2)
+    assert row.mean(['dtd', 'my_images']) is None
+
+
+# What is computed
+
+
+def features(file, task):
+    network, _ = load_resnet(file)
+    store = ImageStore(task.paths, resize=32, size=32)
+    with torch.no_grad():
+        x = (torch.tensor(store.get(np.arange(len(store)))).float() - torch.tensor(IMAGENET.mean)) / torch.tensor(
+            IMAGENET.std)
+        return network(x.permute(0, 3, 1, 2))[-1].mean((2, 3))
+
+
+def test_knn_cells_are_those_of_scikit_learn(root):
+    content = table(root)
+    found = scores(content)
+    for name, file in (('first', '1.pth'), ('second', '2.pth')):
+        for place in ('plain', 'official'):
+            task = load_task(root / place)
+            train, test = task.splits[0].scoring()
+            x = features(root / file, task).double().numpy()
+            knn = KNeighborsClassifier(5, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / 0.07))
+            expected = 100 * knn.fit(x[train], task.labels[train]).score(x[test], task.labels[test])
+            assert found[name, place] == pytest.approx(expected), (name, place)
+    for row in content['rows']:
+        mean = np.mean([found[row['network'], place] for place in ('plain', 'official')])
+        assert row['average']['ours'] == pytest.approx(mean)
+
+
+def test_linear_cells_are_those_of_the_linear_probe_and_say_their_l2(root):
+    tool.main([*networks(root), *tasks(root), *FAST, '--out', str(root / 'linear')])
+    content = json.loads((root / 'linear' / 'table.json').read_text())
+    for row, file in zip(content['rows'], ('1.pth', '2.pth')):
+        task = load_task(root / 'official')
+        result = linear_probe(features(root / file, task), task.labels, task.splits[0], num_classes=2)
+        assert row['tasks']['official']['ours'] == pytest.approx(result.score)
+        assert row['tasks']['official']['l2'] == pytest.approx([result.l2])
+    assert content['settings'] == dict(protocol='linear', resize=32, size=32)
+
+
+def test_the_protocols_have_their_own_image_sizes():
+    assert Protocol('linear').settings == dict(protocol='linear', resize=224, size=224)
+    assert Protocol('knn').settings == dict(protocol='knn', resize=256, size=224, k=200, temperature=0.07)
+    assert Protocol('linear', resize=256).settings['resize'] == 256
+
+
+def test_several_splits_give_a_mean_and_a_deviation(root):
+    content = table(root, '--splits', 3)
+    text = (root / 'out' / 'table.md').read_text()
+    for row in content['rows']:
+        entry = row['tasks']['plain']
+        assert f'{entry["ours"]:.2f} ± {entry["deviation"]:.2f}' in text
+        assert row['tasks']['official']['deviation'] is None
+    stored = [json.loads(path.read_text())['cell'] for path in (root / 'out' / 'cells').glob('first-plain-*')]
+    assert np.std(stored[0]['scores']) == content['rows'][0]['tasks']['plain']['deviation']
+    assert 'plain: mean ± standard deviation over 3 random splits' in text
+
+
+def test_a_row_may_have_another_network_on_each_task(root):
+    shutil.copy(root / '1.pth', root / 'plain.pth')
+    shutil.copy(root / '2.pth', root / 'official.pth')
+    found = scores(table(root, '--networks', f'first={root}/1.pth', f'second={root}/2.pth', f'SDR={root}/{{task}}.pth'))
+    assert found['SDR', 'plain'] == found['first', 'plain'] and found['SDR', 'official'] == found['second', 'official']
+
+
+# What is stored
+
+
+def test_a_second_call_computes_only_what_is_missing(root, capsys):
+    before = table(root)
+    assert counts(capsys)[0] == (4, 0, 0)
+    assert table(root) == before
+    assert counts(capsys) == ((0, 4, 0), [])
+    checkpoint(root / '3.pth', 3)
+    table(root, '--networks', f'third={root}/3.pth', f'second={root}/2.pth')
+    assert counts(capsys)[0] == (2, 2, 0)
+
+
+def test_a_failing_cell_is_named_the_others_go_on_and_it_alone_is_computed_later(root, capsys):
+    (root / 'plain.pth').write_bytes(b'cut short')
+    shutil.copy(root / '2.pth', root / 'official.pth')
+    row = ['--networks', f'first={root}/1.pth', f'routed={root}/{{task}}.pth']
+    content = table(root, *row, status=2)
+    found, lines = counts(capsys)
+    assert found == (3, 0, 1)
+    failed = [line for line in lines if 'no result' in line]
+    assert len(failed) == 1 and failed[0].startswith('[3/4] routed on plain: no result: ') and 'plain.pth' in failed[0]
+    assert content['rows'][1]['average'] == dict(ours=None, deviation=None, paper=None, difference=None, tasks=1, of=2)
+    text = (root / 'out' / 'table.md').read_text()
+    assert re.search(r'\| routed +\| +– \|.* 1/2 \|', text) and '- routed on plain: no result: ' in text
+    shutil.copy(root / '2.pth', root / 'plain.pth')
+    content = table(root, *row)
+    assert counts(capsys)[0] == (1, 3, 0)
+    assert content['rows'][1]['average']['tasks'] == 2
+
+
+def test_an_interruption_loses_no_cell_that_is_ready(root):
+    rows = [Row('first', f'{root}/1.pth'), Row('second', f'{root}/2.pth')]
+    columns = read_columns([root / 'plain', root / 'official'])
+    lines = []
+
+    def interrupt(line):
+        lines.append(line)
+        if line.startswith('[3/4]'):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_table(rows, columns, SMALL, root / 'out', batch_size=8, workers=1, say=interrupt)
+    assert lines[-1] == f'interrupted: what was computed is in {root / "out"}, the same command goes on from there'
+    outcomes = fill_table(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
+    assert [outcome.state for outcome in outcomes] == ['stored', 'stored', 'stored', 'computed']
+
+
+def test_a_cell_whose_checkpoint_or_task_has_changed_is_computed_anew(root, capsys):
+    table(root)
+    checkpoint(root / '2.pth', 7)
+    capsys.readouterr()
+    table(root)
+    found, lines = counts(capsys)
+    assert found == (2, 2, 0)
+    assert lines[0] == ('[3/4] second on plain: the stored cell was computed with another network, it is computed anew')
+    (root / 'plain' / CLASSES[0] / f'{CLASSES[0]}000.png').unlink()
+    table(root)
+    found, lines = counts(capsys)
+    assert found == (2, 2, 0)
+    assert sum('was computed with other images, labels or splits' in line for line in lines) == 2
+    next((root / 'out' / 'cells').glob('first-plain-*')).write_text('{"format"')
+    table(root)
+    found, lines = counts(capsys)
+    assert found == (1, 3, 0) and 'cannot be read' in lines[0]
+
+
+def test_the_same_file_under_another_name_and_place_is_the_same_cell(root, capsys):
+    table(root)
+    (root / 'moved').mkdir()
+    for name in ('1.pth', '2.pth', 'plain', 'official'):
+        (root / name).rename(root / 'moved' / name)
+    capsys.readouterr()
+    moved = root / 'moved'
+    tool.main([*networks(moved), *tasks(moved), *KNN, '--out', str(root / 'out')])
+    assert counts(capsys)[0] == (0, 4, 0)
+
+
+def test_a_task_is_known_by_its_images_labels_splits_and_metric():
+    images = [np.full((2, 3, 3), value, np.uint8) for value in range(4)]
+    labels = np.array([0, 1, 0, 1])
+    split = Split(np.array([0, 1]), np.array([2, 3]))
+    prints = {
+        task_fingerprint(Task('name', ['a', 'b'], *parts)) for parts in (
+            (images, labels, [split]),
+            (images[::-1], labels, [split]),
+            (images, 1 - labels, [split]),
+            (images, labels, [Split(split.test, split.train)]),
+            (images, labels, [Split(split.train, split.test[:1], split.test[1:])]),
+            (images, labels, [split], 'mean_per_class'),
+            (['x/1.png', 'x/2.png', 'y/1.png', 'y/2.png'], labels, [split]),
+            (['x/1.png', 'x/2.png', 'y/1.png', 'y/3.png'], labels, [split]),
+        )
+    }
+    assert len(prints) == 8
+    assert task_fingerprint(Task('other', ['a', 'b'], images, labels, [split])) in prints
+    moved = ['/elsewhere/x/1.png', '/elsewhere/x/2.png', '/elsewhere/y/1.png', '/elsewhere/y/2.png']
+    assert task_fingerprint(Task('name', ['a', 'b'], moved, labels, [split])) in prints
+
+
+def test_names_that_differ_in_a_character_have_files_of_their_own(tmp_path):
+    files = {CellFile(tmp_path, row, 'dtd').path for row in ('SDR (BYOL)', 'SDR [BYOL]', 'sdr/BYOL', '../SDR BYOL')}
+    assert len(files) == 4 and {file.parent for file in files} == {tmp_path}
+
+
+# What may go wrong in a cell
+
+
+def test_features_with_nan_cost_their_cells_only(root, capsys):
+    checkpoint(root / '2.pth', 2, broken=True)
+    content = table(root, status=2)
+    found, lines = counts(capsys)
+    assert found == (2, 0, 2)
+    assert sum('second on' in line and 'not finite' in line for line in lines) == 2
+    assert scores(content)['first', 'official'] is not None
+
+
+def test_a_corrupt_image_costs_its_task_or_is_left_out_and_counted(root, capsys):
+    image = root / 'plain' / CLASSES[0] / f'{CLASSES[0]}000.png'
+    whole = image.read_bytes()
+    image.write_bytes(whole[:40])
+    table(root, status=2)
+    found, lines = counts(capsys)
+    assert found == (2, 0, 2) and sum(str(image) in line for line in lines) == 2
+    content = table(root, '--on-error', 'skip')
+    assert counts(capsys)[0] == (2, 2, 0)
+    assert 'plain: 1 images could not be decoded and were left out.' in content['notes']
+    table(root, '--on-error', 'skip')
+    assert counts(capsys)[0] == (0, 4, 0)
+    image.write_bytes(whole)
+    content = table(root)
+    found, lines = counts(capsys)
+    assert found == (2, 2, 0) and 'left out 1 images' in lines[0]
+    assert not any('decoded' in note for note in content['notes'])
+
+
+def test_a_task_that_cannot_be_read_leaves_the_others(root, capsys):
+    shutil.rmtree(root / 'official' / 'test')
+    content = table(root, '--tasks', root / 'plain', root / 'dtd.py', status=2)
+    found, lines = counts(capsys)
+    assert found == (2, 0, 0) and sum(line.startswith('DTD cannot be read: ') for line in lines) == 1
+    assert [task['error'] is None for task in content['tasks']] == [True, False]
+
+
+# What is written
+
+
+def test_markdown_csv_and_json_agree(root):
+    tool.main(['--networks', f'SimSiam={root}/1.pth', f'mine={root}/2.pth', '--tasks', str(root / 'plain'),
+               str(root / 'dtd.py'), *FAST, '--out', str(root / 'out')])
+    content = json.loads((root / 'out' / 'table.json').read_text())
+    rows = list(csv.DictReader(io.StringIO((root / 'out' / 'table.csv').read_text())))
+    expected = {}
+    for row in content['rows']:
+        entries = {**{task['title']: row['tasks'][task['name']] for task in content['tasks']}, 'Avg.': row['average']}
+        for title, entry in entries.items():
+            expected[row['network'], title] = entry
+    assert {(row['network'], row['task']) for row in rows} == set(expected) and len(rows) == len(expected) == 6
+    for row in rows:
+        for key in ('ours', 'deviation', 'paper', 'difference'):
+            number = expected[row['network'], row['task']][key]
+            assert row[key] == '' if number is None else float(row[key]) == pytest.approx(number, abs=1e-4)
+    lines = [[cell.strip() for cell in line.strip('|').split('|')]
+             for line in (root / 'out' / 'table.md').read_text().splitlines() if line.startswith('|')]
+    assert lines[0] == ['network', 'epochs', '', 'plain', 'DTD', 'Avg.']
+    kinds, name = {}, ''
+    for line in lines[2:]:
+        name = line[0] or name
+        kinds[name, line[2]] = [re.sub(r'[*]|</?u>', '', cell) for cell in line[3:]]
+    assert set(kinds) == {('SimSiam', 'ours'), ('SimSiam', 'paper'), ('SimSiam', 'difference'), ('mine', 'ours')}
+    for (name, kind), values in kinds.items():
+        for title, value in zip(('plain', 'DTD', 'Avg.'), values):
+            number = expected[name, title][kind]
+            assert value == '–' if number is None else float(value) == pytest.approx(number, abs=0.00501)
+    # The paper has DTD but not the folder, so no average of it can stand beside ours.
+    assert kinds['SimSiam', 'paper'] == ['–', '72.99', '–']
+    assert lines[2][:2] == ['SimSiam', '200'] and lines[5][:2] == ['mine', '']
+    assert "- The paper's table has no row mine." in (root / 'out' / 'table.md').read_text()
+
+
+def made_columns(keys=tuple(paper.TASKS)):
+    images = [np.zeros((1, 1, 3), np.uint8)] * 4
+    task = Task('made', ['a', 'b'], images, np.array([0, 1, 0, 1]), [Split(np.array([0, 1]), np.array([2, 3]))])
+    return [Column(key, paper.TASKS[key], True, task) for key in keys]
+
+
+def made_table(values, keys=('dtd', 'food101'), protocol=SMALL):
+    """A table from numbers: ``{network: {task: score}}``."""
+    columns = made_columns(keys)
+    outcomes = [Outcome(name, paper.TASKS[key], 'stored', Cell([score], 300, 100))
+                for name, row in values.items() for key, score in row.items()]
+    return Table1.build([Row(name, f'{name}.pth') for name in values], columns, protocol, outcomes)
+
+
+def test_best_and_second_are_marked_in_each_column_the_supervised_network_apart():
+    text = markdown(made_table({
+        'Supervised': dict(dtd=90., food101=95.),
+        'A': dict(dtd=70.001, food101=60.),
+        'B': dict(dtd=70.004, food101=50.),
+        'C': dict(dtd=65., food101=40.),
+        'D': dict(dtd=64.),
+    }))
+    body = {line.split('|')[1].strip(): [cell.strip() for cell in line.split('|')[2:-1]]
+            for line in text.splitlines() if line.startswith('|')}
+    assert body['Supervised'] == ['90.00', '95.00', '92.50']
+    # Two that print the same share a place.
+    assert body['A'] == ['**70.00**', '**60.00**', '**65.00**']
+    assert body['B'] == ['**70.00**', '<u>50.00</u>', '<u>60.00</u>']
+    assert body['C'] == ['<u>65.00</u>', '40.00', '52.50']
+    assert body['D'] == ['64.00', '–', '1/2']
+    assert 'Supervised apart' in text
+
+
+def test_averages_are_compared_over_the_same_tasks():
+    linear = Protocol('linear')
+    row = made_table({'SwAV': dict(dtd=70., food101=80.)}, protocol=linear).lines[0]
+    assert row.average.ours == 75 and row.average.paper == pytest.approx((78.09 + 75.92) / 2)
+    assert row.entries[0].difference == pytest.approx(70 - 78.09) and row.epochs == 400
+    complete = dict.fromkeys(paper.TASKS, 70.)
+    row = made_table({'SwAV': complete}, tuple(paper.TASKS), linear).lines[0]
+    assert row.average.paper == 77.09 and row.average.difference == pytest.approx(-7.09)
+    row = made_table({'SwAV': {**complete, 'dtd': 80.}, }, tuple(paper.TASKS)[:-1], linear).lines[0]
+    assert row.average.paper == pytest.approx(np.mean(paper.TABLE1['SwAV'].scores[:-1]))
+
+
+def test_knn_is_compared_with_the_two_averages_that_the_paper_has():
+    complete = dict.fromkeys(paper.TASKS, 50.)
+    values = {'SimSiam': complete, 'SDR (SimSiam)': complete, 'SwAV': complete}
+    lines = made_table(values, tuple(paper.TASKS), Protocol('knn')).lines
+    assert [line.average.paper for line in lines] == [53.42, 58.13, None]
+    assert all(entry.paper is None for line in lines for entry in line.entries)
+    for keys, protocol in ((tuple(paper.TASKS), SMALL), (tuple(paper.TASKS)[1:], Protocol('knn'))):
+        assert not made_table(values, keys, protocol).compared
+
+
+def test_a_folder_that_is_called_as_a_task_of_the_paper_is_not_compared(root):
+    (root / 'plain').rename(root / 'dtd')
+    columns = read_columns([root / 'dtd', root / 'official'])
+    rows = [Row('SimSiam', f'{root}/1.pth')]
+    outcomes = [Outcome('SimSiam', column.title, 'stored', Cell([50.], 5, 5)) for column in columns]
+    assert not Table1.build(rows, columns, Protocol('linear'), outcomes).compared
+
+
+def test_the_papers_rows_stand_there_with_and_without_a_weight_file(root):
+    weights = root / 'weights'
+    checkpoint(weights / 'swav_400ep_pretrain.pth.tar', 5, 'module.')
+    checkpoint(weights / 'pretrain_res50x1.pth.tar', 6)
+    tool.main(['--weights', str(weights), '--networks', f'SDR (SimSiam)={root}/1.pth', f'mine={root}/2.pth', '--tasks',
+               str(root / 'dtd.py'), *FAST, '--out', str(root / 'out')])
+    content = json.loads((root / 'out' / 'table.json').read_text())
+    assert [row['network'] for row in content['rows']] == [*paper.TABLE1, 'mine']
+    ours = {row['network'] for row in content['rows'] if row['average']['ours'] is not None}
+    assert ours == {'SwAV', 'SDR (SimSiam)', 'BYOL (400 epochs)', 'mine'}
+    shown = {row['network']: row['tasks']['dtd']['paper'] for row in content['rows'][:-1]}
+    assert shown == {name: row.score('dtd') for name, row in paper.TABLE1.items()}
+    notes = {note.partition(':')[0]: note for note in content['notes']}
+    assert 'has no moco_v2_800ep_pretrain.pth.tar (from github.com/facebookresearch/moco)' in notes['MoCo-v2']
+    assert 'a file of 1000 epochs' in notes['BYOL (400 epochs)'] and '--networks' in notes['SDR (BYOL)']
+    assert 'SwAV' not in notes and 'mine' not in notes
+    text = (root / 'out' / 'table.md').read_text()
+    assert re.search(r'\| MoCo-v2 +\| +800 \| paper +\| +73.88 \| +73.88 \|', text)
+
+
+def test_of_several_files_for_a_row_the_first_that_is_there_counts(root):
+    (root / 'checkpoint_0099.pth.tar').touch()
+    rows = {row.name: row for row in paper_rows(root)}
+    assert rows['SimSiam'].spec == f'baseline:SimSiam-100@{root}/checkpoint_0099.pth.tar'
+    assert rows['SimSiam'].note.startswith('a file of 100 epochs')
+
+
+# Several processes
+
+
+def test_two_processes_share_the_cells_and_find_what_one_finds(root, monkeypatch):
+    checkpoint(root / '2.pth', 2, broken=True)
+    alone = table(root, out='one', status=2)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    for name, value in dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK='0').items():
+        monkeypatch.setenv(name, value)
+    path = os.pathsep.join([str(Path(tool.__file__).parents[1]), os.environ.get('PYTHONPATH', '')])
+    arguments = [*networks(root), *tasks(root), *KNN, '--out', str(root / 'two')]
+    second = subprocess.Popen(
+        [sys.executable, '-W', 'ignore', tool.__file__, *arguments],
+        env=dict(os.environ, RANK='1', LOCAL_RANK='1', OMP_NUM_THREADS='1', PYTHONPATH=path),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    rows = [Row('first', f'{root}/1.pth'), Row('second', f'{root}/2.pth')]
+    columns = read_columns([root / 'plain', root / 'official'])
+    lines = []
+
+    def say(line):
+        lines.append(line)
+        second.wait(timeout=120)  # The other process takes all that this one leaves.
+
+    outcomes = fill_table(rows, columns, SMALL, root / 'two', batch_size=8, workers=1, say=say)
+    printed, errors = second.communicate()
+    assert second.returncode == 0 and 'network' not in printed, errors
+    others = [line for line in errors.splitlines() if line.startswith('[')]
+    assert len(lines) <= 1
+    assert sorted(line[:5] for line in lines + others) == ['[1/4]', '[2/4]', '[3/4]', '[4/4]']
+    assert [outcome.state for outcome in outcomes] == ['computed', 'computed', 'failed', 'failed']
+    assert json.loads(json.dumps(Table1.build(rows, columns, SMALL, outcomes).content())) == alone
+
+
+def test_a_process_that_stops_ends_the_table_but_not_what_is_ready(root):
+    store = torch.distributed.HashStore()
+    store.set('rank 0', '{}')
+    store.set('rank 1', '"MemoryError: "')
+    with pytest.raises(InputError, match='process 1 stopped .MemoryError: .: what was computed is in out'):
+        table_run._gather(store, 2, 0, 'out')
+
+
+# Bad input
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--networks'], 'no networks: give --networks'),
+    (['--networks', 'a=1.pth', 'a=2.pth'], "--networks has the name 'a' twice"),
+    (['--networks', '1.pth'], '--networks takes NAME=NETWORK'),
+    (['--networks', 'a='], '--networks takes NAME=NETWORK'),
+    (['--networks', 'a=none.pth'], 'a: there is no file none.pth'),
+    (['--networks', 'a=timm:resnet18@none.pth'], 'a: there is no file none.pth'),
+    (['--networks', 'a=only_{task}.pth'], 'a on official: there is no file only_official.pth'),
+    (['--tasks', 'nowhere'], 'there is no folder nowhere'),
+    (['--tasks', 'nowhere.py'], 'there is no task config nowhere.py'),
+    (['--tasks', 'plain', 'copy/plain'], "--tasks has 'plain' twice"),
+    (['--weights', 'nowhere'], 'there is no folder nowhere: give --weights'),
+    (['--protocol', 'linear'], '--k and --temperature are options of kNN'),
+    (['--k', '0'], 'kNN needs k >= 1'),
+    (['--size', '64'], 'the crop must fit'),
+    (['--out', 'plain'], 'plain has files in it that are no table'),
+    (['--out', '1.pth'], '1.pth is no folder'),
+    (['--out', 'strange'], 'settings.json is not that of a table'),
+    (['--out', 'old'], 'old holds a table of k 20, this one is of k 5: give --out another folder'),
+])
+def test_one_line_says_what_is_wrong_and_nothing_is_written(root, monkeypatch, options, message):
+    monkeypatch.chdir(root)
+    (root / 'copy' / 'plain').mkdir(parents=True)
+    shutil.copy('1.pth', 'only_plain.pth')
+    fill_table([], [], Protocol('knn', resize=32, size=32, k=20), 'old')
+    (root / 'strange').mkdir()
+    (root / 'strange' / 'settings.json').write_text('[]')
+    before = sorted(map(str, root.rglob('*')))
+    defaults = ['--networks', 'first=1.pth', '--tasks', 'plain', 'official', *KNN, '--out', 'out']
+    with pytest.raises(InputError) as error:
+        tool.main([*defaults, *options])
+    assert message in str(error.value) and '\n' not in str(error.value)
+    assert sorted(map(str, root.rglob('*'))) == before

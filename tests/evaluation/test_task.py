@@ -1,0 +1,225 @@
+"""Tasks: folders, splits that keep groups together, several labels, and images in memory."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from routing_data import CLASSES, write
+
+from projects.demo.splits import routing_splits
+from sdr_mm.errors import InputError
+from sdr_mm.evaluation import METRICS, ImageStore, Split, Task, hold_out, stratified_splits
+
+
+def parts(task, numbers):
+    """Names of the folders train, val or test that the images lie in."""
+    return {task.paths[number].parts[-3] for number in numbers}
+
+
+def test_an_official_split_is_kept_with_val_and_test_apart(tmp_path):
+    for part, count in (('train', 3), ('val', 2), ('test', 1)):
+        write(tmp_path / part, CLASSES, count, seed=count)
+    task = Task.from_folder(tmp_path)
+    assert task.classes == list(CLASSES) and len(task.paths) == 12 and task.groups is None
+    split, = task.splits
+    for part, numbers in (('train', split.train), ('val', split.val), ('test', split.test)):
+        assert parts(task, numbers) == {part}
+    for number, label in enumerate(task.labels):
+        assert task.paths[number].parts[-2] == task.classes[label]
+    assert parts(task, task.train_images) == {'train'}
+    choosing, scoring = split.choosing(), split.scoring()
+    assert [parts(task, numbers) for numbers in choosing] == [{'train'}, {'val'}]
+    assert [parts(task, numbers) for numbers in scoring] == [{'train', 'val'}, {'test'}]
+    assert scoring[0].tolist() == sorted([*split.train, *split.val])
+
+
+@pytest.mark.parametrize('part', ['val', 'test'])
+def test_one_folder_beside_train_is_the_test(part, tmp_path):
+    for name, count in (('train', 3), (part, 2)):
+        write(tmp_path / name, CLASSES, count, seed=count)
+    task = Task.from_folder(tmp_path)
+    split, = task.splits
+    assert split.val is None and parts(task, split.test) == {part}
+    for both in (split.choosing(), split.scoring()):
+        assert both[0] is split.train and both[1] is split.test
+
+
+def picture(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (6, 5), (value, 0, 0)).save(path)
+
+
+def test_images_of_one_sub_folder_stay_on_one_side(tmp_path):
+    # Two classes of six units with 1 to 6 frames each; the second has single images too.
+    for title in ('elf', 'orc'):
+        for unit in range(6):
+            for frame in range(unit + 1):
+                picture(tmp_path / title / f'unit{unit}' / ('attack' if frame % 2 else '') / f'{frame}.png')
+    for single in range(4):
+        picture(tmp_path / 'orc' / f'single{single}.png')
+    task = Task.from_folder(tmp_path, splits=8)
+    units = np.array([str(path.relative_to(tmp_path)).split('/')[:2] for path in task.paths])
+    alone = 0
+    for split in task.splits:
+        sides = [{tuple(unit) for unit in units[numbers]} for numbers in split.choosing()]
+        assert not sides[0] & sides[1]
+        assert sorted([*split.train, *split.test]) == list(range(21 + 25))
+        for label, count in ((0, 21), (1, 25)):
+            held = int((task.labels[split.test] == label).sum())
+            # As near to 30 % as whole units come: the units of 1, 2, 3, … frames can always make that up to 2.
+            assert abs(held - 0.3 * count) <= 2.5
+        alone += len([unit for unit in sides[1] if unit[1].startswith('single')])
+    assert 0 < alone < 4 * 8
+    # The demo divides the images anew, and still keeps units together.
+    for split in routing_splits(task, repeats=3).splits:
+        sides = [{tuple(unit) for unit in units[numbers]} for numbers in (split.train, split.test)]
+        assert not sides[0] & sides[1]
+
+
+def test_a_class_in_one_sub_folder_is_split_image_by_image(tmp_path):
+    for title in ('n01', 'n02'):
+        for number in range(10):
+            picture(tmp_path / title / 'images' / f'{number}.png')
+    split, = Task.from_folder(tmp_path).splits
+    assert (len(split.train), len(split.test)) == (14, 6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size=2, max_size=4),
+    fraction=st.floats(0.05, 0.95), seed=st.integers(0, 3))
+def test_groups_are_never_divided_and_both_sides_have_every_class(sizes, fraction, seed):
+    sizes = [[*groups, 2] if sum(groups) < 2 else groups for groups in sizes]
+    labels = np.repeat(np.arange(len(sizes)), [sum(groups) for groups in sizes])
+    groups = np.repeat(np.arange(sum(map(len, sizes))), [size for groups in sizes for size in groups])
+    order = np.random.default_rng(seed).permutation(len(labels))
+    split, = stratified_splits(labels[order], test_fraction=fraction, seed=seed, groups=groups[order])
+    test = np.isin(np.arange(len(order)), split.test)
+    assert sorted([*split.train, *split.test]) == list(range(len(order)))
+    for label, members in enumerate(sizes):
+        mine = labels[order] == label
+        assert test[mine].any() and not test[mine].all()
+        if len(members) > 1:
+            for group in set(groups[order][mine]):
+                assert len(set(test[groups[order] == group])) == 1
+        else:
+            assert test[mine].sum() == min(max(1, round(fraction * members[0])), members[0] - 1)
+
+
+def test_without_groups_the_first_of_a_shuffle_test():
+    labels = np.array([0, 1, 1, 0, 1, 0, 0, 1, 1, 1])
+    for split, number in zip(stratified_splits(labels, splits=2, test_fraction=0.4, seed=5), range(2)):
+        random = np.random.default_rng([5, number])
+        expected = []
+        for label, count in ((0, 2), (1, 2)):
+            images = np.flatnonzero(labels == label)
+            random.shuffle(images)
+            expected += images[:count].tolist()
+        assert split.test.tolist() == sorted(expected)
+    alone = stratified_splits(labels, splits=2, test_fraction=0.4, seed=5, groups=np.arange(10) + 7)
+    assert [split.test.tolist() for split in alone] == [
+        split.test.tolist() for split in stratified_splits(labels, splits=2, test_fraction=0.4, seed=5)]
+
+
+def test_held_out_images_are_those_of_ssl_transfer():
+    images = np.arange(100, 1137) * 3
+    state = np.random.get_state()
+    np.random.seed(0)
+    shuffled = list(range(len(images)))
+    np.random.shuffle(shuffled)
+    np.random.set_state(state)
+    train, val = hold_out(images, 0.2)
+    assert val.tolist() == sorted(images[shuffled[:207]]) and train.tolist() == sorted(images[shuffled[207:]])
+
+
+def several(**changes):
+    """A task of three classes, several in an image, with a val part."""
+    rows = '110', '011', '100', '001', '111', '000', '101', '010'
+    labels = np.array([[int(digit) for digit in row] for row in rows], np.uint8)
+    split = Split(np.array([0, 1, 2]), np.array([5, 6, 7]), np.array([3, 4]))
+    values = dict(name='pair', classes=['a', 'b', 'c'], paths=[f'{i}.png' for i in range(8)], labels=labels,
+                  splits=[split], metric='map_11', groups=np.arange(8))
+    return Task(**{**values, **changes})
+
+
+def test_unreadable_images_leave_all_parts_of_a_task_with_several_labels():
+    task = several()
+    rest = task.without([2, 3])
+    assert task.multi_label and rest.multi_label and rest.metric == 'map_11'
+    assert rest.paths == ['0.png', '1.png', '4.png', '5.png', '6.png', '7.png']
+    split, = rest.splits
+    assert [part.tolist() for part in (split.train, split.val, split.test)] == [[0, 1], [2], [3, 4, 5]]
+    assert np.array_equal(rest.labels, task.labels[[0, 1, 4, 5, 6, 7]]) and rest.groups.tolist() == [0, 1, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize('unreadable, message', [
+    ([1], "class 'c' is left in one part"), ([4], "class 'a' is left in one part"),
+    ([7], "class 'b' is left in one part")])
+def test_a_class_that_loses_its_images_in_a_part_is_named(unreadable, message):
+    with pytest.raises(InputError, match=message):
+        several().without(unreadable)
+
+
+def test_a_part_that_loses_all_images_is_refused():
+    task = several()
+    nothing = replace(task, splits=[Split(np.array([0, 1]), np.array([5]))])
+    with pytest.raises(InputError, match='no readable image is left in one part'):
+        nothing.without([5])
+
+
+def test_a_metric_that_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="several labels, so its metric is 'map_11', not 'accuracy'"):
+        several(metric='accuracy')
+    with pytest.raises(InputError, match="one label, so its metric is 'accuracy' or 'mean_per_class', not 'map_11'"):
+        several(labels=np.arange(8) % 3)
+    with pytest.raises(InputError, match='the metric is one of accuracy, mean_per_class, map_11'):
+        several(metric='top5')
+
+
+def test_metrics_by_name():
+    scores = np.array([[.9, .1], [.8, .2], [.3, .7], [.6, .4]])
+    labels = np.array([0, 0, 0, 1])
+    assert METRICS['accuracy'](scores, labels) == 50
+    assert METRICS['mean_per_class'](scores, labels) == pytest.approx(100 / 3)
+    # The first class: 7 points of precision 1 and 4 of 3 / 4; the second: 1 / 2 everywhere.
+    assert METRICS['map_11'](scores, np.stack([labels == 0, labels == 1], 1)) == pytest.approx((1000 / 11 + 50) / 2)
+
+
+@pytest.mark.parametrize('folders, message', [
+    ({'train/a': 2, 'test/a': 2}, r'has 1 class\(es\)'),
+    ({'a': 3}, r'has 1 class\(es\)'),
+    ({'train/a': 2, 'train/b': 1, 'test/a': 1}, "class 'b' has one image"),
+    ({'a': 2, 'b': 1}, "class 'b' has one image"),
+    ({'train/a': 2, 'train/b': 2, 'val/c': 1, 'test/a': 1}, "class 'c' of val/ has no images in train/"),
+    ({'train/a': 2, 'train/b': 2}, 'neither of test/, val/'),
+    ({'train/a': 2, 'train/b': 2, 'val/a': 1, 'test/b': 1}, r'own split \(train/ and val/, test/\), so --splits 2'),
+    ({'.': 2}, 'no images in subfolders'),
+])
+def test_a_folder_of_no_use_is_refused(folders, message, tmp_path):
+    for name, count in folders.items():
+        for number in range(count):
+            picture(tmp_path / name / f'{number}.png')
+    with pytest.raises(InputError, match=message):
+        Task.from_folder(tmp_path, splits=2 if 'splits' in message else 1)
+
+
+def test_images_in_memory_are_prepared_like_files(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = [random.integers(0, 256, (20, 30, 3), dtype=np.uint8) for _ in range(3)]
+    files = [tmp_path / f'{number}.png' for number in range(3)]
+    for array, file in zip(arrays, files):
+        Image.fromarray(array).save(file)
+    mixed = ImageStore([arrays[0], files[1], arrays[2]], resize=16, size=12)
+    assert mixed.read_all().tolist() == [0, 1, 2]
+    assert np.array_equal(mixed.get(np.arange(3)), ImageStore(files, resize=16, size=12).get(np.arange(3)))
+
+
+def test_an_array_that_is_no_rgb_image_is_refused_or_skipped():
+    arrays = [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))]
+    for number, message in ((1, r'got \(8, 8\) of uint8'), (2, r'got \(8, 8, 3\) of float64')):
+        with pytest.raises(InputError, match=message):
+            ImageStore([arrays[0], arrays[number]], resize=8, size=8).read_all()
+    assert ImageStore(arrays, resize=8, size=8, on_error='skip').read_all().tolist() == [0]

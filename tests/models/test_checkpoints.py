@@ -1,0 +1,171 @@
+"""Reading the ResNets of other publishers."""
+
+import datetime
+import pickle
+
+import pytest
+import torch
+import torchvision
+from mmengine.logging import HistoryBuffer
+from mmpretrain.models.backbones import ResNet
+
+from sdr_mm.errors import InputError
+from sdr_mm.images import IMAGENET
+from sdr_mm.models.checkpoints import (
+    backbone_state,
+    infer_resnet,
+    load_resnet,
+    read_checkpoint,
+    read_state_dict,
+    split_backbone,
+    stored_config,
+)
+
+SMALL = dict(depth=18, base_channels=4, stem_channels=6, in_channels=1)
+
+
+def small():
+    return ResNet(**SMALL).state_dict()
+
+
+LAYOUTS = {
+    'mmpretrain': ('backbone.', ['neck.fc0.weight', 'head.predictor.fc.weight', 'data_preprocessor.mean']),
+    'byol': ('backbone.', ['target_net.module.0.conv1.weight', 'neck.fc0.weight']),
+    'moco': ('module.encoder_q.', ['module.encoder_q.fc.0.weight', 'module.encoder_k.conv1.weight', 'module.queue']),
+    'simsiam': ('module.encoder.', ['module.encoder.fc.0.weight', 'module.predictor.0.weight']),
+    'mocov3': ('module.base_encoder.', ['module.base_encoder.fc.weight', 'module.predictor.0.weight']),
+    'dataparallel': ('module.', ['module.fc.weight']),
+    'torchvision': ('', ['fc.weight', 'fc.bias']),
+}
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_each_publishers_layout_is_recognized(layout, tmp_path):
+    prefix, others = LAYOUTS[layout]
+    state = {prefix + key: value for key, value in small().items()}
+    state.update({key: torch.ones(2) for key in others})
+    torch.save({'state_dict': state, 'epoch': 3}, tmp_path / 'x.pth')
+    network, info = load_resnet(tmp_path / 'x.pth')
+    assert info['prefix'] == prefix and sorted(info['dropped']) == sorted(others)
+    assert info['config'] == SMALL and info['mean'] == IMAGENET.mean
+    assert not network.training
+    assert all(torch.equal(value, state[prefix + key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
+def test_architecture_follows_from_the_shapes(depth):
+    with torch.device('meta'):
+        state = getattr(torchvision.models, f'resnet{depth}')().state_dict()
+    config = infer_resnet(backbone_state(state))
+    assert config == dict(depth=depth, in_channels=3, stem_channels=64, base_channels=64)
+
+
+def test_torchvision_and_its_twin_give_the_same_features(tmp_path):
+    model = torchvision.models.resnet18().eval()
+    torch.save(model.state_dict(), tmp_path / 'x.pth')
+    network, _ = load_resnet(tmp_path / 'x.pth')
+    model.fc = torch.nn.Identity()
+    x = torch.randn(2, 3, 33, 47)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x)[-1].mean((2, 3)), model(x))
+
+
+def test_a_file_without_batch_counters_loads(tmp_path):
+    torch.save({k: v for k, v in small().items() if 'num_batches' not in k}, tmp_path / 'x.pth')
+    assert load_resnet(tmp_path / 'x.pth')[0].bn1.num_batches_tracked == 0
+
+
+def test_mmengines_history_and_normalization_are_read(tmp_path):
+    history = HistoryBuffer()
+    history.update(1.0)
+    text = ("model = dict(data_preprocessor=dict(mean=[1.0, 2, 3], std=(4, 5, 6.5)), type='X')\n"
+            "a = {'b.c': None, 'd': [dict(e=-1)]}\nlast = inf\n")
+    state = {f'backbone.{key}': value for key, value in small().items()}
+    checkpoint = dict(state_dict=state, meta=dict(cfg=text), message_hub=dict(loss=history))
+    torch.save(checkpoint, tmp_path / 'x.pth')
+    assert len(read_state_dict(tmp_path / 'x.pth')) == len(state)
+    _, info = load_resnet(tmp_path / 'x.pth')
+    assert info['mean'] == (1, 2, 3) and info['std'] == (4, 5, 6.5)
+    assert stored_config(checkpoint)['a'] == {'b.c': None, 'd': [{'e': -1}]}
+    assert stored_config(checkpoint)['last'] == float('inf')
+
+
+def test_it_is_read_again_after_others_have_withdrawn_the_permission(tmp_path):
+    history = HistoryBuffer()
+    history.update(2.0)
+    torch.save(dict(state_dict=small(), message_hub=dict(loss=history)), tmp_path / 'x.pth')
+    with torch.serialization.safe_globals([HistoryBuffer]):
+        pass
+    assert read_checkpoint(tmp_path / 'x.pth')['message_hub']['loss'].mean() == 2
+
+
+class _Steal:
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_getattr_is_allowed_for_the_history_and_nothing_else(tmp_path):
+    torch.save(dict(state_dict=small(), x=_Steal()), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match='cannot be read as a checkpoint'):
+        read_checkpoint(tmp_path / 'x.pth')
+
+
+def test_a_stored_config_is_never_executed(tmp_path):
+    target = tmp_path / 'ran'
+    assert stored_config(dict(meta=dict(cfg=f'x = open({str(target)!r}, "w")\n'))) == {}
+    assert not target.exists()
+
+
+def test_what_cannot_be_placed_is_named():
+    state = small()
+    state['layer1.0.se.weight'] = state['surprise'] = torch.ones(1)
+    with pytest.raises(InputError, match=r'the checkpoint: 2 keys .*layer1\.0\.se\.weight, surprise'):
+        split_backbone(state)
+
+
+def _cut(path):
+    torch.save(small(), path)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def _foreign(path):
+    torch.save({'state_dict': small(), 'date': datetime.date(2022, 2, 22)}, path)
+
+
+def _pickled(path):
+    path.write_bytes(pickle.dumps([1, 2]))
+
+
+def _missing_key(path):
+    torch.save({k: v for k, v in small().items() if k != 'layer4.1.conv2.weight'}, path)
+
+
+def _short(path):
+    torch.save({k: v for k, v in small().items() if 'layer3.1' not in k}, path)
+
+
+def _wide(path):
+    state = small()
+    state['layer2.0.conv1.weight'] = torch.ones(5, 4, 3, 3)
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize('write, message', [
+    (lambda path: None, 'there is no file .*x.pth'),
+    (lambda path: path.write_text('hello'), 'cannot be read as a checkpoint'),
+    (_cut, 'cannot be read as a checkpoint'),
+    (_foreign, r'Python object that is no weight \(datetime.date\)'),
+    (_pickled, 'x.pth'),
+    (lambda path: torch.save([1], path), 'holds a list'),
+    (lambda path: torch.save({'epoch': 1}, path), 'holds no weights'),
+    (lambda path: torch.save({'fc.weight': torch.ones(2)}, path), 'holds no ResNet'),
+    (_short, r'no ResNet has \[2, 2, 1, 2\] basic blocks'),
+    (_missing_key, r'--baseline .*x.pth lacks 1 weights .*layer4\.1\.conv2\.weight'),
+    (_wide, r'another shape for 1 .*layer2\.0\.conv1\.weight \(5, 4, 3, 3\) instead of \(8, 4, 3, 3\)'),
+])
+def test_what_is_no_resnet_ends_in_one_line(write, message, tmp_path):
+    write(tmp_path / 'x.pth')
+    with pytest.raises(InputError, match=message) as caught:
+        load_resnet(tmp_path / 'x.pth', '--baseline')
+    assert '\n' not in str(caught.value)

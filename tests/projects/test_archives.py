@@ -1,0 +1,87 @@
+"""Archives: read by what they are, without unpacking, and refused with one line where they are damaged or unsafe."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from package_files import make_ar, make_deb, make_tgz
+
+from projects.real_data.archives import read_members
+from sdr_mm.errors import InputError
+
+
+def everything(name: str) -> bool:
+    return True
+
+
+@pytest.mark.parametrize('compression', ['xz', 'gzip'])
+def test_debian_package_of_its_own_tool_is_read(compression: str, tmp_path: Path) -> None:
+    tree = tmp_path / 'tree'
+    (tree / 'DEBIAN').mkdir(parents=True)
+    control = 'Package: sample\nVersion: 1\nArchitecture: all\nMaintainer: us <us@example.org>\nDescription: sample\n'
+    (tree / 'DEBIAN' / 'control').write_text(control)
+    (tree / 'usr' / 'share').mkdir(parents=True)
+    noise = hashlib.shake_256(b'noise').digest(300_001)  # longer than one block, of an odd length
+    (tree / 'usr' / 'share' / 'noise').write_bytes(noise)
+    (tree / 'usr' / 'share' / 'link').symlink_to('noise')
+    deb = tmp_path / 'sample.deb'
+    subprocess.run(['dpkg-deb', '--build', f'-Z{compression}', tree, deb], check=True, capture_output=True)
+    assert list(read_members(deb, everything)) == [('usr/share/noise', noise)]
+    assert list(read_members(deb, lambda name: name.endswith('.png'))) == []
+
+
+def test_archive_inside_an_archive_is_read_from_memory(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / 'inner.zip', 'w') as inner:
+        inner.writestr('a/b.txt', b'deep')
+    outer = make_deb({'usr/inner.zip': (tmp_path / 'inner.zip').read_bytes()})
+    ((name, content),) = read_members(outer, everything)
+    assert name == 'usr/inner.zip'
+    assert list(read_members(content, everything)) == [('a/b.txt', b'deep')]
+
+
+@pytest.mark.parametrize('name', ['../evil.png', '/evil.png', 'package/../../evil.png', '..\\evil.png', 'C:evil.png'])
+def test_member_that_points_out_of_its_folder_is_refused(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / 'a.whl', 'w') as wheel:
+        wheel.writestr(name, b'')
+    for archive in (make_tgz({'package/good.png': b'', name: b''}), (tmp_path / 'a.whl').read_bytes()):
+        with pytest.raises(InputError, match='points out of its folder'):
+            list(read_members(archive, everything))
+
+
+def test_links_are_passed_by(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / 'a.tgz', 'w:gz') as tar:
+        link = tarfile.TarInfo('package/link.png')
+        link.type, link.linkname = tarfile.SYMTYPE, '/etc/passwd'
+        tar.addfile(link)
+    assert list(read_members(tmp_path / 'a.tgz', everything)) == []
+
+
+NOISE = hashlib.shake_256(b'noise').digest(100_000)
+DAMAGED = {
+    'cut tgz': make_tgz({'package/a': NOISE})[:50_000],
+    'cut deb': make_deb({'usr/a': NOISE})[:50_000],
+    'deb cut in a header': make_deb({'usr/a': NOISE})[:90],
+    'deb without files': make_ar({'debian-binary': b'2.0\n'}),
+    'not an archive': b'no archive at all',
+    'nothing': b'',
+}
+
+
+@pytest.mark.parametrize('data', DAMAGED.values(), ids=DAMAGED)
+def test_damaged_archive_ends_with_one_line(data: bytes, tmp_path: Path) -> None:
+    archive = tmp_path / 'archive'
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match='archive is damaged') as error:
+        list(read_members(archive, everything))
+    assert '\n' not in str(error.value)
+
+
+def test_compression_that_is_not_read_is_named() -> None:
+    archive = make_ar({'debian-binary': b'2.0\n', 'control.tar.zst': b'', 'data.tar.zst': b''})
+    with pytest.raises(InputError, match='sample is compressed with zstd.*Debian'):
+        list(read_members(archive, everything, 'sample'))

@@ -1,0 +1,276 @@
+"""Routing ranks the sub-nets as one would by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import routing_worker
+import torch
+from mmpretrain.models.backbones import ResNet
+from processes import run_ranks
+from repository import load_tool
+from routing_data import BACKBONE, CLASSES, make_run, network, write
+from sklearn.neighbors import KNeighborsClassifier
+
+from sdr_mm.clusters import Clusters
+from sdr_mm.errors import InputError
+from sdr_mm.evaluation import Task, pooled_features
+from sdr_mm.images import ImageStore
+from sdr_mm.models.checkpoints import load_resnet
+from sdr_mm.registry import EVALUATORS
+from sdr_mm.routing import (
+    Cost,
+    RoutingEvaluator,
+    RoutingResult,
+    RoutingRow,
+    extract_subnet,
+    load_pool,
+    load_sdr,
+    reset_bn,
+)
+
+export_tool = load_tool('export_subnet')
+tool = load_tool('route')
+
+FAST = ['--resize', '32', '--size', '32', '--workers', '1', '--device', 'cpu', '--batch-size', '8', '--k', '5']
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    root = make_run(tmp_path_factory.mktemp('run'))
+    torch.manual_seed(4)
+    baseline = ResNet(depth=18, base_channels=4, stem_channels=4)
+    torch.save(baseline.state_dict(), root / 'baseline.pth')
+    return root
+
+
+def test_a_checkpoint_gives_back_its_network_data_and_clusters(run):
+    backbone, info = load_sdr(run / 'sdr.pth')
+    assert all(torch.equal(value, network().state_dict()[key]) for key, value in backbone.state_dict().items())
+    assert info.clusters == run / 'clusters.npz' and info.mean == (120, 115, 100) and not backbone.training
+    pool = load_pool(info, backbone)
+    assert [Path(path).name for path in pool.paths] == sorted(path.name for path in (run / 'pool').iterdir())
+
+
+def test_scores_are_those_worked_out_one_by_one(run):
+    backbone, info = load_sdr(run / 'sdr.pth')
+    pool = load_pool(info, backbone)
+    evaluator = EVALUATORS.build(
+        dict(type='RoutingEvaluator', task=str(run / 'official'), baseline=str(run / 'baseline.pth'), k=5, resize=32,
+             size=32, batch_size=7, workers=1))
+    result = evaluator.evaluate(backbone, pool=pool, mean=info.mean, std=info.std)
+    assert {row.name for row in result.rows} == {
+        'super-net', 'super-net, own BN', 'baseline', 'baseline, own BN', *(f'sub-net {i}' for i in range(4))}
+
+    def score(net, norm):
+        sets = []
+        for part in ('train', 'val'):
+            files = [path for name in CLASSES for path in sorted((run / 'official' / part / name).iterdir())]
+            store = ImageStore(files, resize=32, size=32)
+            with torch.no_grad():
+                x = (torch.tensor(store.get(np.arange(12))).float() - torch.tensor(norm[0])) / torch.tensor(norm[1])
+                net.eval()
+                sets.append(net(x.permute(0, 3, 1, 2))[-1].mean((2, 3)).double().numpy())
+        labels = np.repeat([0, 1], 6)
+        knn = KNeighborsClassifier(5, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / 0.07))
+        return 100 * knn.fit(sets[0], labels).score(sets[1], labels)
+
+    own = (info.mean, info.std)
+    imagenet = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    images = ImageStore(pool.paths, resize=32, size=32)
+    seen = {}
+    for index, path in enumerate(backbone.space.paths):
+        subnet = extract_subnet(backbone, path)
+        members = np.flatnonzero(np.arange(24) % 4 == 3 - index)
+        reset_bn(subnet, images.batches(members, 7, mean=info.mean, std=info.std))
+        row = result.row(f'sub-net {index}')
+        assert row.path == list(path) and row.bn == f'cluster {3 - index}'
+        assert row.score == pytest.approx(score(subnet, own)), index
+        seen[row.name] = row.score
+    assert result.row('super-net, own BN').score == pytest.approx(score(backbone, own))
+    baseline, _ = load_resnet(run / 'baseline.pth')
+    assert result.row('baseline, own BN').score == pytest.approx(score(baseline, imagenet))
+    # 24 task images by 8 networks; 4 clusters of 6 and twice the pool of 24.
+    assert result.cost.passes == result.cost.one_by_one == 8 * 24 + 4 * 6 + 2 * 24
+    assert [row.score for row in result.rows] == sorted((row.score for row in result.rows), reverse=True)
+    assert result.best.score == max(seen.values())
+    for row in result.rows:
+        if row.name != 'baseline':
+            assert row.gain_baseline == pytest.approx(row.score - result.row('baseline').score)
+        if row.name != 'super-net':
+            assert row.gain_supernet == pytest.approx(row.score - result.row('super-net').score)
+
+
+def test_routing_changes_neither_the_network_nor_its_mode(run):
+    backbone, _ = load_sdr(run / 'sdr.pth')
+    backbone.train()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    RoutingEvaluator(run / 'task', k=5, resize=32, size=32, bn_reset='task', workers=1).evaluate(backbone)
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+    assert backbone.training
+
+
+def test_the_sub_nets_own_statistics_and_no_others_come_from_bn_reset_none(run):
+    backbone, info = load_sdr(run / 'sdr.pth')
+    result = RoutingEvaluator(run / 'task', k=5, resize=32, size=32, bn_reset='none', workers=1).evaluate(backbone)
+    assert {row.bn for row in result.rows} == {'own'} and len(result.rows) == 5
+
+
+def _processes(count, root):
+    run_ranks(routing_worker, root, count)
+    return [json.loads((root / f'rank{rank}.json').read_text()) for rank in range(count)]
+
+
+def test_two_processes_find_what_one_finds(run):
+    both = _processes(2, run)
+    assert both[0] == both[1]
+    (count, statistics), (rows, images, message) = both[0]
+    one_count, one_statistics = routing_worker.reset(0, 1)
+    assert count == one_count == 9
+    for key, value in one_statistics.items():
+        np.testing.assert_allclose(statistics[key], value, rtol=1e-5, atol=1e-7)
+    assert [rows, images, message] == json.loads(json.dumps(routing_worker.route(run)))
+    # The error of one rank ends both, and says which network it was.
+    assert message.startswith(('sub-net', 'super-net')) and 'not finite' in message
+
+
+def rows(*scores):
+    return [RoutingRow(f'sub-net {i}', i, [0, i], f'cluster {i}', [score]) for i, score in enumerate(scores)]
+
+
+SETTINGS = dict(classes=2, train=9, held_out=4, splits=1, k=[200], temperature=0.07, metric='accuracy', size=32,
+                resize=32, bn_reset='task', search='exact', columns=['knn k=200'])
+COST = Cost(99, 198, 2.0, 1.5)
+
+
+def test_the_table_shows_top_bottom_and_the_others():
+    others = [RoutingRow('super-net', None, None, 'task', [52.]), RoutingRow('baseline', None, None, 'task', [48.5])]
+    result = RoutingResult.from_rows('pets', [*others, *rows(50, 60, 40, 55, 45, 60)], SETTINGS, COST)
+    assert [row.subnet for row in result.subnets] == [1, 5, 3, 0, 4, 2]
+    text = result.table(top=2, bottom=1)
+    shown = [line for line in text.splitlines() if 'net' in line or 'baseline' in line]
+    assert [line.split()[:3] for line in shown[1:6]] == [
+        ['1', 'sub-net', '1'], ['2', 'sub-net', '5'], ['–', 'super-net', 'task'], ['–', 'baseline', 'task'],
+        ['6', 'sub-net', '2']]
+    assert '3 more' in text and '+11.50' in text and '-12.00' in text and 'k = 9' in text
+    assert 'optimistic' in text
+    np.testing.assert_allclose(result.gains(), [11.5, 11.5, 6.5, 1.5, -3.5, -8.5])
+
+
+def test_a_result_survives_the_disk(tmp_path):
+    result = RoutingResult.from_rows('pets', rows(50, 60), SETTINGS, COST)
+    result.save(tmp_path / 'r.json')
+    assert RoutingResult.load(tmp_path / 'r.json') == result
+    with pytest.raises(InputError, match='exists already'):
+        result.save(tmp_path / 'r.json')
+    with pytest.raises(InputError, match='no baseline to compare'):
+        result.gains()
+    (tmp_path / 'x.json').write_text('{}')
+    with pytest.raises(InputError, match='no result of routing'):
+        RoutingResult.load(tmp_path / 'x.json')
+
+
+@pytest.mark.parametrize('mode', ['cluster', 'task'])
+def test_the_exported_network_is_the_one_that_was_ranked(mode, run, tmp_path, capsys):
+    out, pth = tmp_path / 'routing.json', tmp_path / 'best.pth'
+    tool.main([str(run / 'sdr.pth'), '--task', str(run / 'task'), '--baseline', str(run / 'baseline.pth'), '--bn-reset',
+               mode, '--bn-images', '10', '--splits', '2', '--out', str(out), *FAST])
+    text = capsys.readouterr().out
+    result = RoutingResult.load(out)
+    assert 'over baseline' in text and f'written to {out}' in text
+    assert ('compare with --bn-reset task' in text) == (mode == 'cluster')
+    export_tool.main([str(run / 'sdr.pth'), '--routing', str(out), '--out', str(pth), '--device', 'cpu'])
+    exported, _ = load_resnet(pth)
+    _, info = load_sdr(run / 'sdr.pth')
+    task = Task.from_folder(run / 'task', splits=2)
+    features = pooled_features(
+        exported, ImageStore(task.paths, resize=32, size=32).batches(
+            np.arange(len(task.paths)), 8, mean=info.mean, std=info.std)).double().numpy()
+    scores = []
+    for split in task.splits:
+        knn = KNeighborsClassifier(5, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / 0.07))
+        knn.fit(features[split.train], task.labels[split.train])
+        scores.append(100 * knn.score(features[split.test], task.labels[split.test]))
+    assert result.best.scores == pytest.approx(scores)
+
+
+def test_data_and_clusters_may_lie_elsewhere(run, tmp_path):
+    moved = tmp_path / 'moved'
+    (run / 'pool').rename(moved)
+    try:
+        arguments = [str(run / 'sdr.pth'), '--task', str(run / 'task'), '--bn-images', '4', *FAST]
+        with pytest.raises(InputError, match='pass --data FOLDER, or pass --bn-reset task'):
+            tool.main(arguments)
+        tool.main([*arguments, '--data', str(moved)])
+    finally:
+        moved.rename(run / 'pool')
+
+
+def _of(change):
+    def make(folder, checkpoint):
+        content = torch.load(checkpoint)
+        change(content)
+        torch.save(content, folder / 'x.pth')
+        return [str(folder / 'x.pth')]
+    return make
+
+
+def _no_config(content):
+    del content['meta']['cfg']
+
+
+def _stock_config(content):
+    content['meta']['cfg'] = content['meta']['cfg'].replace('SDRResNet', 'ResNet')
+
+
+def _other_layout(content):
+    content['meta']['cfg'] = content['meta']['cfg'].replace('num_groups=2', 'num_groups=3')
+
+
+def _no_clusters(content):
+    content['meta']['cfg'] = content['meta']['cfg'].replace('clusters.npz', 'gone.npz')
+
+
+def _other_images(folder, checkpoint):
+    return [str(checkpoint), '--data', str(write(folder / 'other', CLASSES, 2, 9))]
+
+
+def _other_clusters(folder, checkpoint):
+    Clusters(np.zeros(24, int), np.ones((2, 2)), np.array([[0], [1]]), 2, '0' * 64, 'random').save(folder / 'c.npz')
+    return [str(checkpoint), '--clusters', str(folder / 'c.npz')]
+
+
+@pytest.mark.parametrize('make, message', [
+    (lambda folder, checkpoint: ['gone.pth'], 'there is no file gone.pth'),
+    (_of(_no_config), 'no checkpoint of an SDRNet'),
+    (_of(_stock_config), 'no checkpoint of an SDRNet'),
+    (_of(_other_layout), 'has another shape for .*give a checkpoint of the same layout'),
+    (_of(_no_clusters), 'gone.npz: pass --clusters FILE, or pass --bn-reset task'),
+    (_other_images, 'made from another image list'),
+    (_other_clusters, '2 clusters .* for 4 sub-nets'),
+    (lambda folder, checkpoint: [str(checkpoint), '--baseline', 'gone.pth'], 'gone.pth'),
+    (lambda folder, checkpoint: [str(checkpoint), '--temperature', '0'], 'temperature of kNN must be positive'),
+    (lambda folder, checkpoint: [str(checkpoint), '--bn-images', '1'], 'at least 2 images'),
+])
+def test_bad_input_is_one_line_and_writes_nothing(make, message, run, tmp_path):
+    arguments = make(tmp_path, run / 'sdr.pth')
+    out = tmp_path / 'routing.json'
+    with pytest.raises(InputError, match=message) as caught:
+        tool.main([*arguments, '--task', str(run / 'task'), '--out', str(out), *FAST])
+    assert '\n' not in str(caught.value) and not out.exists()
+
+
+def test_an_existing_result_is_refused_before_the_work(run, tmp_path):
+    out = tmp_path / 'routing.json'
+    out.write_text('precious')
+    with pytest.raises(InputError, match='exists already'):
+        tool.main(['gone.pth', '--task', 'gone', '--out', str(out)])
+    assert out.read_text() == 'precious'
+
+
+def test_the_tiny_network_is_no_stock_super_net():
+    # Routing must serve such spaces too: the super-net is scored as it is, not as an extracted ResNet.
+    with pytest.raises(InputError):
+        network().supernet_config()
+    assert BACKBONE['routed_blocks'] == (2, 3)

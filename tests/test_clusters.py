@@ -1,0 +1,173 @@
+"""``clusters.npz``: what goes in comes out, and what does not fit is refused in one line."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdr_mm.clusters import Clusters
+from sdr_mm.errors import InputError
+from sdr_mm.images import fingerprint
+from sdr_mm.space import SubnetSpace
+
+
+def make(**changes):
+    fields = {
+        'assignment': np.array([0, 1, 3, 2, -1, 3]),
+        'centroids': np.eye(4, 5, dtype=np.float32),
+        'paths': np.array([[1, 1], [0, 1], [1, 0], [0, 0]]),
+        'num_groups': 2,
+        'fingerprint': fingerprint(['a', 'b']),
+        'method': 'sinkhorn',
+    }
+    return Clusters(**{**fields, **changes})
+
+
+def one_line(error):
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_a_round_trip_through_the_file_changes_nothing(tmp_path):
+    clusters = make()
+    clusters.save(tmp_path / 'clusters.npz')
+    loaded = Clusters.load(tmp_path / 'clusters.npz')
+    for name in ('assignment', 'centroids', 'paths'):
+        before, after = getattr(clusters, name), getattr(loaded, name)
+        assert before.dtype == after.dtype
+        np.testing.assert_array_equal(before, after)
+    assert (loaded.num_groups, loaded.fingerprint, loaded.method) == (2, clusters.fingerprint, 'sinkhorn')
+    assert loaded.space == SubnetSpace(2, 2)
+    assert loaded.sizes().tolist() == [1, 1, 1, 2]
+
+
+def test_a_space_without_blocks_has_one_cluster(tmp_path):
+    make(assignment=np.zeros(3, int), centroids=np.ones((1, 2), np.float32), paths=np.zeros((1, 0), int)).save(
+        tmp_path / 'one.npz')
+    assert Clusters.load(tmp_path / 'one.npz').space == SubnetSpace(2, 0)
+
+
+def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path):
+    file = tmp_path / 'clusters.npz'
+    file.write_bytes(b'mine')
+    with pytest.raises(InputError, match='exists already'):
+        make().save(file)
+    assert file.read_bytes() == b'mine'
+    make().save(file, overwrite=True)
+    assert Clusters.load(file).num_clusters == 4
+    assert [entry.name for entry in tmp_path.iterdir()] == ['clusters.npz']
+
+
+def write(tmp_path, **arrays):
+    np.savez(tmp_path / 'x.npz', **arrays)
+    return tmp_path / 'x.npz'
+
+
+class Marker:
+    """Unpickling one leaves a trace."""
+
+    hits = 0
+
+    def __reduce__(self):
+        return _hit, ()
+
+
+def _hit():
+    Marker.hits += 1
+    return 0
+
+
+def test_pickled_objects_in_the_file_are_not_run(tmp_path):
+    # The format says that it is ours, so that the reader does look at the other arrays.
+    file = write(tmp_path, format=np.array('sdr_mm clusters 1'), assignment=np.array([Marker()], dtype=object))
+    with pytest.raises(InputError, match='does not hold clusters'):
+        Clusters.load(file)
+    assert Marker.hits == 0
+    np.load(file, allow_pickle=True)['assignment']
+    assert Marker.hits == 1, 'the trap works'
+
+
+@pytest.mark.parametrize('content', [b'', b'text', b'PK\x03\x04 cut'])
+def test_other_files_are_refused(tmp_path, content):
+    file = tmp_path / 'x.npz'
+    file.write_bytes(content)
+    with pytest.raises(InputError, match='does not hold clusters') as error:
+        Clusters.load(file)
+    assert str(file) in one_line(error)
+
+
+def test_missing_foreign_and_damaged_archives_are_refused(tmp_path):
+    with pytest.raises(InputError, match='there is no file'):
+        Clusters.load(tmp_path / 'none.npz')
+    with pytest.raises(InputError, match='there is no file'):
+        Clusters.load(tmp_path)
+    with pytest.raises(InputError, match='does not hold clusters'):
+        Clusters.load(write(tmp_path, weights=np.zeros(3)))
+    with pytest.raises(InputError, match='is of the format'):
+        Clusters.load(write(tmp_path, format=np.array('sdr_mm clusters 99')))
+    make().save(tmp_path / 'good.npz')
+    (tmp_path / 'cut.npz').write_bytes((tmp_path / 'good.npz').read_bytes()[:-200])
+    with pytest.raises(InputError, match='does not hold clusters'):
+        Clusters.load(tmp_path / 'cut.npz')
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'centroids': np.eye(3)}, '3 clusters with 4 paths do not fit 4 sub-nets'),
+    ({'paths': np.zeros((4, 2), int)}, 'not each path of the space once'),
+    ({'paths': np.array([[1, 1], [0, 1], [2, 0], [0, 0]])}, 'not each path of the space once'),
+    ({'assignment': np.array([0, 4])}, 'from 0 to 4'),
+    ({'assignment': np.array([-2, 1])}, 'from -2 to 1'),
+    ({'assignment': np.array([0.5])}, 'assignment of the clusters must have'),
+    ({'assignment': np.zeros((2, 2), int)}, 'assignment of the clusters must have'),
+])
+def test_arrays_that_do_not_fit_together_are_refused(changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        make(**changes)
+    one_line(error)
+
+
+def test_path_order_numbers_each_cluster_like_its_sub_net():
+    before = make()
+    after = before.in_path_order()
+    assert after.paths.tolist() == [list(path) for path in SubnetSpace(2, 2).paths]
+    assert after.subnets.tolist() == [0, 1, 2, 3]
+    assert after.assignment[4] == -1
+    for old, new in zip(before.assignment, after.assignment):
+        if old >= 0:
+            assert before.paths[old].tolist() == after.paths[new].tolist()
+            assert before.centroids[old].tolist() == after.centroids[new].tolist()
+
+
+def test_clusters_of_another_image_list_space_or_size_are_refused():
+    clusters = make()
+    clusters.check_images(fingerprint(['a', 'b']), 'c.npz')
+    clusters.check_space(SubnetSpace(2, 2), 'c.npz')
+    clusters.check_sizes(1, 'c.npz')
+    with pytest.raises(InputError, match=r'^c\.npz: .*another image list') as error:
+        clusters.check_images(fingerprint(['b', 'a']), 'c.npz')
+    one_line(error)
+    with pytest.raises(InputError, match=r'4 clusters .* for 16 sub-nets .*--num-groups 4 --num-blocks 2') as error:
+        clusters.check_space(SubnetSpace(4, 2), 'c.npz')
+    one_line(error)
+    with pytest.raises(InputError, match='for 4 sub-nets'):  # as many, but other paths
+        clusters.check_space(SubnetSpace(4, 1), 'c.npz')
+    with pytest.raises(InputError, match='cluster 0 has 1 images, fewer than a batch of 2') as error:
+        clusters.check_sizes(2, 'c.npz')
+    one_line(error)
+    with pytest.raises(InputError, match='cluster 1 is empty'):
+        make(assignment=np.array([0, 2, 3])).check_sizes(1, 'c.npz')
+
+
+names = st.lists(st.text(st.characters(exclude_characters='\n', exclude_categories=['Cs'])), max_size=6)
+
+
+@given(names, names)
+def test_fingerprints_agree_exactly_where_the_lists_do(first, second):
+    assert (fingerprint(first) == fingerprint(second)) == (first == second)
+    assert fingerprint(iter(first)) == fingerprint(first)
+
+
+def test_the_fingerprint_is_that_of_the_documented_bytes():
+    import hashlib
+    assert fingerprint(['x/ä.png', 'y.png']) == hashlib.sha256('x/ä.png\ny.png\n2'.encode()).hexdigest()
+    assert fingerprint(['caf\udce9.png'])  # a name on disk that is no UTF-8

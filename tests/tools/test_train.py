@@ -1,0 +1,259 @@
+"""tools/train.py: overrides, resuming, refusals; two processes against one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from repository import ROOT, load_tool
+
+from sdr_mm.clusters import Clusters
+from sdr_mm.engine.configs import amp_wrapper, load_config, use_clusters, use_folder
+from sdr_mm.engine.work_dir import claim_work_dir
+from sdr_mm.errors import InputError
+from sdr_mm.images import fingerprint
+from sdr_mm.models.checkpoints import read_checkpoint
+from sdr_mm.registry import MODELS
+
+train = load_tool('train')
+
+BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
+SDR = str(ROOT / 'configs/small/sdr_simsiam_resnet18_b64-15e_32px.py')
+TINY = [
+    'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+    'train_cfg.max_epochs=2', 'log_level=ERROR', 'default_hooks.checkpoint.interval=1'
+]
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """A flat folder of 80 random pictures."""
+    folder = tmp_path_factory.mktemp('images')
+    random = np.random.default_rng(0)
+    for number in range(80):
+        Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(folder / f'{number:02d}.png')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def clusters(images):
+    names = sorted(path.name for path in images.iterdir())
+    return write_clusters(images.parent / 'clusters.npz', names, np.arange(80) % 16)
+
+
+def write_clusters(file, names, assignment, num_clusters=16, num_groups=4, num_blocks=2):
+    paths = np.stack(np.unravel_index(np.arange(num_clusters), (num_groups, ) * num_blocks), axis=1)
+    Clusters(
+        assignment=np.asarray(assignment, dtype=np.int64),
+        centroids=np.eye(num_clusters, 17, dtype=np.float32),
+        paths=paths.astype(np.int64),
+        num_groups=num_groups,
+        fingerprint=fingerprint(names),
+        method='test').save(file, overwrite=True)
+    return file
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def run_tool(monkeypatch, *argv):
+    monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, argv)])
+    train.main()
+
+
+def test_baseline_trains_on_a_flat_folder_and_resumes(images, tmp_path, monkeypatch):
+    arguments = [BASELINE, '--data', images, '--work-dir', tmp_path / 'run', '--cfg-options', *TINY]
+    run_tool(monkeypatch, *arguments)
+    first = read_checkpoint(tmp_path / 'run/epoch_2.pth')
+    assert first['meta']['iter'] == 40
+    # The message hub that upstream MMEngine cannot read back is in there.
+    assert first['message_hub']['log_scalars']
+    longer = [argument.replace('max_epochs=2', 'max_epochs=3') if isinstance(argument, str) else argument
+              for argument in arguments]
+    run_tool(monkeypatch, *longer[:5], '--resume', *longer[5:])
+    assert read_checkpoint(tmp_path / 'run/epoch_3.pth')['meta']['iter'] == 60
+
+
+def test_sdr_trains_and_logs_each_network(images, clusters, tmp_path, monkeypatch):
+    run_tool(monkeypatch, SDR, '--data', images, '--clusters', clusters, '--work-dir', tmp_path / 'run',
+             '--cfg-options', *TINY)
+    scalars, = (tmp_path / 'run').glob('*/vis_data/scalars.json')
+    logged = {key for line in scalars.read_text().splitlines() for key in json.loads(line)}
+    assert {'networks/supernet/loss_ssl', 'networks/supernet/std_ratio'} <= logged
+    assert any(key.startswith('networks/subnet_') and key.endswith('/loss_kd') for key in logged)
+
+
+def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters, tmp_path, monkeypatch):
+    options = ['--data', images, '--clusters', clusters, '--cfg-options', *TINY,
+               'default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=13',
+               'default_hooks.checkpoint.max_keep_ckpts=-1']
+    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'whole', *options)
+    # As if the run had been interrupted in the middle of epoch 1 of 2.
+    (tmp_path / 'parts').mkdir()
+    for name in ('run.json', 'iter_13.pth'):
+        (tmp_path / 'parts' / name).write_bytes((tmp_path / 'whole' / name).read_bytes())
+    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'parts', '--resume', tmp_path / 'parts/iter_13.pth', *options)
+    whole, resumed = (read_checkpoint(tmp_path / part / 'iter_39.pth') for part in ('whole', 'parts'))
+    for name, tensor in whole['state_dict'].items():
+        assert torch.equal(tensor, resumed['state_dict'][name]), name
+
+
+def test_two_processes_train_what_one_trains(images, tmp_path):
+    """gloo and SyncBN: each rank has half of every batch, and after 10 iterations the weights agree.
+
+    Batches of 16 images and branches that begin at zero: batch norm over a handful of values, layer upon
+    layer, amplifies rounding so much that after a few steps any two orders of summation lead elsewhere.
+    """
+    names = sorted(path.name for path in images.iterdir())
+    clusters = write_clusters(tmp_path / 'clusters.npz', names, np.arange(80) % 4, 4, num_blocks=1)
+    options = [option for option in TINY if 'batch_size' not in option]
+    options += ['model.backbone.routed_blocks=(3,)', 'model.backbone.zero_init_residual=True',
+                'optim_wrapper.optimizer.lr=0.005']
+    options += [f'model.{part}.norm_cfg.type=SyncBN' for part in ('backbone', 'neck', 'head.predictor')]
+    weights = []
+    for ranks in (1, 2):
+        command = [
+            'bash', ROOT / 'tools/dist_train.sh', SDR, ranks, '--data', images, '--clusters', clusters, '--work-dir',
+            tmp_path / str(ranks), '--cfg-options', *options, f'train_dataloader.batch_size={16 // ranks}'
+        ]
+        environment = {**os.environ, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
+                       'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        weights.append(read_checkpoint(tmp_path / f'{ranks}/epoch_2.pth')['state_dict'])
+    for name, tensor in weights[0].items():
+        if tensor.is_floating_point():
+            scale = tensor.abs().max().clamp(min=1e-3)
+            torch.testing.assert_close(weights[1][name] / scale, tensor / scale, rtol=0, atol=1e-3, msg=name)
+
+
+def test_predictor_keeps_its_learning_rate_under_any_scheduler(images, tmp_path, monkeypatch):
+    rates = []
+    monkeypatch.setattr('sdr_mm.engine.progress_bar_hook.ProgressBarHook.before_train_iter',
+                        lambda self, runner, *args, **kwargs: rates.append(
+                            [group['lr'] for group in runner.optim_wrapper.optimizer.param_groups]))
+    config = tmp_path / 'warmup.py'
+    config.write_text(f"""
+_base_ = {BASELINE!r}
+custom_hooks = [dict(type='FixedLRHook'), dict(type='ProgressBarHook')]
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=10),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=10, T_max=30),
+]
+""")
+    # --auto-scale-lr divides the base rate by 64, because a batch has 4 images in place of 256.
+    run_tool(monkeypatch, config, '--data', images, '--work-dir', tmp_path, '--auto-scale-lr', '--cfg-options', *TINY)
+    groups = np.array(rates)
+    fixed = np.isclose(groups, 0.05 * 4 / 256).all(axis=0)
+    assert fixed.any() and not fixed.all()
+    moving = groups[:, ~fixed]
+    assert moving[0].max() < moving[12].max() and moving[-1].max() < 0.2 * moving[12].max()
+
+
+def test_amp_changes_the_wrapper_that_is_there():
+    for kind, expected in [('OptimWrapper', 'AmpOptimWrapper'), ('SubnetOptimWrapper', 'AmpSubnetOptimWrapper'),
+                           ('sdr_mm.SubnetOptimWrapper', 'sdr_mm.AmpSubnetOptimWrapper')]:
+        assert amp_wrapper(kind) == amp_wrapper(expected) == expected
+    with pytest.raises(InputError, match='--amp'):
+        amp_wrapper('ApexOptimWrapper')
+
+
+def test_imagenet_recipe_is_the_papers():
+    cfg = load_config(str(ROOT / 'configs/sdr_simsiam.py'))
+    with torch.device('meta'):
+        model = MODELS.build({**cfg.model, 'backbone': dict(cfg.model.backbone, norm_cfg=dict(type='BN'))})
+    assert len(model.backbone.space) == 256
+    assert cfg.train_cfg.max_epochs == 200 and cfg.train_dataloader.batch_size == 32
+    assert cfg.train_dataloader.dataset.dataset.type == 'ImageNet'
+    assert cfg.optim_wrapper.optimizer.lr == 0.05 and cfg.param_scheduler[0].T_max == 200
+
+
+REFUSALS = {
+    'missing folder': (lambda c: ['--data', 'nowhere'], 'no folder'),
+    'empty folder': (lambda c: ['--data', c['empty']], 'no images'),
+    'undecodable image': (lambda c: ['--data', c['broken'], '--on-error', 'stop'], 'cannot be decoded'),
+    'other image list': (lambda c: ['--data', c['other'], '--clusters', c['clusters']], 'another image list'),
+    'number of clusters': (lambda c: ['--data', c['images'], '--clusters', c['four']], '--num-groups'),
+    'empty cluster': (lambda c: ['--data', c['images'], '--clusters', c['hole']], 'empty'),
+    'cluster smaller than a batch': (
+        lambda c: ['--data', c['images'], '--clusters', c['clusters'], '--cfg-options', *TINY,
+                   'train_dataloader.batch_size=6'], 'batch'),
+    'fewer images than a batch': (
+        lambda c: ['--data', c['images'], '--cfg-options', *TINY, 'train_dataloader.batch_size=99'], 'fill one batch'),
+}
+
+
+@pytest.mark.parametrize('name', REFUSALS)
+def test_bad_input_is_one_line_that_says_what_to_do(name, images, clusters, tmp_path, monkeypatch):
+    names = sorted(path.name for path in images.iterdir())
+    context = dict(images=images, clusters=clusters)
+    for folder in ('empty', 'broken', 'other'):
+        context[folder] = tmp_path / folder
+        context[folder].mkdir()
+    for number in range(8):
+        (context['other'] / f'x{number}.png').write_bytes((images / f'{number:02d}.png').read_bytes())
+        (context['broken'] / f'{number}.png').write_bytes(b'no picture')
+    context['four'] = write_clusters(tmp_path / 'four.npz', names, np.arange(80) % 4, 4, num_blocks=1)
+    context['hole'] = write_clusters(tmp_path / 'hole.npz', names, np.arange(80) % 15)
+    build, expected = REFUSALS[name]
+    arguments = build(context)
+    config = SDR if '--clusters' in arguments else BASELINE
+    if '--cfg-options' not in arguments:
+        arguments += ['--cfg-options', *TINY]
+    with pytest.raises(InputError, match=expected) as error:
+        run_tool(monkeypatch, config, '--work-dir', tmp_path / 'run', *arguments)
+    assert '\n' not in str(error.value).strip().splitlines()[-1]
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_work_directory_of_another_run_is_left_alone(tmp_path):
+    cfg = load_config(BASELINE)
+    cfg.work_dir = str(tmp_path)
+    claim_work_dir(cfg, resume=False)
+    claim_work_dir(cfg, resume=False)  # nothing was trained yet
+    (tmp_path / 'epoch_1.pth').write_bytes(b'weights')
+    record = (tmp_path / 'run.json').read_text()
+    with pytest.raises(InputError, match='--resume'):
+        claim_work_dir(cfg, resume=False)
+    claim_work_dir(cfg, resume=True)
+    cfg.model.backbone.depth = 34
+    with pytest.raises(InputError, match='model.backbone.depth = 18 where this one has 34'):
+        claim_work_dir(cfg, resume=True)
+    assert (tmp_path / 'run.json').read_text() == record and (tmp_path / 'epoch_1.pth').read_bytes() == b'weights'
+
+
+def test_checkpoint_of_another_layout_is_not_resumed_from(images, clusters, tmp_path, monkeypatch):
+    options = ['--data', images, '--clusters', clusters, '--cfg-options', *TINY, 'train_cfg.max_epochs=1']
+    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'one', *options)
+    with pytest.raises(InputError, match='another shape for .* backbone.layer3.0'):
+        run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'two', '--resume', tmp_path / 'one/epoch_1.pth', *options,
+                 'model.backbone.base_channels=(8,8)')
+    assert not list((tmp_path / 'two').glob('*.pth'))
+    with pytest.raises(InputError, match='nowhere.pth'):
+        run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'two', '--resume', tmp_path / 'nowhere.pth', *options)
+
+
+def test_folder_takes_the_place_of_the_images_and_keeps_the_transforms():
+    cfg = load_config(SDR)
+    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
+    use_folder(cfg, '/photos')
+    use_clusters(cfg, 'mine.npz')
+    assert cfg.train_dataloader.dataset.dataset.data_root == '/photos'
+    assert cfg.train_dataloader.dataset.dataset.pipeline == pipeline
+    assert cfg.train_dataloader.dataset.clusters == 'mine.npz'
+    with pytest.raises(InputError, match='no ClusterDataset'):
+        use_clusters(load_config(BASELINE), 'mine.npz')
+
+
+def test_missing_config_is_refused():
+    with pytest.raises(InputError, match='there is no config'):
+        load_config('configs/nothing.py')
