@@ -54,3 +54,31 @@ def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_output(out: str | Path | None, overwrite: bool, *, holds: str | None = None) -> None:
+    """Refuses before the work what could not be written after it.
+
+    Args:
+        out (str | Path, optional): The file or folder. None: nothing is written.
+        overwrite (bool): Whether it may be replaced.
+        holds (str, optional): A folder is written, which is known by this file in it, and no other folder
+            is replaced unless it is empty. Defaults to None: a file is written.
+
+    Raises:
+        InputError: If it is there and may not be replaced, is something else, or cannot be written to.
+    """
+    if out is None:
+        return
+    out = Path(out)
+    if holds is None and out.is_dir():
+        raise InputError(f'{out} exists already, it is a folder: give the name of a file')
+    if out.exists() and not overwrite:
+        raise InputError(f'{out} exists already: give another name, or pass --overwrite to replace it')
+    if holds is not None and out.exists() and not (out / holds).is_file() and not (
+            out.is_dir() and not any(out.iterdir())):
+        raise InputError(f'{out} exists and does not hold {holds}, so it is not replaced: give another name')
+    parent = next((folder for folder in out.absolute().parents if folder.exists()), out)
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f'{out} cannot be written, {parent} is {"not writable" if parent.is_dir() else "no folder"}: '
+                         'give another place')

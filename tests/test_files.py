@@ -9,7 +9,7 @@ from repository import ROOT
 
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write
+from sdr_mm.files import atomic_write, check_output
 
 
 def test_file_appears_whole_with_usual_permissions(tmp_path):
@@ -72,3 +72,22 @@ def test_error_of_another_kind_is_not_hidden():
 
     with pytest.raises(OSError):
         run(main)
+
+
+def test_what_could_not_be_written_is_refused_before_the_work(tmp_path):
+    file, folder, strange = tmp_path / 'a.json', tmp_path / 'features', tmp_path / 'strange'
+    file.write_text('old')
+    for made in (folder, strange):
+        made.mkdir()
+    (folder / 'features.npy').touch()
+    (strange / 'photo.jpg').touch()
+    check_output(None, overwrite=False)
+    check_output(tmp_path / 'new' / 'a.json', overwrite=False)
+    check_output(file, overwrite=True)
+    check_output(folder, overwrite=True, holds='features.npy')
+    for out, overwrite, holds, message in (
+            (file, False, None, 'exists already'), (folder, True, None, 'it is a folder'),
+            (folder, False, 'features.npy', 'exists already'), (strange, True, 'features.npy', 'does not hold'),
+            (file, True, 'features.npy', 'does not hold'), (file / 'a.json', False, None, 'is no folder')):
+        with pytest.raises(InputError, match=message):
+            check_output(out, overwrite, holds=holds)

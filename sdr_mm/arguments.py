@@ -1,0 +1,66 @@
+"""Command-line arguments that several tools share. Imports nothing heavy, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+METRICS = ('accuracy', 'mean_per_class', 'map_11')
+
+
+def image_arguments() -> argparse.ArgumentParser:
+    """How images are prepared and where the network runs."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group('images and device')
+    group.add_argument('--resize', type=int, help='short side of the images in pixels (default: what fits the network)')
+    group.add_argument('--size', type=int, help='side of the center crop in pixels (default: what fits the network)')
+    group.add_argument('--seed', type=int, help='seed of random splits and of the choice of images (default: 0)')
+    group.add_argument('--on-error', choices=('stop', 'skip'),
+                       help='at an image that cannot be decoded: stop, or skip and count it (default: stop)')
+    group.add_argument('--workers', type=int, default=min(8, os.cpu_count() or 1), help='threads that decode images')
+    group.add_argument('--device', help="for example 'cpu' or 'cuda:0' (default: a GPU if there is one)")
+    return parser
+
+
+def task_arguments() -> argparse.ArgumentParser:
+    """The task and its metric."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group('task')
+    group.add_argument('--task', required=True, metavar='TASK',
+                       help='a folder CLASS/… (split at random), a folder train/CLASS/… with val/CLASS/… or '
+                            'test/CLASS/…, or a config such as configs/tasks/dtd.py')
+    group.add_argument('--metric', choices=METRICS, help="default: the task's, accuracy for a folder")
+    group.add_argument('--splits', type=int, default=1, help='random splits of CLASS/… folders (default: 1)')
+    return parser
+
+
+def knn_arguments() -> argparse.ArgumentParser:
+    """Task and kNN."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[task_arguments()])
+    group = parser.add_argument_group('kNN')
+    group.add_argument('--temperature', type=float, default=0.07, help='T of the weights exp(cos / T) (default: 0.07)')
+    return parser
+
+
+def network_arguments() -> argparse.ArgumentParser:
+    """A frozen network to evaluate, and how its features are computed."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('network', help='a checkpoint of a ResNet, timm:NAME, torchvision:NAME or mmpretrain:NAME, '
+                                        'with @FILE for weights of your own')
+    parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
+    parser.add_argument('--batch-size', type=int, default=200, help='images in a batch (default: 200)')
+    return parser
+
+
+def output_arguments(required: bool) -> argparse.ArgumentParser:
+    """Where the result goes."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--out', metavar='FILE', required=required, help='file to write')
+    parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
+    return parser
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that were given, so that the others keep the defaults of what they are for."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
