@@ -5,10 +5,7 @@ silhouettes of animals, furniture, sprites of a game) and photos with boxes for 
 ``docs/data.md`` says what they are and who made them.
 """
 
-from .catalog import DATA_SETS
-from .data_set import KINDS, DataSet, Options
-from .preparation import ATTRIBUTION, MARKER, PreparedData, attribution, prepare
+from .data_set import KINDS, Options
+from .preparation import ATTRIBUTION, DATA_SETS, PreparedData, prepare
 
-__all__ = [
-    'ATTRIBUTION', 'DATA_SETS', 'KINDS', 'MARKER', 'DataSet', 'Options', 'PreparedData', 'attribution', 'prepare'
-]
+__all__ = ['ATTRIBUTION', 'DATA_SETS', 'KINDS', 'Options', 'PreparedData', 'prepare']

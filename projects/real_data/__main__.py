@@ -22,9 +22,8 @@ def main() -> None:
             packages = ', '.join(map(str, data_set.packages))
             print(f'{name:20} {data_set.kind:10} {data_set.about} (from {packages})')
         return
-    prepared = prepare(
-        args.out, names=args.names or None, size=args.size, skin_tones=args.skin_tones, max_per_class=args.max_per_class
-    )
+    prepared = prepare(args.out, names=args.names or None, size=args.size, skin_tones=args.skin_tones,
+                       max_per_class=args.max_per_class)
     for name, folder in prepared.folders.items():
         counts = prepared.counts[name]
         groups = KINDS[DATA_SETS[name].kind]

@@ -18,9 +18,8 @@ ZIP_MAGIC = b'PK\x03\x04'
 AR_MAGIC = b'!<arch>\n'
 
 
-def read_members(
-    archive: str | Path | bytes, wanted: Callable[[str], bool], where: str = ''
-) -> Iterator[tuple[str, bytes]]:
+def read_members(archive: str | Path | bytes, wanted: Callable[[str], bool],
+                 where: str = '') -> Iterator[tuple[str, bytes]]:
     """Reads the wanted files of a ``.tgz``, a zip file (which a wheel is) or a ``.deb``, in the archive's order.
 
     Nothing is unpacked to the disk. Links and devices are passed by.

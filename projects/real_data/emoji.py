@@ -9,30 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .archives import read_members
-from .data_set import Archives, Options
+from .data_set import Archives, Options, Picture, folder_name
 from .packages import Package
-from .pictures import Picture, folder_name
 
 GOOGLE = Package(
     'npm', 'emoji-datasource-google', '16.0.0',
     'fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438', 74.3,
-    'Apache-2.0', 'Noto Emoji, Google; packaged (with emoji.json, MIT) by Cal Henderson',
-)
+    'Apache-2.0', 'Noto Emoji, Google; packaged (with emoji.json, MIT) by Cal Henderson')
 TWITTER = Package(
     'npm', 'emoji-datasource-twitter', '16.0.0',
     'f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877', 61.7,
-    'CC-BY-4.0', 'Twemoji, Twitter, Inc. and other contributors; packaged by Cal Henderson',
-)
+    'CC-BY-4.0', 'Twemoji, Twitter, Inc. and other contributors; packaged by Cal Henderson')
 OPENMOJI = Package(
     'npm', 'openmoji', '17.0.0',
     '55ee7d13485dec86e9f38c1f3a645a13382d33ff97c0cd845ee824b0aef45e68', 4.3,
-    'CC-BY-SA-4.0', 'All emojis designed by OpenMoji, the open-source emoji and icon project',
-)
+    'CC-BY-SA-4.0', 'All emojis designed by OpenMoji, the open-source emoji and icon project')
 FLUENT = Package(
     'npm', '@lobehub/fluent-emoji-3d', '1.1.0',
     'c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58', 15.8,
-    'MIT', 'Fluent Emoji, Microsoft Corporation; packaged by LobeHub',
-)
+    'MIT', 'Fluent Emoji, Microsoft Corporation; packaged by LobeHub')
 
 FINE_CATEGORIES = ('Animals & Nature', 'Food & Drink')
 # Below this a class has too few images to be split; 14 leaves 11 of the 15 subcategories.
@@ -44,8 +39,7 @@ def emoji_pool(archives: Archives, options: Options) -> list[Picture]:
     families = {
         'google': (GOOGLE, 'package/img/google/64/'),
         'twitter': (TWITTER, 'package/img/twitter/64/'),
-        'openmoji': (OPENMOJI, 'package/color/svg/'),
-    }
+        'openmoji': (OPENMOJI, 'package/color/svg/')}
     pictures = []
     for family, (package, prefix) in families.items():
         for name, data in _files(archives[package], prefix):
@@ -61,11 +55,8 @@ def fluent_category(archives: Archives, options: Options) -> list[Picture]:
 
 def fluent_fine(archives: Archives, options: Options) -> list[Picture]:
     """Subcategories of animals and food that have enough images."""
-    pictures = [
-        Picture(folder_name(subcategory), picture.name, picture.data)
-        for category, subcategory, picture in _fluent(archives)
-        if category in FINE_CATEGORIES
-    ]
+    pictures = [Picture(folder_name(subcategory), picture.name, picture.data)
+                for category, subcategory, picture in _fluent(archives) if category in FINE_CATEGORIES]
     sizes = Counter(picture.group for picture in pictures)
     return [picture for picture in pictures if sizes[picture.group] >= FINE_MINIMUM]
 
@@ -89,11 +80,8 @@ def emoji_labels(table: bytes) -> dict[tuple[int, ...], tuple[str, str]]:
 
     Components (the bare skin tones) are left out; skin-tone variants are not entries of their own.
     """
-    return {
-        code_points(entry['image']): (entry['category'], entry['subcategory'])
-        for entry in json.loads(table)
-        if entry['category'] != 'Component'
-    }
+    return {code_points(entry['image']): (entry['category'], entry['subcategory'])
+            for entry in json.loads(table) if entry['category'] != 'Component'}
 
 
 def _fluent(archives: Archives) -> Iterator[tuple[str, str, Picture]]:

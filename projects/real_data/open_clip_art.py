@@ -8,15 +8,13 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 from .archives import read_members
-from .data_set import Archives, Options
+from .data_set import Archives, Options, Picture, folder_name
 from .packages import Package
-from .pictures import Picture, folder_name
 
 OPEN_CLIP_ART = Package(
     'debian', 'openclipart-png', '1:0.18+dfsg-19',
     'f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02', 130.9,
-    'public domain', 'The Open Clip Art Library and its contributors',
-)
+    'public domain', 'The Open Clip Art Library and its contributors')
 FOLDER = 'usr/share/openclipart/png/'
 # Folders that say nothing about what their pictures show.
 NO_SUBJECT = ('special', 'unsorted')

@@ -106,10 +106,8 @@ def fetch(package: Package, cache: str | Path | None = None) -> Path:
             raise InputError(f'fetching {package} gave {len(files)} files instead of one: try again')
         found = _sha256(files[0])
         if found != package.sha256:
-            raise InputError(
-                f'{package} has the SHA-256 {found}, expected {package.sha256}: it was not kept; try again, '
-                f'and if the registry you use goes on giving another file, do not use it'
-            )
+            raise InputError(f'{package} has the SHA-256 {found}, expected {package.sha256}: it was not kept; try '
+                             f'again, and if the registry you use still gives another file, do not use it')
         path = folder / package.filename
         os.replace(files[0], path)
     return path
@@ -144,9 +142,8 @@ def _download(package: Package, folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, errors='replace'
-    )
+    return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True,
+                          errors='replace')
 
 
 def _offered(package: Package, folder: Path) -> Package:

@@ -1,4 +1,4 @@
-"""Fetching the packages of data sets and writing their folders, each whole or not at all."""
+"""The data sets there are, and how they are prepared: packages fetched, folders written, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,27 @@ from pathlib import Path
 from sdr_mm.cli import progress
 from sdr_mm.errors import InputError
 
-from .catalog import DATA_SETS
-from .data_set import Archives, Options
+from .aerial import DEEPFOREST, AerialTrees
+from .data_set import Archives, DataSet, Options, PictureSet
+from .emoji import FLUENT, GOOGLE, OPENMOJI, TWITTER, emoji_pool, fluent_category, fluent_fine
+from .open_clip_art import OPEN_CLIP_ART, open_clip_art
 from .packages import Package, cache_folder, fetch
+from .silhouettes import SILHOUETTES, animal_silhouettes
+from .sweet_home import SWEET_HOME, sweet_home
+from .wesnoth import WESNOTH, wesnoth_race
+
+# What needs apt comes last, so that where there is none all the others have been prepared before.
+DATA_SETS: dict[str, DataSet] = {
+    'pool': PictureSet((GOOGLE, TWITTER, OPENMOJI), 'emoji of Google, Twitter and OpenMoji, no labels', emoji_pool,
+                       labeled=False),
+    'fluent_category': PictureSet((FLUENT, GOOGLE), 'Fluent 3D emoji by category, 9 classes', fluent_category),
+    'fluent_fine': PictureSet((FLUENT, GOOGLE), 'Fluent 3D animals and food by subcategory, 11 classes', fluent_fine),
+    'animal_silhouettes': PictureSet((SILHOUETTES,), 'silhouettes of animals, 10 classes', animal_silhouettes),
+    'aerial_trees': AerialTrees((DEEPFOREST,), 'trees in tiles of aerial photos, boxes of 1 class in VOC format'),
+    'open_clip_art': PictureSet((OPEN_CLIP_ART,), 'clip art by folder, 16 classes', open_clip_art),
+    'sweet_home': PictureSet((SWEET_HOME,), 'rendered furniture by category, 11 classes', sweet_home),
+    'wesnoth_race': PictureSet((WESNOTH,), 'sprites of a game by race, 20 classes, grouped by unit', wesnoth_race)}
+"""What :func:`~projects.real_data.prepare` can prepare."""
 
 MARKER = 'prepared.json'
 ATTRIBUTION = 'ATTRIBUTION.txt'
@@ -53,21 +71,15 @@ class PreparedData:
         return {name: folder for name, folder in self.folders.items() if DATA_SETS[name].kind == 'task'}
 
 
-def prepare(
-    out: str | Path | None = None,
-    *,
-    names: Iterable[str] | None = None,
-    size: int = 64,
-    skin_tones: bool = False,
-    max_per_class: int | None = None,
-    cache: str | Path | None = None,
-) -> PreparedData:
+def prepare(out: str | Path | None = None, *, names: Iterable[str] | None = None, size: int = 64,
+            skin_tones: bool = False, max_per_class: int | None = None,
+            cache: str | Path | None = None) -> PreparedData:
     """Fetches and prepares real images; what is there already is left as it is.
 
     Every picture becomes an RGB PNG of ``size`` × ``size``: transparent parts on white, the longest
     side scaled to ``size``, the rest filled with white. Photos for detection keep their pixels. A
-    folder appears when it is whole, so an interrupted call leaves nothing half and the next one goes
-    on with the data set that was missing.
+    folder appears when it is whole, so an interrupted call leaves nothing half and the next one resumes
+    with the data set that was missing.
 
     Args:
         out (str | Path | None): Where the folders are made, one a data set. Defaults to a folder of
@@ -104,11 +116,8 @@ def prepare(
         _write(name, archives, out, options)
 
     markers = {name: json.loads((out / name / MARKER).read_text(encoding='utf-8')) for name in names}
-    return PreparedData(
-        folders={name: out / name for name in names},
-        counts={name: marker['counts'] for name, marker in markers.items()},
-        sources=attribution(names),
-    )
+    return PreparedData({name: out / name for name in names},
+                        {name: marker['counts'] for name, marker in markers.items()}, attribution(names))
 
 
 def default_folder(options: Options) -> str:
@@ -140,9 +149,8 @@ def _is_prepared(folder: Path, recipe: str) -> bool:
     except (OSError, ValueError, KeyError):
         found = None
     if found != recipe:
-        raise InputError(
-            f'{folder} exists and was not prepared with these options: remove it, or prepare into another folder'
-        )
+        raise InputError(f'{folder} exists and was not prepared with these options: remove it, or prepare into '
+                         f'another folder')
     return True
 
 

@@ -12,15 +12,13 @@ import numpy as np
 from sdr_mm.errors import InputError
 
 from .archives import read_members
-from .data_set import Archives, Options
+from .data_set import Archives, Options, Picture
 from .packages import Package
-from .pictures import Picture
 
 SILHOUETTES = Package(
     'pypi', 'animal-mnist', '0.4',
     'aeebf3d9de4552d6fd2d5701424e1a5b9020f8e5115d68df9db252f2f53ce2ce', 2.6,
-    'MIT', 'Animal-MNIST, Sina Mohammadi',
-)
+    'MIT', 'Animal-MNIST, Sina Mohammadi')
 FOLDER = 'animal_mnist/data/Animal_MNIST/'
 ANIMALS = ('bear', 'bird', 'cat', 'cow', 'dog', 'elephant', 'giraffe', 'horse', 'sheep', 'zebra')
 
@@ -47,8 +45,7 @@ class ArrayUnpickler(pickle.Unpickler):
         ('numpy.core.multiarray', '_reconstruct'): _reconstruct,
         ('numpy._core.multiarray', '_reconstruct'): _reconstruct,
         ('numpy', 'ndarray'): np.ndarray,
-        ('numpy', 'dtype'): np.dtype,
-    }
+        ('numpy', 'dtype'): np.dtype}
 
     def find_class(self, module: str, name: str) -> Any:
         try:

@@ -10,15 +10,13 @@ import numpy as np
 from PIL import Image
 
 from .archives import read_members
-from .data_set import Archives, Options
+from .data_set import Archives, Options, Picture, folder_name, on_white
 from .packages import Package
-from .pictures import Picture, folder_name, on_white
 
 WESNOTH = Package(
     'debian', 'wesnoth-1.16-data', '1:1.16.9-1',
     '1012b964bd412a6770685e3324ae3b61e176caff7846192d1ee63d55cd621e26', 146.2,
-    'GPL-2+, newer art CC-BY-SA-4.0', 'The Battle for Wesnoth, by David White and its many artists and contributors',
-)
+    'GPL-2+, newer art CC-BY-SA-4.0', 'The Battle for Wesnoth, by David White and its many artists and contributors')
 FOLDER = 'usr/share/games/wesnoth/1.16/data/core/images/units/'
 # Four ships, which are of no race.
 NO_RACE = 'transport'

@@ -32,9 +32,7 @@ def report_rows(results: Sequence[RoutingResult], clusters: Clusters, count: int
         assert subnet is not None
         gain = result.gains(over)[0]
         routed.setdefault(cluster_of[subnet], []).append(f'{result.task} {signed(gain)}')
-    rows = [
-        GalleryRow(cluster, f'cluster {cluster}', tuple(notes)) for cluster, notes in routed.items()
-    ]
+    rows = [GalleryRow(cluster, f'cluster {cluster}', tuple(notes)) for cluster, notes in routed.items()]
     ranks = [{row.subnet: rank for rank, row in enumerate(result.subnets)} for result in results]
     others = sorted((subnet for subnet in cluster_of if cluster_of[subnet] not in routed),
                     key=lambda subnet: (np.mean([rank[subnet] for rank in ranks]), subnet))

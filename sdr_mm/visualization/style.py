@@ -37,8 +37,7 @@ _STYLE = {
     'xtick.major.size': 3,
     'ytick.major.size': 0,
     'figure.facecolor': 'white',
-    'savefig.facecolor': 'white',
-}
+    'savefig.facecolor': 'white'}
 
 
 @contextmanager

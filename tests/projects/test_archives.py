@@ -68,8 +68,7 @@ DAMAGED = {
     'deb cut in a header': make_deb({'usr/a': NOISE})[:90],
     'deb without files': make_ar({'debian-binary': b'2.0\n'}),
     'not an archive': b'no archive at all',
-    'nothing': b'',
-}
+    'nothing': b''}
 
 
 @pytest.mark.parametrize('data', DAMAGED.values(), ids=DAMAGED)

@@ -164,9 +164,8 @@ def test_deb_that_is_another_file_is_refused(deb: Package, tmp_path: Path) -> No
     assert 'it was not kept' in one_line(replace(deb, sha256='0' * 64), tmp_path)
 
 
-def test_system_without_apt_takes_the_file_that_a_person_put_there(
-    deb: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_system_without_apt_takes_the_file_that_a_person_put_there(deb: Package, tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', str(tmp_path))
     line = one_line(deb, tmp_path)
     assert 'apt-cache was not found' in line

@@ -20,12 +20,12 @@ from PIL import Image, UnidentifiedImageError
 
 from projects import real_data as real
 from projects.real_data import aerial, emoji, open_clip_art, prepare, silhouettes, sweet_home, wesnoth
+from projects.real_data.aerial import Box, read_boxes
+from projects.real_data.data_set import to_square
 from projects.real_data.emoji import code_points
 from projects.real_data.packages import fetch
-from projects.real_data.pictures import to_square
 from projects.real_data.preparation import default_folder, fingerprint
 from projects.real_data.silhouettes import read_array
-from projects.real_data.voc import Box, read_boxes
 from sdr_mm.errors import InputError
 
 
@@ -40,8 +40,7 @@ EMOJI = {  # file name in the Google package: category, subcategory
     '1f44d': ('People & Body', 'hand-fingers-closed'),
     '0023-fe0f-20e3': ('Symbols', 'keycap'),
     '1f435': ('Animals & Nature', 'animal-mammal'),
-    '1f3fb': ('Component', 'skin-tone'),
-}
+    '1f3fb': ('Component', 'skin-tone')}
 RED = encode((255, 0, 0, 255))
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="3"/></svg>'
 
@@ -204,8 +203,7 @@ def test_every_folder_names_its_sources(registry: Registry, tmp_path: Path) -> N
 @pytest.mark.parametrize('arguments, message', [
     ({'names': ['imagenet']}, "no data set 'imagenet'"),
     ({'size': 0}, 'size of the images is 0'),
-    ({'max_per_class': 0}, 'max_per_class is 0'),
-])
+    ({'max_per_class': 0}, 'max_per_class is 0')])
 def test_wrong_choice_ends_with_one_line(arguments: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         prepare(tmp_path / 'out', **arguments)
@@ -241,8 +239,7 @@ NO_ARRAYS = {
     'nothing': b'',
     'not gzip': b'not gzip',
     'not a pickle': gzip.compress(b'not a pickle'),
-    'a list': gzip.compress(pickle.dumps([1, 2])),
-}
+    'a list': gzip.compress(pickle.dumps([1, 2]))}
 
 
 @pytest.mark.parametrize('data', NO_ARRAYS.values(), ids=NO_ARRAYS)
@@ -400,8 +397,7 @@ def test_photos_become_tiles_with_the_whole_boxes(registry: Registry, tmp_path: 
         (390, 10, 400, 400),  # ends where the first tile ends
         (400, 5, 430, 25), (399, 5, 430, 25),  # the second one begins at 399: both tiles have a part of it
         (900, 0, 950, 30),  # in the third tile, 150 pixels wide
-        (10, 410, 20, 420),  # below all tiles: 50 pixels are not one
-    ]})
+        (10, 410, 20, 420)]})  # below all tiles: 50 pixels are not one
     data = prepare(tmp_path / 'out', names=['aerial_trees'], cache=registry.cache)
     folder = data.folders['aerial_trees']
     assert data.tasks == {}
@@ -445,8 +441,7 @@ def test_boxes_are_read_as_they_are() -> None:
     (annotation([(-1, 0, 4, 4)]), 'leaves the image'),
     (annotation([(4, 0, 4, 4)]), 'is empty'),
     (b'<annotation><object><bndbox/></object></annotation>', 'here is not an annotation'),
-    (b'<annotation>', 'here is not an annotation'),
-])
+    (b'<annotation>', 'here is not an annotation')])
 def test_annotation_that_cannot_be_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         read_boxes(data, (40, 30), 'here')
