@@ -27,7 +27,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         fail(out_of_space(error.filename or 'the output'))
     except KeyboardInterrupt:
-        _say('interrupted')
+        say('interrupted')
         sys.exit(130)
 
 
@@ -38,11 +38,11 @@ def fail(error: InputError) -> None:
     the error itself.
     """
     line = str(error).strip().splitlines()[-1]
-    _say(f'error: {line.removeprefix("sdr_mm.errors.InputError: ")}')
+    say(f'error: {line.removeprefix("sdr_mm.errors.InputError: ")}')
     sys.exit(2)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """Prints a line on stderr; a progress bar that is still open leaves its line to it."""
     tqdm.write(line, file=sys.stderr)
 
