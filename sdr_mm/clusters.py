@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -27,11 +28,11 @@ class Clusters:
         paths (np.ndarray): (k, num_blocks) int64, the path of each cluster. Each path of the space
             occurs exactly once.
         num_groups (int): Individual groups per block.
-        fingerprint (str): :func:`fingerprint` of the image list.
+        fingerprint (str): Of the image list, see :func:`~sdr_mm.images.fingerprint`.
         method (str): How the clusters were made, for example ``'sinkhorn'``.
 
     Raises:
-        InputError: If the arrays do not fit together.
+        InputError: If the arrays do not fit together or the centroids are not finite.
     """
 
     assignment: np.ndarray
@@ -50,7 +51,13 @@ class Clusters:
                     f'{name} of the clusters must have {ndim} dimension(s) of type {np.dtype(dtype).name}, '
                     f'got {array.ndim} of {array.dtype}: cluster again')
             object.__setattr__(self, name, array.astype(dtype, copy=False))
+        groups = np.asarray(self.num_groups)
+        if groups.ndim or not np.issubdtype(groups.dtype, np.integer):
+            raise InputError(f'num_groups of the clusters must be one whole number, got {groups.shape} of '
+                             f'{groups.dtype}: cluster again')
         object.__setattr__(self, 'num_groups', int(self.num_groups))
+        if not np.isfinite(self.centroids).all():
+            raise InputError('the centroids of the clusters are not finite (NaN or infinity): cluster again')
         space = self.space
         if not len(self.paths) == len(self.centroids) == len(space):
             raise InputError(
@@ -130,34 +137,37 @@ class Clusters:
                     raise InputError(f'{path} does not hold clusters: {advice}')
                 if str(data['format']) != FORMAT:
                     raise InputError(f'{path} is of the format {str(data["format"])[:40]!r}, not {FORMAT!r}: {advice}')
-                return cls(
-                    assignment=data['assignment'],
-                    centroids=data['centroids'],
-                    paths=data['paths'],
-                    num_groups=int(data['num_groups']),
-                    fingerprint=str(data['fingerprint']),
-                    method=str(data['method']))
+                digest, method = str(data['fingerprint']), str(data['method'])
+                if not re.fullmatch('[0-9a-f]{64}', digest) or not re.fullmatch(r'[\w -]{1,40}', method):
+                    raise InputError(f'{path} names no image list by its fingerprint, or no method: {advice}')
+                return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'][()], digest,
+                           method)
         except InputError as error:
             prefix = '' if str(path) in str(error) else f'{path}: '
             raise InputError(f'{prefix}{error}') from error
-        except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile,
+                zlib.error) as error:
             raise InputError(f'{path} does not hold clusters or is damaged: {advice}') from error
 
-    def check_images(self, fingerprint: str, where: str) -> None:
+    def check_images(self, fingerprint: str, num_images: int, where: str) -> None:
         """Refuses clusters that were made from another image list.
 
         Args:
-            fingerprint (str): :func:`fingerprint` of the list in use.
+            fingerprint (str): Of the list in use, see :func:`~sdr_mm.images.fingerprint`.
+            num_images (int): Its length.
             where (str): The file of the clusters or the data set, for the message.
 
         Raises:
-            InputError: If the fingerprints differ.
+            InputError: If the fingerprints differ, or not each image has an assignment.
         """
         if fingerprint != self.fingerprint:
             raise InputError(
                 f'{where}: the clusters were made from another image list '
                 f'(fingerprint {self.fingerprint[:12]}, this list has {fingerprint[:12]}): '
                 f'extract features of this data set and cluster again')
+        if num_images != len(self.assignment):
+            raise InputError(f'{where}: {len(self.assignment)} images are assigned to clusters, but the list has '
+                             f'{num_images}: cluster again')
 
     def check_space(self, space: SubnetSpace, where: str) -> None:
         """Refuses clusters for another number of sub-nets or other paths.
@@ -185,14 +195,17 @@ class Clusters:
         Raises:
             InputError: If a cluster has fewer images.
         """
-        sizes = self.sizes()
-        smallest = int(sizes.argmin())
-        if sizes[smallest] == 0:
-            raise InputError(
-                f'{where}: cluster {smallest} is empty ({int((sizes == 0).sum())} of {self.num_clusters} are): '
-                f'use fewer clusters or give tools/cluster.py --min-size')
-        if sizes[smallest] < minimum:
-            raise InputError(
-                f'{where}: cluster {smallest} has {sizes[smallest]} images, fewer than a batch of {minimum} '
-                f'({int((sizes < minimum).sum())} of {self.num_clusters} are too small): use smaller batches or '
-                f'fewer clusters, or give tools/cluster.py --min-size {minimum}')
+        check_sizes(self.sizes(), minimum, where)
+
+
+def check_sizes(sizes: np.ndarray, minimum: int, where: str) -> None:
+    """As :meth:`Clusters.check_sizes`, of clusters of which only the sizes are known."""
+    smallest = int(sizes.argmin())
+    if sizes[smallest] == 0:
+        raise InputError(f'{where}: cluster {smallest} is empty ({int((sizes == 0).sum())} of {sizes.size} are): '
+                         'use fewer clusters or give tools/cluster.py --min-size')
+    if sizes[smallest] < minimum:
+        raise InputError(
+            f'{where}: cluster {smallest} has {sizes[smallest]} images, fewer than a batch of {minimum} over all ranks '
+            f'({int((sizes < minimum).sum())} of {sizes.size} are too small): use smaller batches or fewer clusters, '
+            f'or give tools/cluster.py --min-size {minimum}')

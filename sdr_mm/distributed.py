@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 import torch.distributed
 from mmengine import dist
+from mmengine.model import is_model_wrapper
+from torch import nn
 
 from .errors import InputError
 
@@ -26,12 +28,17 @@ def choose_device(device: str | None = None) -> torch.device:
         chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         if chosen.type == 'cuda' and chosen.index is None:
             chosen = torch.device('cuda', int(os.environ.get('LOCAL_RANK', '0')))
-        torch.empty(0, device=chosen)
+        float(torch.zeros((), device=chosen))  # 'meta' holds tensors but computes nothing
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"there is no device {device!r} here: give 'cpu', or 'cuda' where there is a GPU") from error
     if chosen.type == 'cuda':
         torch.cuda.set_device(chosen)
     return chosen
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside of what DDP or another wrapper made of it."""
+    return model.module if is_model_wrapper(model) else model
 
 
 @contextmanager

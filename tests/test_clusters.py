@@ -1,9 +1,15 @@
 """``clusters.npz``: what goes in comes out, and what does not fit is refused in one line."""
 
+import io
+import subprocess
+import sys
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import ROOT
 
 from sdr_mm.clusters import Clusters
 from sdr_mm.errors import InputError
@@ -112,6 +118,43 @@ def test_missing_foreign_and_damaged_archives_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize('changes, message', [
+    ({'num_groups': np.array(2.5)}, 'num_groups of the clusters must be one whole number'),
+    ({'num_groups': np.array(-3)}, 'num_groups >= 1'),
+    ({'num_groups': np.array(2**62), 'paths': np.zeros((4, 200), int)}, 'does not hold clusters or is damaged'),
+    ({'centroids': np.full((4, 5), np.inf, np.float32)}, 'not finite'),
+    ({'fingerprint': np.array('two\nlines')}, 'names no image list'),
+    ({'fingerprint': np.zeros((3, 3))}, 'names no image list'),
+    ({'method': np.array('\x1b[2J')}, 'or no method'),
+    ({'assignment': None}, 'does not hold clusters or is damaged'),
+])
+def test_values_in_the_file_that_cannot_be_are_refused_in_one_line(tmp_path, changes, message):
+    make().save(tmp_path / 'good.npz')
+    with np.load(tmp_path / 'good.npz') as good:
+        arrays = {name: value for name, value in {**good, **changes}.items() if value is not None}
+    file = write(tmp_path, **arrays)
+    with pytest.raises(InputError, match=message) as error:
+        Clusters.load(file)
+    assert str(file) in one_line(error)
+
+
+def test_an_array_that_claims_to_be_larger_than_the_file_is_refused(tmp_path):
+    make().save(tmp_path / 'good.npz')
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {'descr': '<i8', 'fortran_order': False, 'shape': (1 << 46, )})
+    with zipfile.ZipFile(tmp_path / 'good.npz') as good, zipfile.ZipFile(tmp_path / 'large.npz', 'w') as large:
+        for name in good.namelist():
+            large.writestr(name, header.getvalue() if name == 'assignment.npy' else good.read(name))
+    with pytest.raises(InputError, match='does not hold clusters or is damaged') as error:
+        Clusters.load(tmp_path / 'large.npz')
+    one_line(error)
+
+
+def test_clusters_are_read_without_torch():
+    code = 'import sys, sdr_mm.clusters; assert not {"torch", "mmpretrain"} & set(sys.modules)'
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize('changes, message', [
     ({'centroids': np.eye(3)}, '3 clusters with 4 paths do not fit 4 sub-nets'),
     ({'paths': np.zeros((4, 2), int)}, 'not each path of the space once'),
     ({'paths': np.array([[1, 1], [0, 1], [2, 0], [0, 0]])}, 'not each path of the space once'),
@@ -119,6 +162,12 @@ def test_missing_foreign_and_damaged_archives_are_refused(tmp_path):
     ({'assignment': np.array([-2, 1])}, 'from -2 to 1'),
     ({'assignment': np.array([0.5])}, 'assignment of the clusters must have'),
     ({'assignment': np.zeros((2, 2), int)}, 'assignment of the clusters must have'),
+    ({'centroids': np.full((4, 5), np.nan)}, 'centroids of the clusters are not finite'),
+    ({'centroids': np.diag([1, 1, 1, -np.inf])}, 'centroids of the clusters are not finite'),
+    ({'num_groups': 2.0}, r'one whole number, got \(\) of float64'),
+    ({'num_groups': True}, r'one whole number, got \(\) of bool'),
+    ({'num_groups': np.array([2])}, r'one whole number, got \(1,\) of int64'),
+    ({'num_groups': 0}, 'num_groups >= 1'),
 ])
 def test_arrays_that_do_not_fit_together_are_refused(changes, message):
     with pytest.raises(InputError, match=message) as error:
@@ -140,11 +189,14 @@ def test_path_order_numbers_each_cluster_like_its_sub_net():
 
 def test_clusters_of_another_image_list_space_or_size_are_refused():
     clusters = make()
-    clusters.check_images(fingerprint(['a', 'b']), 'c.npz')
+    clusters.check_images(fingerprint(['a', 'b']), 6, 'c.npz')
     clusters.check_space(SubnetSpace(2, 2), 'c.npz')
     clusters.check_sizes(1, 'c.npz')
     with pytest.raises(InputError, match=r'^c\.npz: .*another image list') as error:
-        clusters.check_images(fingerprint(['b', 'a']), 'c.npz')
+        clusters.check_images(fingerprint(['b', 'a']), 6, 'c.npz')
+    one_line(error)
+    with pytest.raises(InputError, match=r'^c\.npz: 6 images are assigned to clusters, but the list has 2') as error:
+        clusters.check_images(fingerprint(['a', 'b']), 2, 'c.npz')
     one_line(error)
     with pytest.raises(InputError, match=r'4 clusters .* for 16 sub-nets .*--num-groups 4 --num-blocks 2') as error:
         clusters.check_space(SubnetSpace(4, 2), 'c.npz')

@@ -8,16 +8,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-
-from mmengine.dist import barrier, is_main_process
 
 from sdr_mm import cli
-from sdr_mm.clustering.build import METHODS, build_clusters
-from sdr_mm.clustering.features import Features
-from sdr_mm.clustering.report import evaluate_clusters
-from sdr_mm.distributed import process_group
-from sdr_mm.errors import InputError
+from sdr_mm.files import check_output
 from sdr_mm.space import SubnetSpace
 
 
@@ -29,7 +22,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num-groups', type=int, default=4, help='individual groups per block (default: %(default)s)')
     parser.add_argument('--num-blocks', type=int, default=4,
                         help='routed blocks; there are num_groups ** num_blocks clusters (default: %(default)s)')
-    parser.add_argument('--method', choices=tuple(METHODS), default='sinkhorn', help='(default: %(default)s)')
+    parser.add_argument('--method', choices=('sinkhorn', 'kmeans', 'random'), default='sinkhorn',
+                        help='(default: %(default)s)')
     parser.add_argument('--paths', choices=('index', 'hierarchical'), default='index',
                         help='hierarchical: similar clusters share a prefix (default: %(default)s)')
     parser.add_argument('--min-size', type=int, default=0,
@@ -50,23 +44,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    if Path(args.out).exists() and not args.overwrite:
-        raise InputError(f'{args.out} exists already: give another name, or pass --overwrite to replace it')
+    check_output(args.out, args.overwrite)
     space = SubnetSpace(args.num_groups, args.num_blocks)
+    from sdr_mm.clustering import Features, build_clusters, evaluate_clusters
+    from sdr_mm.distributed import on_all_ranks, process_group
+
     features = Features.load(args.features)
     options = {'seed': args.seed, 'min_size': args.min_size}
     if args.method == 'sinkhorn':
         options.update(epsilon=args.epsilon, epochs=args.epochs, lr=args.lr, assign=args.assign)
     with process_group(args.device) as device:
-        if args.method != 'random':
-            options['report'] = lambda iteration: print(iteration, flush=True) if is_main_process() else None
+        if args.method != 'random' and cli.is_main_process():
+            options['report'] = lambda iteration: print(iteration, flush=True)
         clusters = build_clusters(
             features, space, method=args.method, paths=args.paths, center=args.center, device=device, **options)
-        if is_main_process():
-            print(evaluate_clusters(clusters, features.labels).table())
-            clusters.save(args.out, overwrite=args.overwrite)
-            print(f'wrote {args.out}')
-        barrier()
+        on_all_ranks(lambda: clusters.save(args.out, args.overwrite) if cli.is_main_process() else None)
+    if cli.is_main_process():
+        print(evaluate_clusters(clusters, features.labels).table())
+        print(f'wrote {args.out}')
 
 
 if __name__ == '__main__':

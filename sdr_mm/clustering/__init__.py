@@ -1,10 +1,7 @@
-"""From features of images to ``clusters.npz`` (section 4.2 of the paper).
+"""From features of images to one cluster per sub-net (section 4.2 of the paper)."""
 
-Only the result is imported here; the methods and the features import torch, faiss and the OpenMMLab
-packages, which those who read ``clusters.npz`` do not need.
-"""
+from .build import METHODS, build_clusters
+from .features import Features, extract_features
+from .report import ClusterReport, evaluate_clusters
 
-from ..clusters import Clusters
-from ..images import fingerprint
-
-__all__ = ['Clusters', 'fingerprint']
+__all__ = ['METHODS', 'ClusterReport', 'Features', 'build_clusters', 'evaluate_clusters', 'extract_features']

@@ -11,12 +11,11 @@ import torch
 from ..clusters import Clusters
 from ..errors import InputError
 from ..space import SubnetSpace
+from .baselines import kmeans_clustering, random_clustering
+from .feature_matrix import FeatureMatrix
 from .features import Features
-from .kmeans import kmeans_clustering
 from .partition import Partition
 from .paths import hierarchical_paths, index_paths
-from .random_clusters import random_clustering
-from .rows import Rows
 from .sinkhorn import sinkhorn_clustering
 
 METHODS: dict[str, Callable[..., Partition]] = {
@@ -34,7 +33,7 @@ def build_clusters(features: Features,
                    center: bool = True,
                    device: str | torch.device = 'cpu',
                    **options: Any) -> Clusters:
-    """Divides the images into one cluster per sub-net.
+    """Divides the images into one cluster per sub-net. All ranks must call.
 
     Args:
         features (Features): Of the images. Those that could not be decoded belong to no cluster.
@@ -43,7 +42,7 @@ def build_clusters(features: Features,
             ``'sinkhorn'``.
         paths (str): ``'index'``, or ``'hierarchical'`` to let similar clusters share a prefix.
             Defaults to ``'index'``.
-        center (bool): See :class:`~sdr_mm.clustering.rows.Rows`. Defaults to True.
+        center (bool): See :class:`~sdr_mm.clustering.feature_matrix.FeatureMatrix`. Defaults to True.
         device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
         **options: For the method: ``seed``, ``min_size``, ``report`` and its own.
 
@@ -60,16 +59,12 @@ def build_clusters(features: Features,
     if paths not in ('index', 'hierarchical'):
         raise InputError(f"paths are given by 'index' or 'hierarchical', got {paths!r}")
     features.check_finite()
-    decodable = features.decodable()
-    rows = Rows(features.array, decodable, center=center, device=device)
-    partition = METHODS[method](rows, len(space), **options)
+    images = features.decodable
+    matrix = FeatureMatrix(features.array, images, center=center, device=device)
+    partition = METHODS[method](matrix, len(space), **options)
     assignment = np.full(len(features.names), -1, dtype=np.int64)
-    assignment[decodable] = partition.assignment
-    seed = options.get('seed', 0)
-    return Clusters(
-        assignment=assignment,
-        centroids=partition.centroids,
-        paths=index_paths(space) if paths == 'index' else hierarchical_paths(partition.centroids, space, seed),
-        num_groups=space.num_groups,
-        fingerprint=features.fingerprint,
-        method=method).in_path_order()
+    assignment[images] = partition.assignment
+    by_path = index_paths(space) if paths == 'index' else hierarchical_paths(
+        partition.centroids, space, options.get('seed', 0))
+    return Clusters(assignment, partition.centroids, by_path, space.num_groups, features.fingerprint,
+                    method).in_path_order()

@@ -7,28 +7,24 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmcv.transforms import CenterCrop, Compose
-from mmengine.dataset import BaseDataset
-from mmengine.dist import all_gather_object, barrier, broadcast_object_list, get_dist_info, is_main_process
-from mmpretrain.datasets.transforms import ResizeEdge
+from mmengine.dist import get_dist_info, is_main_process
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from ..cli import progress
-from ..datasets.loading import LoadImage
+from ..distributed import gather
 from ..errors import InputError
-from ..files import out_of_space
-from ..images import fingerprint, image_names
-from ..registry import TRANSFORMS
+from ..files import check_output, out_of_space
+from ..images import IMAGENET, ImageStore, Normalization, fingerprint, image_names, read_rgb
 
 FORMAT = 'sdr_mm features 1'
 
@@ -43,8 +39,8 @@ class Features:
         array (np.ndarray): (n, d) float32 or float16, memory-mapped; 0 for an image that could not
             be decoded.
         names (list[str]): Of the images, relative to the root of the data set, in order.
-        labels (np.ndarray, optional): (n,) int64.
-        meta (dict): ``fingerprint``, ``checkpoint``, ``network``, ``resize``, ``size``,
+        labels (np.ndarray, optional): (n,) integers.
+        meta (dict): ``fingerprint`` of the names, ``checkpoint``, ``network``, ``resize``, ``size``,
             ``undecodable`` (list of dicts with ``index``, ``name`` and ``reason``) and ``classes``
             (names, or None).
     """
@@ -57,16 +53,17 @@ class Features:
 
     @property
     def fingerprint(self) -> str:
-        """Of the image list, see :func:`~sdr_mm.clusters.fingerprint`."""
+        """Of the image list, see :func:`~sdr_mm.images.fingerprint`."""
         return self.meta['fingerprint']
 
+    @property
     def decodable(self) -> np.ndarray:
         """(n',) int64: the rows of the images that could be decoded."""
         return np.setdiff1d(np.arange(len(self.names)), [image['index'] for image in self.meta['undecodable']])
 
     @classmethod
     def load(cls, folder: str | Path) -> Features:
-        """Opens a folder of features.
+        """Opens a folder of features. Nothing in it is executed.
 
         Raises:
             InputError: If it is missing, is something else, or its parts do not fit together.
@@ -82,25 +79,23 @@ class Features:
             meta = json.loads((folder / 'meta.json').read_text(encoding='utf-8'))
             if meta['format'] != FORMAT:
                 raise InputError(f'{folder} holds {str(meta["format"])[:40]!r}, not {FORMAT!r}: extract them again')
-            with open(folder / 'images.txt', encoding='utf-8', errors='surrogateescape', newline='\n') as lines:
-                names = lines.read().split('\n')[:-1]
+            names = (folder / 'images.txt').read_bytes().decode(errors='surrogateescape').split('\n')[:-1]
             array = np.load(folder / 'features.npy', mmap_mode='r', allow_pickle=False)
             labels = None
             if (folder / 'labels.npy').is_file():
-                labels = np.load(folder / 'labels.npy', allow_pickle=False)
-            features = cls(folder, array, names, labels, meta)
-            features.decodable()
-            known = fingerprint(names) == meta['fingerprint']
+                labels = np.load(folder / 'labels.npy', mmap_mode='r', allow_pickle=False)
+            skipped = np.array([image['index'] for image in meta['undecodable']])
+            fits = fingerprint(names) == meta['fingerprint'] and np.isin(skipped, np.arange(len(names))).all()
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        except (ValueError, KeyError, TypeError, EOFError, OSError, RecursionError) as error:
             raise InputError(f'{folder} does not hold features or they are damaged: {advice}') from error
-        if not known or array.ndim != 2 or len(array) != len(names) or array.dtype not in (np.float32, np.float16) or (
-                labels is not None and labels.shape != (len(names),)):
+        if not fits or array.ndim != 2 or len(array) != len(names) or array.dtype not in (np.float32, np.float16) or (
+                labels is not None and (labels.shape != (len(names),) or labels.dtype.kind not in 'iu')):
             raise InputError(
                 f'{folder}: {array.dtype} features of shape {array.shape} do not fit the list of {len(names)} images: '
                 f'extract them again')
-        return features
+        return cls(folder, array, names, labels, meta)
 
     def check_finite(self, chunk: int = 1 << 14) -> None:
         """Refuses features with NaN or infinity; reads all of them.
@@ -109,53 +104,25 @@ class Features:
             InputError: Naming the first such image.
         """
         for start in range(0, len(self.array), chunk):
-            bad = ~np.isfinite(self.array[start:start + chunk]).all(axis=1)
-            if bad.any():
-                raise InputError(_not_finite(self.names[start + int(bad.argmax())], str(self.folder)))
+            _check_finite(self.array[start:start + chunk], self.names[start:start + chunk], str(self.folder))
 
 
-def _not_finite(name: str, where: str) -> str:
-    return (f'{where}: the features of {name} are not finite (NaN or infinity): the network is broken, '
-            f'extract them with another checkpoint')
-
-
-class _Images(Dataset):
-    """(row, (3, size, size) uint8 RGB) of one image, or (row, why it cannot be decoded)."""
-
-    def __init__(self, dataset: BaseDataset, rows: range, pipeline: Compose) -> None:
-        self.dataset, self.rows, self.pipeline = dataset, rows, pipeline
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
-        row = self.rows[index]
-        try:
-            results = self.pipeline(dict(self.dataset.get_data_info(row)))
-        except InputError as error:
-            return row, str(error).rsplit(': ', 1)[0]  # without the advice, which is for training
-        # Other loaders raise nearly anything on damaged files; LoadImageFromFile an AttributeError.
-        except Exception as error:
-            reason = ' '.join(str(error).split()) or type(error).__name__
-            return row, f'image {self.dataset.get_data_info(row)["img_path"]} cannot be decoded ({reason})'
-        if results is None:  # LoadImage with on_error='skip'
-            return row, f'image {self.dataset.get_data_info(row)["img_path"]} cannot be decoded'
-        return row, torch.from_numpy(np.ascontiguousarray(results['img'][..., ::-1].transpose(2, 0, 1)))
-
-
-def _keep(batch: list) -> list:
-    return batch
+def _check_finite(values: np.ndarray, names: list[str], where: str) -> None:
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        raise InputError(f'{where}: the features of {names[int(finite.argmin())]} are not finite (NaN or infinity): '
+                         f'the network is broken, extract them with another checkpoint')
 
 
 def extract_features(network: nn.Module,
-                     dataset: BaseDataset,
+                     dataset: Any,
                      out: str | Path,
                      *,
-                     mean: Sequence[float],
-                     std: Sequence[float],
+                     pool: Callable[[Any], Tensor],
+                     normalization: Normalization = IMAGENET,
                      resize: int = 256,
                      size: int = 224,
-                     load: Mapping[str, Any] | None = None,
+                     read: Callable[[str | PathLike], np.ndarray] = read_rgb,
                      batch_size: int = 64,
                      workers: int = 2,
                      device: str | torch.device = 'cpu',
@@ -164,25 +131,25 @@ def extract_features(network: nn.Module,
                      labels_from_folders: bool = False,
                      source: Mapping[str, Any] | None = None,
                      overwrite: bool = False) -> Features:
-    """Extracts the features of all images: the global average of the last map of a frozen network.
+    """Extracts the features of all images with a frozen network. All ranks must call.
 
-    Images have their short side resized (bicubic) and the center cropped. The rows are sharded over
-    the ranks, each of which writes its own part of one file. The folder appears when it is whole.
+    The images are sharded over the ranks, each of which writes its own part of one file. The folder
+    appears when it is whole.
 
     Args:
-        network (nn.Module): Gives maps (N, C, h, w), or a tuple of which the last is taken. Runs in
-            evaluation mode, on ``device``.
-        dataset (BaseDataset): Any data set of image files of MMPretrain, or an ``ImageFolder``. Its
-            own pipeline is not used.
+        network (nn.Module): Runs in evaluation mode on ``device``, where it is moved.
+        dataset (BaseDataset): Any data set of image files of MMPretrain or ours. Its own pipeline is
+            not used.
         out (str | Path): Folder to write.
-        mean (Sequence[float]): Of the input, RGB, 0 to 255.
-        std (Sequence[float]): Of the input, RGB.
-        resize (int): Short side in pixels. Defaults to 256.
-        size (int): Side of the crop in pixels, at most ``resize``. Defaults to 224.
-        load (Mapping, optional): Config of the transform that loads an image. Defaults to
-            ``LoadImage``.
+        pool (Callable): Makes features (N, d) of what the network returns, for example
+            :func:`~sdr_mm.models.backbone.pool_features`.
+        normalization (Normalization): Of the network's input. Defaults to ImageNet's.
+        resize (int): Short side in pixels, see :class:`~sdr_mm.images.ImageStore`. Defaults to 256.
+        size (int): Side of the center crop in pixels. Defaults to 224.
+        read (Callable): Reads an image file, (H, W, 3) uint8 RGB. Defaults to
+            :func:`~sdr_mm.images.read_rgb`.
         batch_size (int): Images in a forward. Defaults to 64.
-        workers (int): Processes that load images, per rank. Defaults to 2.
+        workers (int): Threads that decode, per rank. Defaults to 2.
         device (str | torch.device): Where the network runs. Defaults to ``'cpu'``.
         on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
             which lists it; it will belong to no cluster. Defaults to ``'stop'``.
@@ -196,149 +163,115 @@ def extract_features(network: nn.Module,
         Features: What was written.
 
     Raises:
-        InputError: If an image cannot be decoded and ``on_error`` is ``'stop'``, none can, a feature
-            is not finite, ``out`` exists, an option is out of range, or the disk is full.
+        InputError: On all ranks, if an image cannot be decoded and ``on_error`` is ``'stop'``, none can, a
+            feature is not finite, ``out`` exists, an option is out of range, or the disk is full.
     """
     out = Path(out)
-    if on_error not in ('stop', 'skip'):
-        raise InputError(f"on_error is 'stop' or 'skip', got {on_error!r}")
-    if not 0 < size <= resize or batch_size < 1 or workers < 0:
-        raise InputError(
-            f'need 0 < size <= resize, batch_size >= 1 and workers >= 0, got size={size}, resize={resize}, '
-            f'batch_size={batch_size} and workers={workers}')
-    check_output(out, overwrite)
+    check_output(out, overwrite, holds='features.npy')
+    if batch_size < 1:
+        raise InputError(f'a batch has at least one image, got batch_size={batch_size}')
     names = image_names(dataset)
     strange = next((name for name in names if '\n' in name), None)
     if strange is not None:
         raise InputError(f'the image name {strange!r} has a line break: rename the file')
     labels, classes = _labels(dataset, names, labels_from_folders)
-
-    pipeline = Compose([
-        TRANSFORMS.build(dict(load)) if load else LoadImage(),
-        ResizeEdge(resize, edge='short', backend='pillow', interpolation='bicubic'),
-        CenterCrop(size),
-    ])
     rank, world = get_dist_info()
-    rows = range(len(names) * rank // world, len(names) * (rank + 1) // world)
-    loader = DataLoader(
-        _Images(dataset, rows, pipeline), batch_size=batch_size, num_workers=workers, collate_fn=_keep)
+    first, stop = len(names) * rank // world, len(names) * (rank + 1) // world
+    images = ImageStore([dataset.get_data_info(row)['img_path'] for row in range(first, stop)], resize=resize,
+                        size=size, read=read, on_error=on_error, workers=workers, memory=0, disk=0)
     network.to(device)
     network.eval()  # not chained: the ResNet of MMPretrain returns None
-    center = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-    scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-
-    def features_of(images: Tensor) -> Tensor:
-        maps = network((images.to(device).float() - center) / scale)
-        return (maps if isinstance(maps, Tensor) else maps[-1]).float().mean((2, 3))
-
     with torch.inference_mode():
-        dim = features_of(torch.zeros(1, len(mean), size, size, dtype=torch.uint8)).shape[1]
-    temporary = _temporary_folder(out, (len(names), dim), np.float16 if half else np.float32)
-    try:
-        array = np.load(temporary / 'features.npy', mmap_mode='r+')
-        stop = temporary / 'stop'  # tells the other ranks
-        undecodable: list[dict[str, Any]] = []
-        problem = None
-        with torch.inference_mode():
-            for batch in progress(loader, total=len(loader), desc='features'):
-                good = [(row, image) for row, image in batch if isinstance(image, Tensor)]
-                bad = [(row, reason) for row, reason in batch if isinstance(reason, str)]
-                undecodable += [{'index': row, 'name': names[row], 'reason': reason} for row, reason in bad]
-                if bad and on_error == 'stop':
-                    problem = f'{bad[0][1]}: remove it, or go on without such images with --on-error skip'
-                elif good:
-                    values = features_of(torch.stack([image for _, image in good])).cpu().numpy().astype(array.dtype)
-                    finite = np.isfinite(values).all(axis=1)
-                    if not finite.all():
-                        problem = _not_finite(names[good[int(finite.argmin())][0]], 'extracting features')
-                    array[[row for row, _ in good]] = values
-                if problem:
-                    stop.touch()
-                if stop.exists():
+        dim = pool(network(torch.zeros(1, len(normalization.mean), size, size, device=device))).shape[1]
+
+    def write_shard(folder: Path) -> list[dict[str, Any]]:
+        """Writes this rank's rows and returns those of its images that cannot be decoded."""
+        array = np.load(folder / 'features.npy', mmap_mode='r+')
+        failed = folder / 'failed'  # tells the other ranks that one has stopped
+        # Lazy: when a batch comes, its images, and no later ones, are taken from here.
+        rows = (row for row in range(len(images)) if row not in images.failed)
+        batches = images.batches(np.arange(len(images)), batch_size, mean=normalization.mean, std=normalization.std,
+                                 device=device)
+        try:
+            for batch in progress(batches, total=-(-len(images) // batch_size), desc='features'):
+                if failed.exists():
                     break
+                with torch.inference_mode():
+                    values = pool(network(batch)).cpu().numpy().astype(array.dtype)
+                index = [first + row for row in islice(rows, len(values))]
+                _check_finite(values, [names[row] for row in index], 'extracting features')
+                array[index] = values
+        except InputError:
+            failed.touch()
+            raise
         array.flush()
-        problem = next(filter(None, all_gather_object(problem)), None)
-        undecodable = list(chain.from_iterable(all_gather_object(undecodable)))  # shards are in order
-        if not problem and len(undecodable) == len(names):
-            problem = f'none of the {len(names)} images can be decoded, {undecodable[0]["reason"]}: give other images'
-        if problem:
-            raise InputError(problem)
-        if is_main_process():
-            meta = {
-                'format': FORMAT, 'fingerprint': fingerprint(names), 'resize': resize, 'size': size,
+        return [{'index': first + row, 'name': names[first + row], 'reason': reason}
+                for row, reason in sorted(images.failed.items())]
+
+    def finish(folder: Path, undecodable: list[dict[str, Any]]) -> None:
+        meta = {'format': FORMAT, 'fingerprint': fingerprint(names), 'resize': resize, 'size': size,
                 'undecodable': undecodable, 'classes': classes, **(source or {})}
-            with open(temporary / 'images.txt', 'w', encoding='utf-8', errors='surrogateescape', newline='\n') as file:
-                file.writelines(f'{name}\n' for name in names)
-            if labels is not None:
-                np.save(temporary / 'labels.npy', labels)
-            (temporary / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n', encoding='utf-8')
-            _move(temporary, out)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise out_of_space(out) from error
-        raise
+        lines = ''.join(f'{name}\n' for name in names)
+        (folder / 'images.txt').write_bytes(lines.encode(errors='surrogateescape'))
+        if labels is not None:
+            np.save(folder / 'labels.npy', labels)
+        (folder / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n', encoding='utf-8')
+        _move(folder, out)
+
+    def on_main(work: Callable[[], Any]) -> Any:
+        """What the main process made, on all ranks."""
+        return gather(lambda: _disk_errors(work, out) if is_main_process() else None)[0]
+
+    folder = on_main(lambda: _reserve(out, (len(names), dim), np.float16 if half else np.float32))
+    try:
+        undecodable = [image for shard in gather(lambda: write_shard(folder)) for image in shard]
+        if len(undecodable) == len(names):
+            raise InputError(f'none of the {len(names)} images can be decoded, {undecodable[0]["reason"]}: give other '
+                             'images')
+        on_main(lambda: finish(folder, undecodable))
     finally:
         if is_main_process():
-            shutil.rmtree(temporary, ignore_errors=True)
-    barrier()
+            shutil.rmtree(folder, ignore_errors=True)
     return Features.load(out)
 
 
-def check_output(out: str | Path, overwrite: bool) -> None:
-    """Refuses an output folder that may not be written.
-
-    Raises:
-        InputError: If it exists and ``overwrite`` is off, or it holds something else than features.
-    """
-    out = Path(out)
-    if out.exists() and not overwrite:
-        raise InputError(f'{out} exists already: give another name, or pass --overwrite to replace it')
-    if out.exists() and not (out / 'features.npy').is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f'{out} exists and does not hold features, so it is not replaced: give another name')
-
-
-def _labels(dataset: BaseDataset, names: list[str],
-            from_folders: bool) -> tuple[np.ndarray | None, list[str] | None]:
+def _labels(dataset: Any, names: list[str], from_folders: bool) -> tuple[np.ndarray | None, list[str] | None]:
     if from_folders:
         flat = next((name for name in names if '/' not in name), None)
         if flat is not None:
             raise InputError(f'image {flat} lies in no class folder: put each image into the folder of its class')
-        folders = [name.split('/', 1)[0] for name in names]
-        classes = sorted(set(folders))
-        number = {name: i for i, name in enumerate(classes)}
-        return np.array([number[folder] for folder in folders], dtype=np.int64), classes
-    labels = [dataset.get_data_info(row).get('gt_label') for row in range(len(names))]
-    if not all(isinstance(label, (int, np.integer)) for label in labels):  # unlabeled, or several labels an image
+        classes, labels = np.unique([name.split('/', 1)[0] for name in names], return_inverse=True)
+        return labels, classes.tolist()
+    found = [dataset.get_data_info(row).get('gt_label') for row in range(len(names))]
+    if not all(isinstance(label, (int, np.integer)) for label in found):  # unlabeled, or several labels an image
         return None, None
     known = dataset.metainfo.get('classes')
-    return np.array(labels, dtype=np.int64), [str(name) for name in known] if known else None
+    return np.array(found, dtype=np.int64), [str(name) for name in known] if known else None
 
 
-def _temporary_folder(out: Path, shape: tuple[int, int], dtype: type) -> Path:
-    """Makes a folder beside ``out`` that holds the file for the features; the same one on all ranks."""
-    answer: list[Any] = [None]
-    if is_main_process():
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent)
-            answer = [folder]
-            _reserve(Path(folder) / 'features.npy', shape, dtype)
-        except OSError as error:
-            shutil.rmtree(answer[0] or '', ignore_errors=True)
-            answer = [out_of_space(out) if error.errno == errno.ENOSPC else
-                      InputError(f'{out} cannot be written ({error.strerror}): give another place')]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], InputError):
-        raise answer[0]
-    return Path(answer[0])
+def _disk_errors(work: Callable[[], Any], out: Path) -> Any:
+    try:
+        return work()
+    except OSError as error:
+        raise out_of_space(out) if error.errno == errno.ENOSPC else InputError(
+            f'{out} cannot be written ({error.strerror}): give another place') from error
 
 
-def _reserve(path: Path, shape: tuple[int, int], dtype: type) -> None:
-    # A sparse memory map would end the process with SIGBUS when the disk gets full.
-    open_memmap(path, mode='w+', dtype=dtype, shape=shape).flush()
-    if hasattr(os, 'posix_fallocate'):
-        with open(path, 'r+b') as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+def _reserve(out: Path, shape: tuple[int, int], dtype: type) -> Path:
+    """Makes a folder beside ``out`` with the file for the features, all of which has its place on the disk."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))
+    try:
+        file = folder / 'features.npy'
+        open_memmap(file, mode='w+', dtype=dtype, shape=shape).flush()
+        if hasattr(os, 'posix_fallocate'):
+            # A sparse memory map would end the process with SIGBUS when the disk gets full.
+            with open(file, 'r+b') as opened:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def _move(folder: Path, out: Path) -> None:

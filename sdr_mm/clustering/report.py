@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..clusters import Clusters
+from ..text_table import text_table
 
 
 @dataclass(frozen=True)
-class Report:
+class ClusterReport:
     """Figures about clusters; images of no cluster are left out except in ``unassigned``.
 
     Args:
@@ -40,27 +41,23 @@ class Report:
 
     def table(self) -> str:
         """Two columns of text."""
-        lines = [
-            ('clusters', f'{self.num_clusters}'),
+        rows = [
             ('images', f'{self.num_images}' + (f' (+ {self.unassigned} undecodable)' if self.unassigned else '')),
             ('size min / mean / max', f'{self.smallest} / {self.mean:.1f} / {self.largest}'),
             ('empty clusters', f'{self.empty}'),
             ('balance (entropy, 1 = equal)', f'{self.balance:.4f}'),
         ]
         if self.purity is not None and self.nmi is not None:
-            lines += [('purity', f'{self.purity:.4f}'), ('NMI with the labels', f'{self.nmi:.4f}')]
-        return '\n'.join(f'{name:<30}{value}' for name, value in lines)
+            rows += [('purity', f'{self.purity:.4f}'), ('NMI with the labels', f'{self.nmi:.4f}')]
+        return text_table(('clusters', f'{self.num_clusters}'), rows, left=(0, 1))
 
 
-def evaluate_clusters(clusters: Clusters, labels: np.ndarray | None = None) -> Report:
+def evaluate_clusters(clusters: Clusters, labels: np.ndarray | None = None) -> ClusterReport:
     """Measures clusters.
 
     Args:
         clusters (Clusters): The clusters.
         labels (np.ndarray, optional): (n,) int64, class of each image. Defaults to None.
-
-    Returns:
-        Report: The figures.
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -76,5 +73,5 @@ def evaluate_clusters(clusters: Clusters, labels: np.ndarray | None = None) -> R
         np.add.at(counts, (cluster, label), 1)
         purity = float(counts.max(axis=1).sum() / total)
         nmi = float(normalized_mutual_info_score(label, cluster))
-    return Report(k, total, int((clusters.assignment < 0).sum()), int(sizes.min()), total / k, int(sizes.max()),
-                  int((sizes == 0).sum()), balance, purity, nmi)
+    return ClusterReport(k, total, int((clusters.assignment < 0).sum()), int(sizes.min()), total / k,
+                         int(sizes.max()), int((sizes == 0).sum()), balance, purity, nmi)

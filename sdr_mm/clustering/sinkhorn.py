@@ -13,8 +13,8 @@ from mmengine.dist import all_reduce, broadcast
 from torch import Tensor
 
 from ..errors import InputError
+from .feature_matrix import FeatureMatrix, ScoreChunks
 from .partition import Partition
-from .rows import Rows, ScoreChunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ class Iteration:
                 f'marginal error {self.marginal_error:.1e} after {self.sinkhorn_iterations} iterations')
 
 
-def sinkhorn_clustering(rows: Rows,
+def sinkhorn_clustering(features: FeatureMatrix,
                         k: int,
                         *,
                         epsilon: float = 0.05,
@@ -178,7 +178,7 @@ def sinkhorn_clustering(rows: Rows,
     on the unit sphere after each step. A batch is the same set of images for any number of ranks.
 
     Args:
-        rows (Rows): The features.
+        features (FeatureMatrix): The features.
         k (int): Number of clusters.
         epsilon (float): ``ε`` of eq. (2). Defaults to 0.05.
         epochs (int): Epochs of SGD. Defaults to 10.
@@ -195,7 +195,7 @@ def sinkhorn_clustering(rows: Rows,
             ``argmax U``, whose clusters are nearly equal in size: for small data sets, where every
             cluster must fill a batch. Defaults to ``'scores'``.
         min_size (int): Fill clusters up to this size from larger ones, see
-            :func:`~sdr_mm.clustering.partition.fill_small`. Defaults to 0.
+            :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
         seed (int): Of the first centroids and of the batches. Defaults to 0.
         tolerance (float): See :func:`sinkhorn`. Defaults to 1e-3.
         max_iterations (int): See :func:`sinkhorn`. Defaults to 1000.
@@ -214,16 +214,16 @@ def sinkhorn_clustering(rows: Rows,
             raise InputError(f'{name} of the clustering must be positive, got {value}')
     if epochs < 0:
         raise InputError(f'epochs of the clustering must not be negative, got {epochs}')
-    rows.check_number(k)
+    features.check_number(k)
 
-    centroids = first_centroids(rows, k, seed)
+    centroids = first_centroids(features, k, seed)
     velocity = torch.zeros_like(centroids)
-    batches_per_epoch = math.ceil(len(rows) / batch_size)
+    batches_per_epoch = math.ceil(len(features) / batch_size)
     step, steps = 0, epochs * batches_per_epoch
     history: list[Iteration] = []
     potential = None
     for epoch in range(epochs + 1):
-        scores = rows.scores(centroids)
+        scores = features.scores(centroids)
         transport = sinkhorn(scores, epsilon, tolerance, max_iterations, potential)
         potential = transport.potential  # nearly the solution for the next centroids
         history.append(
@@ -233,7 +233,7 @@ def sinkhorn_clustering(rows: Rows,
         if epoch == epochs:
             break
         target_centroids = centroids.clone()
-        for batch, size in _batches(rows, batch_size, seed, epoch):
+        for batch, size in _batches(features, batch_size, seed, epoch):
             # U stays fixed within the epoch: it is a function of the centroids it was solved for.
             target = transport.log_posterior(batch @ target_centroids.T).exp().float()
             prediction = torch.softmax(batch @ centroids.T / temperature, dim=1)
@@ -246,18 +246,18 @@ def sinkhorn_clustering(rows: Rows,
 
     choose = transport.log_posterior if assign == 'posterior' else lambda chunk: chunk
     local = torch.cat([choose(chunk).argmax(dim=1) for chunk in scores()])
-    return Partition(rows.gather(local), centroids.cpu().numpy(), history).fill_small(rows, min_size)
+    return Partition(features.gather(local), centroids.cpu().numpy(), history).fill_small(features, min_size)
 
 
-def _batches(rows: Rows, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, int]]:
+def _batches(features: FeatureMatrix, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, int]]:
     """This rank's part of each batch of an epoch, and the size of the whole batch."""
-    order = np.random.default_rng((seed, epoch)).permutation(len(rows))
-    for start in range(0, len(rows), batch_size):
+    order = np.random.default_rng((seed, epoch)).permutation(len(features))
+    for start in range(0, len(features), batch_size):
         batch = order[start:start + batch_size]
-        yield rows.take(batch[(batch >= rows.start) & (batch < rows.stop)]), len(batch)
+        yield features.take(batch[(batch >= features.start) & (batch < features.stop)]), len(batch)
 
 
-def first_centroids(rows: Rows, k: int, seed: int, images_per_cluster: int = 32) -> Tensor:
+def first_centroids(features: FeatureMatrix, k: int, seed: int, images_per_cluster: int = 32) -> Tensor:
     """Centroids to start from: greedy k-means++ on a random sample of the images.
 
     A centroid is drawn with a probability that grows with its distance from those before; the best
@@ -265,7 +265,7 @@ def first_centroids(rows: Rows, k: int, seed: int, images_per_cluster: int = 32)
     does not mend.
 
     Args:
-        rows (Rows): The features.
+        features (FeatureMatrix): The features.
         k (int): Number of centroids.
         seed (int): Fixes the choice, for any number of ranks.
         images_per_cluster (int): Size of the sample, per cluster. Defaults to 32.
@@ -273,7 +273,7 @@ def first_centroids(rows: Rows, k: int, seed: int, images_per_cluster: int = 32)
     Returns:
         Tensor: (k, d) float32 unit vectors, features of k images.
     """
-    sample = rows.take(rows.sample(k * images_per_cluster, seed))
+    sample = features.sample(k * images_per_cluster, seed)
     generator = np.random.default_rng((seed, k))
     chosen = [int(generator.integers(len(sample)))]
     distance = _squared_distance(sample, sample[chosen])[0]

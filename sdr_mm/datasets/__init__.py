@@ -3,12 +3,12 @@
 from .cluster_dataset import ClusterDataset
 from .color_jitter import ColorJitter
 from .image_folder import ImageFolder
-from .loading import LoadImage, read_rgb
+from .loading import LoadImage
 from .sampler import ClusterAwareSampler
 from .schedule import PhaseSchedule
 from .transfer_splits import TransferCaltech101, TransferDTD
 
 __all__ = [
     'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule',
-    'TransferCaltech101', 'TransferDTD', 'image_names', 'read_rgb'
+    'TransferCaltech101', 'TransferDTD'
 ]

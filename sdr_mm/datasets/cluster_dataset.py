@@ -11,7 +11,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
 
-from ..clusters import Clusters
+from ..clusters import Clusters, check_sizes
 from ..errors import InputError
 from ..images import fingerprint, image_names
 from ..registry import DATASETS
@@ -80,17 +80,17 @@ class ClusterDataset(Dataset):
         self.dataset.full_init()
         where = 'the clusters' if isinstance(self.clusters, Clusters) else str(self.clusters)
         clusters = self.clusters if isinstance(self.clusters, Clusters) else Clusters.load(self.clusters)
-        clusters.check_images(fingerprint(image_names(self.dataset)), where)
+        names = image_names(self.dataset)
+        clusters.check_images(fingerprint(names), len(names), where)
         clusters.check_sizes(1, where)
         self._where = where
         self._space = clusters.space
-        subnets = clusters.subnets
+        self._subnets = clusters.subnets
         # Sub-net i has the images _order[_offsets[i]:_offsets[i + 1]]; images of no cluster come first.
-        owner = np.where(clusters.assignment < 0, SUPERNET, subnets[clusters.assignment])
+        owner = np.where(clusters.assignment < 0, SUPERNET, self._subnets[clusters.assignment])
         first = int((owner == SUPERNET).sum())
         self._order = np.argsort(owner, kind='stable')[first:].copy()
         self._offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[owner >= 0], minlength=len(self._space)))])
-        self._cluster_of = np.argsort(subnets)
         self.clusters = None
 
     @property
@@ -126,13 +126,7 @@ class ClusterDataset(Dataset):
             InputError: Names the smallest cluster.
         """
         self.full_init()
-        sizes = np.diff(self._offsets)
-        smallest = int(sizes.argmin())
-        if sizes[smallest] < minimum:
-            raise InputError(
-                f'{self._where}: cluster {self._cluster_of[smallest]} has {sizes[smallest]} images, fewer than a batch '
-                f'of {minimum} over all ranks ({int((sizes < minimum).sum())} of {sizes.size} are too small): use '
-                f'smaller batches or fewer clusters, or give tools/cluster.py --min-size {minimum}')
+        check_sizes(np.diff(self._offsets)[self._subnets], minimum, self._where)
 
     def __len__(self) -> int:
         """All images, those that are in no cluster included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 
@@ -41,13 +41,14 @@ class ImageStore:
         resize (int): Short side after resizing, in pixels. Defaults to 256.
         size (int): Side of the crop, in pixels, at most ``resize``. Defaults to 224.
         on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
-            which leaves it out and notes it in ``failed``. Defaults to 'stop'.
+            which leaves it out and notes its number and the reason in ``failed``. Defaults to 'stop'.
+        read (Callable): Reads a file, ``(H, W, 3)`` uint8 RGB. Defaults to :func:`read_rgb`.
         workers (int): Threads that decode. Defaults to 2.
         memory (int): Bytes that may be kept in memory. Defaults to :data:`MEMORY`.
         disk (float): Part of the free space for temporary files that may be taken. Defaults to :data:`DISK`.
 
     Raises:
-        InputError: If the sizes do not fit.
+        InputError: If the sizes do not fit, or ``on_error`` is something else.
     """
 
     def __init__(self,
@@ -56,16 +57,19 @@ class ImageStore:
                  resize: int = 256,
                  size: int = 224,
                  on_error: str = 'stop',
+                 read: Callable[[str | PathLike], np.ndarray] = read_rgb,
                  workers: int = 2,
                  memory: int = MEMORY,
                  disk: float = DISK) -> None:
         if not 0 < size <= resize:
             raise InputError(f'the crop must fit into the resized image: need 0 < size <= resize, got size={size} and '
                              f'resize={resize}')
-        assert on_error in ('stop', 'skip'), f"on_error is 'stop' or 'skip', got {on_error!r}"
+        if on_error not in ('stop', 'skip'):
+            raise InputError(f"on_error is 'stop' or 'skip', got {on_error!r}")
         self.paths = list(paths)
         self.resize, self.size, self.on_error, self.workers = resize, size, on_error, max(1, workers)
-        self.failed: set[int] = set()
+        self.read = read
+        self.failed: dict[int, str] = {}
         self._kept = _room((len(self.paths), size, size, 3), memory, disk)
         self._ready = np.zeros(len(self.paths), dtype=bool)
 
@@ -84,11 +88,13 @@ class ImageStore:
         if index in self.failed:
             return None
         try:
-            image = resize_and_crop(_rgb(self.paths[index]), self.resize, self.size)
-        except InputError:
+            source = self.paths[index]
+            image = _check(source) if isinstance(source, np.ndarray) else self.read(source)
+            image = resize_and_crop(image, self.resize, self.size)
+        except InputError as error:
             if self.on_error == 'stop':
                 raise
-            self.failed.add(index)
+            self.failed[index] = str(error).rsplit(': ', 1)[0]  # without the advice
             return None
         if self._kept is not None:
             self._kept[index] = image
@@ -132,7 +138,7 @@ class ImageStore:
         """The images at ``indices``, in this order, normalized.
 
         The batches are of nearly equal size, so that none is left with one image, of which a BN layer
-        could take no statistics.
+        could take no statistics. The next one is decoded while the caller works with the one before.
 
         Args:
             indices (np.ndarray): (n,) numbers of images.
@@ -146,15 +152,17 @@ class ImageStore:
         """
         center = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-        for part in np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []:
-            images = torch.from_numpy(self.get(part)).to(device).permute(0, 3, 1, 2)
-            if len(images):
-                yield (images.float() - center) / scale
+        parts = np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []
+        with ThreadPoolExecutor(1) as reader:
+            coming = [reader.submit(self.get, part) for part in parts[:1]]
+            for number in range(len(parts)):
+                images = coming.pop().result()
+                coming += [reader.submit(self.get, part) for part in parts[number + 1:number + 2]]
+                if len(images):
+                    yield (torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() - center) / scale
 
 
-def _rgb(source: ImageSource) -> np.ndarray:
-    if not isinstance(source, np.ndarray):
-        return read_rgb(source)
+def _check(source: np.ndarray) -> np.ndarray:
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
         raise InputError(f'an image in memory must be an array (height, width, 3) of uint8, got {source.shape} of '
                          f'{source.dtype}: convert it to RGB')

@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
-from sdr_mm.clustering.kmeans import kmeans_clustering
+from sdr_mm.clustering.baselines import kmeans_clustering, random_clustering
+from sdr_mm.clustering.feature_matrix import FeatureMatrix
 from sdr_mm.clustering.partition import Partition
 from sdr_mm.clustering.paths import balanced_kmeans, hierarchical_paths, index_paths
-from sdr_mm.clustering.random_clusters import random_clustering
 from sdr_mm.clustering.report import evaluate_clusters
-from sdr_mm.clustering.rows import Rows
 from sdr_mm.clusters import Clusters
 from sdr_mm.errors import InputError
 from sdr_mm.space import SubnetSpace
@@ -27,7 +26,7 @@ def planted(k=6, per_cluster=40, dim=16, noise=0.05):
 def test_kmeans_finds_planted_clusters_and_its_objective_rises():
     features, labels = planted()
     # A cluster split in two is a local optimum of k-means; the best of a few seeds avoids it.
-    partition = max((kmeans_clustering(Rows(features), 6, seed=seed) for seed in range(4)),
+    partition = max((kmeans_clustering(FeatureMatrix(features), 6, seed=seed) for seed in range(4)),
                     key=lambda p: p.history[-1].similarity)
     assert normalized_mutual_info_score(labels, partition.assignment) > 0.99
     similarity = [iteration.similarity for iteration in partition.history]
@@ -40,19 +39,19 @@ def test_kmeans_finds_planted_clusters_and_its_objective_rises():
 @settings(max_examples=25, deadline=None)
 def test_random_clusters_differ_in_size_by_one_at_most(k, extra, seed):
     features = np.random.default_rng(1).normal(size=(k + extra, 3)).astype(np.float32)
-    partition = random_clustering(Rows(features), k, seed=seed)
+    partition = random_clustering(FeatureMatrix(features), k, seed=seed)
     sizes = np.bincount(partition.assignment, minlength=k)
     assert sizes.sum() == k + extra and sizes.max() - sizes.min() <= 1
 
 
 def test_random_clusters_depend_on_the_seed_and_not_on_the_features():
     features, labels = planted()
-    one, two = random_clustering(Rows(features), 6), random_clustering(Rows(-features), 6)
+    one, two = random_clustering(FeatureMatrix(features), 6), random_clustering(FeatureMatrix(-features), 6)
     np.testing.assert_array_equal(one.assignment, two.assignment)
-    assert (one.assignment != random_clustering(Rows(features), 6, seed=1).assignment).any()
+    assert (one.assignment != random_clustering(FeatureMatrix(features), 6, seed=1).assignment).any()
     assert normalized_mutual_info_score(labels, one.assignment) < 0.2
-    rows = Rows(features)
-    unit = rows.take(np.arange(len(rows))).numpy()
+    matrix = FeatureMatrix(features)
+    unit = matrix.take(np.arange(len(matrix))).numpy()
     for cluster in range(6):
         mean = unit[one.assignment == cluster].mean(axis=0)
         np.testing.assert_allclose(one.centroids[cluster], mean / np.linalg.norm(mean), atol=1e-5)
@@ -65,9 +64,9 @@ def test_filling_small_clusters_reaches_the_size_and_takes_no_more_than_it_must(
     before = np.array(data.draw(st.lists(st.integers(0, k - 1), min_size=k, max_size=40)))
     min_size = data.draw(st.integers(0, len(before) // k))
     generator = np.random.default_rng(len(before))
-    rows = Rows(generator.normal(size=(len(before), 3)).astype(np.float32), center=False)
+    matrix = FeatureMatrix(generator.normal(size=(len(before), 3)).astype(np.float32), center=False)
     centroids = generator.normal(size=(k, 3)).astype(np.float32)
-    after = Partition(before, centroids).fill_small(rows, min_size).assignment
+    after = Partition(before, centroids).fill_small(matrix, min_size).assignment
 
     sizes_before, sizes_after = np.bincount(before, minlength=k), np.bincount(after, minlength=k)
     assert sizes_after.sum() == len(before) and sizes_after.min() >= min_size
@@ -82,11 +81,11 @@ def test_filling_small_clusters_reaches_the_size_and_takes_no_more_than_it_must(
 
 def test_a_small_cluster_takes_its_nearest_images():
     angles = np.linspace(0, np.pi / 2, 10)
-    rows = Rows(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), center=False)
+    matrix = FeatureMatrix(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), center=False)
     partition = Partition(np.zeros(10, dtype=np.int64), np.eye(2, dtype=np.float32))
-    assert partition.fill_small(rows, 3).assignment.tolist() == [0] * 7 + [1] * 3
+    assert partition.fill_small(matrix, 3).assignment.tolist() == [0] * 7 + [1] * 3
     with pytest.raises(InputError, match='10 images cannot fill 2 clusters with 6 each'):
-        partition.fill_small(rows, 6)
+        partition.fill_small(matrix, 6)
 
 
 def test_by_index_cluster_i_has_path_i():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from sdr_mm.clustering.rows import Rows
+from sdr_mm.clustering.feature_matrix import FeatureMatrix
 from sdr_mm.clustering.sinkhorn import first_centroids, objective, sinkhorn, sinkhorn_clustering
 from sdr_mm.errors import InputError
 
@@ -121,7 +121,7 @@ def test_the_reported_objectives_are_those_of_the_formulas():
 @pytest.mark.parametrize('assign', ['scores', 'posterior'])
 def test_planted_clusters_are_found(assign):
     features, labels = planted()
-    partition = sinkhorn_clustering(Rows(features), 8, assign=assign)
+    partition = sinkhorn_clustering(FeatureMatrix(features), 8, assign=assign)
     assert purity(labels, partition.assignment) > 0.99
     assert len(np.unique(partition.assignment)) == 8
     np.testing.assert_allclose(np.linalg.norm(partition.centroids, axis=1), 1, rtol=1e-5)
@@ -130,7 +130,7 @@ def test_planted_clusters_are_found(assign):
 def test_sgd_lowers_the_cross_entropy_and_raises_the_objective():
     features, _ = planted(noise=0.2)
     seen = []
-    history = sinkhorn_clustering(Rows(features), 8, epochs=6, report=seen.append).history
+    history = sinkhorn_clustering(FeatureMatrix(features), 8, epochs=6, report=seen.append).history
     assert seen == history and [iteration.epoch for iteration in history] == list(range(7))
     for before, after in pairwise(history):
         assert after.cross_entropy < before.cross_entropy
@@ -141,7 +141,7 @@ def test_sgd_lowers_the_cross_entropy_and_raises_the_objective():
 
 def test_features_in_a_narrow_cone_need_the_mean_taken_away():
     features, labels = planted(offset=2.0)
-    centered, plain = (sinkhorn_clustering(Rows(features, center=center), 8) for center in (True, False))
+    centered, plain = (sinkhorn_clustering(FeatureMatrix(features, center=center), 8) for center in (True, False))
     assert purity(labels, centered.assignment) > 0.99
     # All cosines are near 1 and every row of U is nearly uniform: the cross entropy stays at log k.
     assert plain.history[-1].cross_entropy > 0.99 * np.log(8)
@@ -152,7 +152,7 @@ def test_the_posterior_gives_nearly_equal_sizes_where_the_scores_do_not():
     generator = np.random.default_rng(0)
     features = np.r_[generator.normal(size=(20, 16)), generator.normal(size=(220, 16)) * 0.3 + 1].astype(np.float32)
     by_scores, by_posterior = (
-        np.bincount(sinkhorn_clustering(Rows(features, center=False), 8, epochs=2, assign=assign).assignment,
+        np.bincount(sinkhorn_clustering(FeatureMatrix(features, center=False), 8, epochs=2, assign=assign).assignment,
                     minlength=8) for assign in ('scores', 'posterior'))
     assert by_posterior.min() > 15 and by_posterior.max() < 45  # 30 would be equal
     assert by_scores.min() < by_posterior.min() or by_scores.max() > by_posterior.max()
@@ -160,9 +160,9 @@ def test_the_posterior_gives_nearly_equal_sizes_where_the_scores_do_not():
 
 def test_the_seed_decides_and_the_size_of_the_chunks_does_not():
     features, _ = planted(noise=0.3)
-    first, again = (sinkhorn_clustering(Rows(features), 8, epochs=2) for _ in range(2))
-    other = sinkhorn_clustering(Rows(features), 8, epochs=2, seed=1)
-    streamed = sinkhorn_clustering(Rows(features, cache_bytes=0, chunk_bytes=5000), 8, epochs=2)
+    first, again = (sinkhorn_clustering(FeatureMatrix(features), 8, epochs=2) for _ in range(2))
+    other = sinkhorn_clustering(FeatureMatrix(features), 8, epochs=2, seed=1)
+    streamed = sinkhorn_clustering(FeatureMatrix(features, cache_bytes=0, chunk_bytes=5000), 8, epochs=2)
     np.testing.assert_array_equal(first.centroids, again.centroids)
     assert not np.allclose(first.centroids, other.centroids)
     np.testing.assert_allclose(first.centroids, streamed.centroids, atol=1e-4)
@@ -170,19 +170,19 @@ def test_the_seed_decides_and_the_size_of_the_chunks_does_not():
 
 def test_first_centroids_are_distinct_images_spread_over_the_clusters():
     features, labels = planted(noise=0.01)
-    rows = Rows(features)
-    centroids = first_centroids(rows, 8, seed=3)
-    nearest = (centroids @ rows.take(np.arange(len(rows))).T).argmax(dim=1)
+    matrix = FeatureMatrix(features)
+    centroids = first_centroids(matrix, 8, seed=3)
+    nearest = (centroids @ matrix.take(np.arange(len(matrix))).T).argmax(dim=1)
     assert sorted(labels[nearest]) == list(range(8))
-    copies = Rows(np.repeat(np.eye(2, 4, dtype=np.float32), 5, axis=0), center=False)
+    copies = FeatureMatrix(np.repeat(np.eye(2, 4, dtype=np.float32), 5, axis=0), center=False)
     assert first_centroids(copies, 10, seed=0).shape == (10, 4), 'equal images still give k centroids'
 
 
-def test_rows_are_unit_vectors_around_the_origin():
+def test_features_are_unit_vectors_around_the_origin():
     features, _ = planted(offset=1.0)
-    rows = Rows(features.astype(np.float16) * 10, rows=np.arange(5, 300), chunk_bytes=3000)
-    chunks = torch.cat(list(rows.chunks()))
-    assert len(rows) == len(chunks) == 295
+    matrix = FeatureMatrix(features.astype(np.float16) * 10, images=np.arange(5, 300), chunk_bytes=3000)
+    chunks = torch.cat(list(matrix.chunks()))
+    assert len(matrix) == len(chunks) == 295
     torch.testing.assert_close(chunks.norm(dim=1), torch.ones(295))
     unit = features[5:300] / np.linalg.norm(features[5:300], axis=1, keepdims=True)
     expected = unit - unit.mean(axis=0)
@@ -197,12 +197,12 @@ def test_rows_are_unit_vectors_around_the_origin():
 def test_options_out_of_range_are_refused_in_one_line(options, message):
     features, _ = planted(per_cluster=2)
     with pytest.raises(InputError, match=message) as error:
-        sinkhorn_clustering(Rows(features), 8, **{'epochs': 0, **options})
+        sinkhorn_clustering(FeatureMatrix(features), 8, **{'epochs': 0, **options})
     assert '\n' not in str(error.value)
 
 
 def test_more_clusters_than_images_are_refused():
     with pytest.raises(InputError, match='17 clusters cannot be made of 16 images'):
-        sinkhorn_clustering(Rows(planted(per_cluster=2)[0]), 17)
+        sinkhorn_clustering(FeatureMatrix(planted(per_cluster=2)[0]), 17)
     with pytest.raises(InputError, match='no features'):
-        Rows(np.zeros((0, 3), np.float32))
+        FeatureMatrix(np.zeros((0, 3), np.float32))

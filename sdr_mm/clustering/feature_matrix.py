@@ -15,7 +15,7 @@ from ..errors import InputError
 ScoreChunks = Callable[[], Iterator[Tensor]]
 
 
-class Rows:
+class FeatureMatrix:
     """Unit vectors ``F`` of eq. (2), one row an image; this rank holds a contiguous shard of them.
 
     Rows are numbered over all ranks. k-means prefers long vectors, and the scale of ``ε`` means
@@ -26,8 +26,8 @@ class Rows:
     vectors is taken away and the rest normalized again, unless ``center`` is off.
 
     Args:
-        features (np.ndarray): (m, d) of any float type, memory-mapped if it is large.
-        rows (np.ndarray, optional): (n,) int64, which rows of it to use. Defaults to all.
+        array (np.ndarray): (m, d) of any float type, memory-mapped if it is large.
+        images (np.ndarray, optional): (n,) int64, the images of it to use. Defaults to all.
         center (bool): Whether to take the mean direction away. Defaults to True.
         device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
         chunk_bytes (int): Size of the pieces that are read and computed at a time. Defaults to
@@ -37,26 +37,28 @@ class Rows:
             CPU and to a third of the free memory of a GPU.
 
     Raises:
-        InputError: If there are no rows.
+        InputError: If there are no images, or fewer than ranks.
     """
 
     def __init__(self,
-                 features: np.ndarray,
-                 rows: np.ndarray | None = None,
+                 array: np.ndarray,
+                 images: np.ndarray | None = None,
                  center: bool = True,
                  device: str | torch.device = 'cpu',
                  chunk_bytes: int = 64 << 20,
                  cache_bytes: int | None = None) -> None:
-        self.features = features
-        self.rows = np.arange(len(features)) if rows is None else rows
-        if not len(self.rows):
-            raise InputError('there are no features to cluster: extract them from a folder with images')
+        self.array = array
+        self.images = np.arange(len(array)) if images is None else images
         self.device = torch.device(device)
-        self.dim = features.shape[1]
+        self.dim = array.shape[1]
         if cache_bytes is None:
             cache_bytes = torch.cuda.mem_get_info(self.device)[0] // 3 if self.device.type == 'cuda' else 1 << 30
         self.chunk_bytes, self.cache_bytes = chunk_bytes, cache_bytes
         rank, world = get_dist_info()
+        if not len(self):
+            raise InputError('there are no features to cluster: extract them from a folder with images')
+        if world > len(self):
+            raise InputError(f'{len(self)} images cannot be shared by {world} processes: start fewer')
         self.start, self.stop = len(self) * rank // world, len(self) * (rank + 1) // world
         self.mean: Tensor | None = None
         self._cache: Tensor | None = None
@@ -67,16 +69,11 @@ class Rows:
             all_reduce(total)
             self.mean = (total / len(self)).float()
         if self.num_local * self.dim * 4 <= cache_bytes:
-            kept = torch.empty(self.num_local, self.dim, device=self.device)
-            done = 0
-            for chunk in self.chunks():
-                kept[done:done + len(chunk)] = chunk
-                done += len(chunk)
-            self._cache = kept
+            self._cache = torch.cat(list(self.chunks()))
 
     def __len__(self) -> int:
         """Number of rows over all ranks, ``n``."""
-        return len(self.rows)
+        return len(self.images)
 
     @property
     def num_local(self) -> int:
@@ -84,25 +81,26 @@ class Rows:
         return self.stop - self.start
 
     def check_number(self, k: int) -> None:
-        """Refuses a number of clusters that these rows cannot give.
+        """Refuses a number of clusters that these images cannot give.
 
         Raises:
-            InputError: If ``k`` is below 1 or above the number of rows, or a rank has no rows.
+            InputError: If ``k`` is below 1 or above the number of images.
         """
         if not 1 <= k <= len(self):
             raise InputError(
                 f'{k} clusters cannot be made of {len(self)} images: use fewer groups or blocks, or more images')
-        world = get_dist_info()[1]
-        if world > len(self):
-            raise InputError(f'{len(self)} images cannot be shared by {world} processes: start fewer')
 
     def take(self, index: np.ndarray) -> Tensor:
         """(len(index), d) float32 on the device: the unit vectors of any rows, of any shard."""
         if self._cache is not None and (not len(index) or (index.min() >= self.start and index.max() < self.stop)):
             return self._cache[torch.from_numpy(index - self.start).to(self.device)]
-        block = np.asarray(self.features[self.rows[index]])
+        block = np.asarray(self.array[self.images[index]])
         unit = F.normalize(torch.from_numpy(block).to(self.device).float(), dim=1)
         return unit if self.mean is None else F.normalize(unit - self.mean, dim=1)
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """(min(count, n), d) float32: distinct rows drawn at random, the same on all ranks."""
+        return self.take(np.random.default_rng(seed).permutation(len(self))[:count])
 
     def chunks(self, width: int = 1) -> Iterator[Tensor]:
         """This rank's rows in order, (c, d) float32 at a time.
@@ -136,7 +134,3 @@ class Rows:
     def gather(self, local: Tensor) -> np.ndarray:
         """(n, …): what each rank computed for its rows, joined in the order of the rows."""
         return np.concatenate(all_gather_object(local.cpu().numpy()))
-
-    def sample(self, count: int, seed: int) -> np.ndarray:
-        """(min(count, n),) int64: distinct rows drawn at random, the same on all ranks."""
-        return np.random.default_rng(seed).permutation(len(self))[:count]

@@ -1,0 +1,110 @@
+"""What the paper's clustering is compared with: k-means, and random clusters (SDR-Random of Table 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, broadcast, is_main_process
+
+from ..errors import InputError
+from .feature_matrix import FeatureMatrix
+from .partition import Partition
+
+IMAGES_PER_CLUSTER = 256
+"""Size of the sample that the centroids are learned from, per cluster; faiss recommends it."""
+
+
+class KMeansIteration(NamedTuple):
+    """One iteration of k-means.
+
+    Args:
+        iteration (int): From 0.
+        similarity (float): Mean cosine between an image of the sample and its centroid; it rises.
+    """
+
+    iteration: int
+    similarity: float
+
+    def __str__(self) -> str:
+        return f'iteration {self.iteration:3d}  mean cosine {self.similarity:.5f}'
+
+
+def kmeans_clustering(features: FeatureMatrix,
+                      k: int,
+                      *,
+                      iterations: int = 20,
+                      min_size: int = 0,
+                      seed: int = 0,
+                      report: Callable[[KMeansIteration], None] | None = None) -> Partition:
+    """Clusters by cosine with faiss.
+
+    The main process learns the centroids from a sample of the images; all ranks assign their own.
+
+    Args:
+        features (FeatureMatrix): The features.
+        k (int): Number of clusters.
+        iterations (int): Of k-means. Defaults to 20.
+        min_size (int): See :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
+        seed (int): Of the sample and the first centroids. Defaults to 0.
+        report (Callable, optional): Called with each :class:`KMeansIteration`, after the last one.
+
+    Returns:
+        Partition: Clusters, centroids and the iterations.
+
+    Raises:
+        InputError: If there are fewer images than clusters, or no iterations.
+    """
+    import faiss
+
+    features.check_number(k)
+    if iterations < 1:
+        raise InputError(f'k-means needs at least 1 iteration, got {iterations}')
+    history: list[KMeansIteration] = []
+    centroids = torch.zeros(k, features.dim, device=features.device)
+    if is_main_process():
+        sample = features.sample(k * IMAGES_PER_CLUSTER, seed).cpu().numpy()
+        model = faiss.Kmeans(
+            features.dim, k, niter=iterations, spherical=True, seed=seed, min_points_per_centroid=1,
+            max_points_per_centroid=IMAGES_PER_CLUSTER,
+            gpu=features.device.type == 'cuda' and getattr(faiss, 'get_num_gpus', lambda: 0)() > 0)
+        model.train(np.ascontiguousarray(sample))
+        centroids.copy_(torch.from_numpy(np.asarray(model.centroids).reshape(k, features.dim)))
+        history = [KMeansIteration(i, float(value) / len(sample)) for i, value in enumerate(np.asarray(model.obj))]
+        for iteration in history:
+            if report is not None:
+                report(iteration)
+    broadcast(centroids)
+    local = torch.cat([scores.argmax(dim=1) for scores in features.scores(centroids)()])
+    return Partition(features.gather(local), centroids.cpu().numpy(), history).fill_small(features, min_size)
+
+
+def random_clustering(features: FeatureMatrix, k: int, *, min_size: int = 0, seed: int = 0) -> Partition:
+    """Splits the images at random into clusters whose sizes differ by one at most.
+
+    Args:
+        features (FeatureMatrix): Only the centroids look at them.
+        k (int): Number of clusters.
+        min_size (int): See :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
+        seed (int): Of the split. Defaults to 0.
+
+    Returns:
+        Partition: Clusters, and the direction of the mean of each as its centroid.
+
+    Raises:
+        InputError: If there are fewer images than clusters.
+    """
+    features.check_number(k)
+    assignment = np.empty(len(features), dtype=np.int64)
+    assignment[np.random.default_rng(seed).permutation(len(features))] = np.arange(len(features)) % k
+    total = torch.zeros(k, features.dim, dtype=torch.float64, device=features.device)
+    local = torch.from_numpy(assignment[features.start:features.stop]).to(features.device)
+    done = 0
+    for chunk in features.chunks():
+        total.index_add_(0, local[done:done + len(chunk)], chunk.double())
+        done += len(chunk)
+    all_reduce(total)
+    centroids = torch.nn.functional.normalize(total, dim=1).float().cpu().numpy()
+    return Partition(assignment, centroids).fill_small(features, min_size)
