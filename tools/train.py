@@ -12,9 +12,6 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from sdr_mm.cli import run
-from sdr_mm.engine.configs import is_detector, load_config, use_amp, use_clusters, use_folder, use_on_error
-from sdr_mm.engine.training import train
-from sdr_mm.engine.work_dir import claim_work_dir
 from sdr_mm.errors import InputError
 
 
@@ -24,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data', metavar='FOLDER',
                         help='images, flat or nested, in place of those of the config; for a detector its VOC data')
     parser.add_argument('--clusters', metavar='FILE', help='clusters.npz of these images, from tools/cluster.py')
+    parser.add_argument('--epochs', type=int, metavar='N', help='length of the training and of its learning rates')
     parser.add_argument('--on-error', choices=['stop', 'skip'], help='at an image that cannot be decoded')
     parser.add_argument('--work-dir', help='where to keep logs and checkpoints')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
@@ -42,21 +40,25 @@ def parse_args() -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's changes."""
-    cfg = load_config(args.config, args.cfg_options)
+    from sdr_mm.engine import configs
+    cfg = configs.load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir or not cfg.get('work_dir'):
         cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
+    if args.epochs is not None:
+        configs.use_epochs(cfg, args.epochs)
     if args.data:
-        use_folder(cfg, args.data)
-    if is_detector(cfg) and (args.on_error or args.clusters):
+        configs.use_folder(cfg, args.data)
+    detector = configs.is_detector(cfg)
+    if detector and (args.on_error or args.clusters):
         raise InputError(f'--{"on-error" if args.on_error else "clusters"} is for pre-training, and {args.config} '
                          'trains a detector: leave it out')
     if args.clusters:
-        use_clusters(cfg, args.clusters)
-    if (args.on_error or args.data) and not is_detector(cfg):
-        use_on_error(cfg, args.on_error)
+        configs.use_clusters(cfg, args.clusters)
+    if (args.on_error or args.data) and not detector:
+        configs.use_on_error(cfg, args.on_error)
     if args.amp:
-        use_amp(cfg)
+        configs.use_amp(cfg)
     if args.auto_scale_lr:
         cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or dict(base_batch_size=256), enable=True)
     if args.resume:
@@ -66,7 +68,10 @@ def configure(args: argparse.Namespace) -> Config:
 
 
 def main() -> None:
-    cfg = configure(parse_args())
+    args = parse_args()
+    from sdr_mm.engine.training import train
+    from sdr_mm.engine.work_dir import claim_work_dir
+    cfg = configure(args)
     if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
         claim_work_dir(cfg, resume=cfg.get('resume', False))
     train(cfg)

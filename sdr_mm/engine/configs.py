@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
+from ..datasets.build import image_dataset
 from ..errors import InputError
 
 AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'SubnetOptimWrapper': 'AmpSubnetOptimWrapper'}
+
+SETTINGS = {*inspect.signature(Runner.__init__).parameters, 'channels_last', 'compile', 'evaluation',
+            'find_unused_parameters', 'model_wrapper_cfg', 'runner_type'}
+"""Entries of a config that something reads; the others are variables, whose value has gone into these already."""
 
 
 def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     """Reads a training config and applies ``--cfg-options``.
 
     Raises:
-        InputError: If there is no such file, it trains nothing, or it needs a package that is not there.
+        InputError: If there is no such file, it trains nothing, it needs a package that is not there, or an option
+            would change nothing.
     """
     if not Path(file).is_file():
         raise InputError(f'there is no config {file}: give one of configs/')
@@ -26,6 +34,12 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     except ModuleNotFoundError as error:
         raise InputError(f'{file} builds on a package that this environment lacks ({error}): for detection set up the '
                          "full environment, 'make .venv-full/.installed', and use its python") from error
+    for option in options or ():
+        name = option.split('.')[0]
+        if name in cfg and name not in SETTINGS:
+            advice = 'give --epochs N' if name == 'epochs' else 'set the entry that it went into'
+            raise InputError(f'--cfg-options {option} would change nothing, because {name} is a variable that the '
+                             f'config has used already: {advice}')
     if options:
         cfg.merge_from_dict(options)
     if 'model' not in cfg or 'train_dataloader' not in cfg:
@@ -60,10 +74,42 @@ def use_amp(cfg: Config) -> None:
         raise InputError('--amp needs a GPU, and torch finds none: leave it out')
 
 
-def image_dataset(cfg: Config) -> ConfigDict:
-    """Config of the data set that reads the images: the one inside a ``ClusterDataset``, or the only one."""
-    dataset = cfg.train_dataloader.dataset
-    return dataset.dataset if dataset.type.split('.')[-1] == 'ClusterDataset' else dataset
+def use_epochs(cfg: Config, epochs: int) -> None:
+    """Trains for this number of epochs; learning rates that would have ended with the training still do.
+
+    Raises:
+        InputError: If the config counts iterations, or a warm-up leaves no epoch.
+    """
+    if 'max_epochs' not in cfg.train_cfg:
+        raise InputError(f'--epochs {epochs} has no use: this config trains by iterations; set train_cfg.max_iters')
+    planned = cfg.train_cfg.max_epochs
+    for scheduler in _schedulers(cfg):
+        begin = scheduler.get('begin', 0)
+        if epochs <= begin:
+            raise InputError(f'--epochs {epochs} is too few: {scheduler.type} begins after {begin} epochs')
+        if scheduler.get('end') == planned:
+            scheduler.end = epochs
+        if begin + scheduler.get('T_max', 0) == planned:
+            scheduler.T_max = epochs - begin
+    cfg.train_cfg.max_epochs = epochs
+
+
+def check_epochs(cfg: Config) -> str | None:
+    """Says in one line what is wrong if a learning rate is not made for the number of epochs."""
+    epochs = cfg.train_cfg.get('max_epochs')
+    for scheduler in _schedulers(cfg) if epochs else ():
+        end = scheduler.get('begin', 0) + scheduler.T_max if 'T_max' in scheduler else scheduler.get('end', 0)
+        if end > epochs or 'T_max' in scheduler and end < epochs:
+            return (f'the training ends after {epochs} epochs and the {scheduler.type} after {end}: let --epochs '
+                    f'{epochs} set both, or set param_scheduler too')
+    return None
+
+
+def _schedulers(cfg: Config) -> list[ConfigDict]:
+    """Those that count epochs."""
+    schedulers = cfg.get('param_scheduler') or []
+    return [scheduler for scheduler in (schedulers if isinstance(schedulers, list) else [schedulers])
+            if scheduler.get('by_epoch', True)]
 
 
 def is_detector(cfg: Config) -> bool:
@@ -99,7 +145,7 @@ def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
         for part in folders:
             part.data_root = folder
         return
-    dataset = image_dataset(cfg)
+    dataset = image_dataset(cfg.train_dataloader.dataset)
     pipeline = dataset.get('pipeline', [])
     dataset.clear()
     dataset.update(type='sdr_mm.ImageFolder', _scope_='sdr_mm', data_root=folder, ann_file=ann_file, pipeline=pipeline)
@@ -112,7 +158,7 @@ def use_clusters(cfg: Config, clusters: str) -> None:
         InputError: If the config trains no sub-nets.
     """
     dataset = cfg.train_dataloader.dataset
-    if dataset is image_dataset(cfg):
+    if dataset.type.split('.')[-1] != 'ClusterDataset':
         raise InputError(f'--clusters {clusters} has no use: the data set of this config is no ClusterDataset; take an '
                          'SDR config')
     dataset.clusters = clusters
@@ -120,7 +166,7 @@ def use_clusters(cfg: Config, clusters: str) -> None:
 
 def use_on_error(cfg: Config, on_error: str | None) -> None:
     """Stops at an image that cannot be decoded, or skips and counts such images."""
-    for transform in image_dataset(cfg).get('pipeline', []):
+    for transform in image_dataset(cfg.train_dataloader.dataset).get('pipeline', []):
         if transform.type.split('.')[-1] in ('LoadImage', 'LoadImageFromFile'):
             transform.clear()
             transform.update(type='sdr_mm.LoadImage', on_error=on_error or 'stop')

@@ -7,11 +7,11 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..datasets.sampler import ClusterAwareSampler
 from ..datasets.schedule import PhaseSchedule
+from ..distributed import unwrap
 from ..errors import InputError
 from ..registry import HOOKS
 from .loops import SDRTrainLoop
@@ -63,7 +63,7 @@ class ProgressiveTrainingHook(Hook):
                 f'ProgressiveTrainingHook cannot drive {type(runner.train_loop).__name__}: '
                 f"give train_cfg=dict(type='SDRTrainLoop', max_epochs=...)")
         sampler: ClusterAwareSampler = runner.train_dataloader.batch_sampler
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         space = getattr(getattr(model, 'backbone', None), 'space', None)
         if space is None:
             raise InputError(f'{type(model).__name__} has no sub-nets to train: give it an SDRResNet as backbone')
@@ -92,6 +92,9 @@ class ProgressiveTrainingHook(Hook):
 
         self.phase = self.schedule.phase_at(runner.iter)
         starts = self.schedule.starts
+        if starts[-1] >= runner.max_iters:
+            runner.logger.warning(f'the last phase would begin at iteration {starts[-1]}, and the training ends at '
+                                  f'{runner.max_iters}: not all sub-nets are trained; lower the starts of the phases')
         for phase, (start, stop) in enumerate(zip(starts, [*starts[1:], runner.max_iters])):
             stop = min(stop, runner.max_iters)
             if start < stop:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..distributed import unwrap
 from ..errors import InputError
 from ..models.sliced import iter_slices
 from ..registry import HOOKS
@@ -38,6 +38,6 @@ class SubnetStepHook(Hook):
         runner.optim_wrapper.confine(None if SUPERNET in networks else self._selection(runner, networks.pop()))
 
     def _selection(self, runner: Runner, network: int) -> Selection:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model: Any = unwrap(runner.model)
         slices = dict(iter_slices(model, model.backbone.space.path(network)))
         return {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}

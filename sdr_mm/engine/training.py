@@ -8,13 +8,30 @@ from typing import Any
 import torch
 import torch.distributed
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
+from ..distributed import unwrap
 from ..errors import InputError
 from ..models.checkpoints import load_exactly, read_checkpoint, state_of
+from .configs import check_epochs
+
+
+class TrainingRunner(Runner):
+    """MMEngine's runner, which with ``channels_last = True`` in the config lets the backbone compute in that format.
+
+    Note:
+        The weights are converted before DDP wraps the model, because its buckets lay out the gradients like the
+        weights that it finds.
+    """
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Builds the model, unless it is one, and converts its backbone."""
+        built = super().build_model(model)
+        if self.cfg.get('channels_last'):
+            use_channels_last(built)
+        return built
 
 
 def train(cfg: Config) -> Runner:
@@ -32,9 +49,10 @@ def train(cfg: Config) -> Runner:
             would end at once.
     """
     runner = build_runner(cfg)
+    conflict = check_epochs(cfg)
+    if conflict:
+        runner.logger.warning(conflict)
     check_resumed_weights(runner)
-    if cfg.get('channels_last'):
-        use_channels_last(runner.model.module if is_model_wrapper(runner.model) else runner.model)
     loader = runner.train_dataloader
     if len(loader) == 0:
         total = loader.batch_size * runner.world_size
@@ -57,7 +75,7 @@ def build_runner(cfg: Config) -> Runner:
         # Under the one name that MMDetection's configs give it, a second run of this process would write its
         # numbers into the files of the first. Without it the visualizer is named after the run.
         cfg.visualizer.pop('name', None)
-    runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else TrainingRunner.from_cfg(cfg)
     runner.logger.addFilter(_not_about_deprecation)
     return runner
 
@@ -72,8 +90,7 @@ def check_resumed_weights(runner: Runner) -> None:
         return
     file = runner._load_from or find_latest_checkpoint(runner.work_dir)
     if file is not None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        load_exactly(model, state_of(read_checkpoint(file), file), file)
+        load_exactly(unwrap(runner.model), state_of(read_checkpoint(file), file), file)
 
 
 def use_channels_last(model: nn.Module) -> None:

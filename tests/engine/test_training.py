@@ -1,0 +1,98 @@
+"""Running a training: the lengths that must fit, options that change nothing, DDP against one plain process."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+from repository import ROOT
+
+from sdr_mm.engine.configs import check_epochs, load_config, use_epochs
+from sdr_mm.errors import InputError
+from sdr_mm.models.checkpoints import read_checkpoint
+
+BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
+
+
+def scheduled(*schedulers, epochs=20):
+    return Config(dict(train_cfg=dict(max_epochs=epochs), param_scheduler=[dict(by_epoch=True, **s) for s in schedulers]))
+
+
+WARM_UP = dict(type='LinearLR', end=4)
+COSINE = dict(type='CosineAnnealingLR', begin=4, T_max=16, end=20)
+STEPS = dict(type='MultiStepLR', milestones=[12, 16])
+
+
+def test_one_number_moves_the_training_and_its_learning_rates():
+    cfg = scheduled(WARM_UP, COSINE, STEPS)
+    use_epochs(cfg, 8)
+    assert cfg.train_cfg.max_epochs == 8
+    assert [dict(s) for s in cfg.param_scheduler] == [
+        dict(WARM_UP, by_epoch=True), dict(COSINE, by_epoch=True, T_max=4, end=8), dict(STEPS, by_epoch=True)]
+    assert check_epochs(cfg) is None
+    with pytest.raises(InputError, match='--epochs 4 is too few: CosineAnnealingLR begins after 4'):
+        use_epochs(cfg, 4)
+    with pytest.raises(InputError, match='trains by iterations'):
+        use_epochs(Config(dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=10))), 4)
+
+
+@pytest.mark.parametrize('schedulers, end', [
+    ([WARM_UP, COSINE], None), ([WARM_UP], None), ([STEPS], None), ([dict(type='CosineAnnealingLR', T_max=15)], 15),
+    ([WARM_UP, dict(COSINE, T_max=30, end=34)], 34), ([dict(type='PolyLR', end=25)], 25)])
+def test_a_learning_rate_of_another_length_is_named(schedulers, end):
+    conflict = check_epochs(scheduled(*schedulers))
+    assert conflict is None if end is None else f'ends after 20 epochs and the {schedulers[-1]["type"]} after {end}' \
+        in conflict
+
+
+@pytest.mark.parametrize('config', ['simsiam.py', 'sdr_simsiam.py', 'small/simsiam_resnet18_b64-15e_32px.py',
+                                    'small/sdr_simsiam_resnet18_b64-15e_32px.py'])
+def test_epochs_moves_all_of_our_configs(config):
+    cfg = load_config(str(ROOT / 'configs' / config))
+    assert check_epochs(cfg) is None
+    use_epochs(cfg, 7)
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0].T_max == cfg.param_scheduler[0].end == 7
+
+
+def test_an_option_that_would_change_nothing_is_refused():
+    with pytest.raises(InputError, match='epochs would change nothing.*give --epochs N'):
+        load_config(BASELINE, {'epochs': 3})
+    with pytest.raises(InputError, match='optimizer.lr would change nothing.*set the entry'):
+        load_config(BASELINE, {'optimizer.lr': 3})
+    assert load_config(BASELINE, {'evaluation.k': 3, 'brand_new': 1}).evaluation.k == 3
+
+
+@pytest.mark.slow
+def test_one_rank_of_torchrun_trains_what_a_plain_process_trains(tmp_path):
+    """Channels-last weights before DDP wraps them: else it permutes the gradients of the first step after a start."""
+    random = np.random.default_rng(0)
+    (tmp_path / 'images').mkdir()
+    for number in range(48):
+        Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / f'images/{number}.png')
+    assert load_config(BASELINE).channels_last
+    arguments = [BASELINE, '--data', tmp_path / 'images', '--epochs', 1, '--cfg-options', 'log_level=ERROR',
+                 'train_dataloader.batch_size=16', 'train_dataloader.num_workers=0',
+                 'train_dataloader.persistent_workers=False', 'default_hooks.checkpoint.interval=1',
+                 'model.backbone.zero_init_residual=True']
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    environment = {**os.environ, 'PORT': port, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
+                   'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    weights = []
+    for name, start in dict(plain=[sys.executable, ROOT / 'tools/train.py', BASELINE],
+                            torchrun=['bash', ROOT / 'tools/dist_train.sh', BASELINE, 1]).items():
+        command = [*start, *arguments[1:3], '--work-dir', tmp_path / name, *arguments[3:]]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        checkpoint = read_checkpoint(tmp_path / name / 'epoch_1.pth')
+        assert checkpoint['meta']['iter'] == 3
+        weights.append(checkpoint['state_dict'])
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6, msg=name)
