@@ -84,8 +84,8 @@ class Features:
             labels = None
             if (folder / 'labels.npy').is_file():
                 labels = np.load(folder / 'labels.npy', mmap_mode='r', allow_pickle=False)
-            skipped = np.array([image['index'] for image in meta['undecodable']])
-            fits = fingerprint(names) == meta['fingerprint'] and np.isin(skipped, np.arange(len(names))).all()
+            fits = fingerprint(names) == meta['fingerprint'] and all(
+                isinstance(image['index'], int) and 0 <= image['index'] < len(names) for image in meta['undecodable'])
         except InputError:
             raise
         except (ValueError, KeyError, TypeError, EOFError, OSError, RecursionError) as error:

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from clustering_worker import METHODS, SIZES, cluster_tool, divide, extract, extract_tool, noisy_clusters, refused
+from mmengine.config import Config
 from mmpretrain.models.backbones import ResNet
 from PIL import Image
 from processes import run_ranks
+from repository import ROOT
 from torchvision import transforms
 
-from sdr_mm.clustering.features import Features
+from sdr_mm.clustering.features import Features, _reserve
 from sdr_mm.clusters import Clusters
 from sdr_mm.images import fingerprint
 
@@ -67,6 +69,32 @@ def test_features_are_the_pooled_last_map_of_each_image_in_order(root):
         with torch.no_grad():
             expected = network(prepare(Image.open(root / 'images' / features.names[row]))[None])[-1].mean((2, 3))[0]
         np.testing.assert_allclose(features.array[row], expected, rtol=1e-3, atol=1e-4)
+
+
+CROPS = '''train_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='LoadImage'),
+    dict(type='MultiView', transforms=[[dict(type='RandomResizedCrop', scale=32)]]), dict(type='PackInputs')]))'''
+SMALL = Config.fromfile(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py').pretty_text
+
+
+@pytest.mark.parametrize('config, options, resize, size', [
+    ('evaluation = dict(resize=32, size=32, k=20)', [], 32, 32),
+    ('evaluation = dict(resize=32, size=32, k=20)', ['--size', '24'], 32, 24),
+    ('evaluation = dict(resize=32, size=32, k=20)', ['--resize', '40', '--size', '40'], 40, 40),
+    (CROPS, [], 37, 32),
+    (SMALL, [], 32, 32),
+    ('', [], 256, 224),
+], ids=['evaluation', 'size', 'both', 'crops', 'small config', 'none'])
+def test_the_checkpoint_says_how_large_its_images_are(root, tmp_path, capsys, config, options, resize, size):
+    torch.save({**torch.load(root / 'net.pth'), 'meta': dict(cfg=config)}, tmp_path / 'net.pth')
+    images = ['--data', str(root / 'images' / 'class0'), '--device', 'cpu']
+    extract_tool.main([str(tmp_path / 'net.pth'), *images, '--out', str(tmp_path / 'ours'), *options])
+    assert f'of {size} pixels (short side {resize})' in capsys.readouterr().out
+    extract_tool.main([str(root / 'net.pth'), *images, '--out', str(tmp_path / 'asked'), '--resize', str(resize),
+                       '--size', str(size)])
+    ours, asked = Features.load(tmp_path / 'ours'), Features.load(tmp_path / 'asked')
+    assert (ours.meta['resize'], ours.meta['size']) == (resize, size)
+    np.testing.assert_allclose(ours.array, asked.array, rtol=1e-5, atol=1e-6)
 
 
 def test_a_config_gives_the_inner_data_set_its_labels_and_its_loading(root):
@@ -155,6 +183,20 @@ def test_an_output_that_exists_is_kept(root, tmp_path):
     assert not leftovers(tmp_path)
 
 
+def test_the_disk_has_room_for_all_features_before_the_first_is_computed(tmp_path):
+    # Writing to a sparse file through a memory map ends the process with SIGBUS when the disk is full.
+    folder = _reserve(tmp_path / 'out', (3000, 100), np.float32)
+    file = (folder / 'features.npy').stat()
+    assert file.st_size > 1_200_000 and file.st_blocks * 512 >= file.st_size
+    assert not np.load(folder / 'features.npy').any() and not (tmp_path / 'out').exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_line(root, tmp_path):
+    (tmp_path / 'file').touch()
+    assert 'cannot be written' in refused(extract, root, out=tmp_path / 'file' / 'out')
+    assert 'cannot be written' in refused(divide, root, tmp_path / 'file' / 'c.npz')
+
+
 def damaged_copy(root, folder):
     shutil.copytree(root / 'features', folder)
     return folder
@@ -179,6 +221,23 @@ def test_features_that_cannot_be_used_are_refused(root, tmp_path):
     folder = damaged_copy(root, tmp_path / 'ints')
     np.save(folder / 'features.npy', np.zeros((40, 4), dtype=np.int64))
     assert 'do not fit' in refused(divide, root, tmp_path / 'c.npz', features=folder)
+    for number, labels in enumerate([np.zeros(39, dtype=np.int64), np.zeros(40), np.zeros((40, 1), dtype=np.int64)]):
+        folder = damaged_copy(root, tmp_path / f'labels{number}')
+        np.save(folder / 'labels.npy', labels)
+        assert 'do not fit' in refused(divide, root, tmp_path / 'c.npz', features=folder)
+    folder = damaged_copy(root, tmp_path / 'pickled')
+    np.save(folder / 'labels.npy', np.array([{}] * 40, dtype=object))
+    assert 'damaged' in refused(divide, root, tmp_path / 'c.npz', features=folder)
+    meta = json.loads((root / 'features' / 'meta.json').read_text())
+    for number, (undecodable, reason) in enumerate([
+            ([{'index': 40}], 'do not fit'), ([{'index': -1}], 'do not fit'), ([{'index': '3'}], 'do not fit'),
+            ([{}], 'damaged'), (3, 'damaged')]):
+        folder = damaged_copy(root, tmp_path / f'undecodable{number}')
+        (folder / 'meta.json').write_text(json.dumps({**meta, 'undecodable': undecodable}))
+        assert reason in refused(divide, root, tmp_path / 'c.npz', features=folder)
+    folder = damaged_copy(root, tmp_path / 'deep')
+    (folder / 'meta.json').write_text('[' * 100_000)
+    assert 'damaged' in refused(divide, root, tmp_path / 'c.npz', features=folder)
     folder = damaged_copy(root, tmp_path / 'other')
     meta = json.loads((folder / 'meta.json').read_text())
     (folder / 'meta.json').write_text(json.dumps({**meta, 'format': 'something'}))
@@ -233,6 +292,7 @@ def test_bad_input_ends_the_tool_with_one_line_and_status_2(root, tmp_path):
     assert 'Traceback' not in run.stderr and 'wrote' not in run.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(root, tmp_path):
     shutil.copytree(root / 'images', root / 'one_damaged')
     (root / 'one_damaged' / 'class3' / '39.png').write_bytes(b'no image')

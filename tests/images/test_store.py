@@ -1,0 +1,90 @@
+"""The pixels that frozen networks see, and images that are decoded while the network works."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from sdr_mm.errors import InputError
+from sdr_mm.images import ImageStore, read_rgb, resize_and_crop
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64), st.floats(0.05, 1))
+@example(48, 36, 36, 32 / 36)  # nothing to resize
+@example(64, 64, 64, 1)
+@example(37, 40, 36, 0.9)  # the long side is rounded down, not to the nearest
+@example(1, 90, 64, 0.5)
+@example(33, 48, 32, 31 / 32)  # crops of an odd margin
+def test_the_pixels_are_those_of_torchvision(height, width, resize, share):
+    size = max(1, int(resize * share))
+    image = np.random.default_rng(height * 97 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    torchvision = Compose([Resize(resize, InterpolationMode.BICUBIC), CenterCrop(size)])
+    np.testing.assert_array_equal(resize_and_crop(image, resize, size), np.asarray(torchvision(Image.fromarray(image))))
+
+
+def test_large_images_have_torchvisions_pixels_too():
+    image = np.random.default_rng(0).integers(0, 256, (375, 501, 3), dtype=np.uint8)
+    for resize, size in ((256, 224), (256, 256), (480, 320)):
+        torchvision = Compose([Resize(resize, InterpolationMode.BICUBIC), CenterCrop(size)])
+        np.testing.assert_array_equal(resize_and_crop(image, resize, size),
+                                      np.asarray(torchvision(Image.fromarray(image))))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Eight gray images, the third of which is none."""
+    for number in range(8):
+        Image.new('L', (5, 4), 10 * number).save(tmp_path / f'{number}.png')
+    (tmp_path / '2.png').write_bytes(b'no image')
+    return sorted(tmp_path.iterdir())
+
+
+def test_images_that_cannot_be_decoded_are_left_out_with_the_reason(files):
+    store = ImageStore(files, resize=4, size=4, on_error='skip')
+    assert store.get(np.arange(8))[:, 0, 0, 0].tolist() == [0, 10, 30, 40, 50, 60, 70]
+    assert store.failed == {2: f'image {files[2]} cannot be decoded (not an image in a known format)'}
+    with pytest.raises(InputError, match=r'2\.png cannot be decoded'):
+        ImageStore(files, resize=4, size=4).get(np.arange(8))
+    with pytest.raises(InputError, match="'stop' or 'skip', got 'ignore'"):
+        ImageStore(files, on_error='ignore')
+
+
+def test_the_caller_may_say_how_files_are_read(files):
+    store = ImageStore(files[3:5], resize=4, size=4, read=lambda path: 255 - read_rgb(path))
+    assert store.get(np.array([1, 0]))[:, 0, 0, 0].tolist() == [215, 225]
+
+
+@pytest.mark.parametrize('room', [{}, {'memory': 0, 'disk': 0}], ids=['kept', 'decoded again'])
+def test_batches_come_in_order_whichever_is_decoded_first(files, room):
+    store = ImageStore(files, resize=4, size=4, on_error='skip', **room)
+    for _ in range(2):
+        batches = list(store.batches(np.array([7, 2, 0, 4, 1]), 2, mean=(0, 0, 0), std=(10, 10, 10)))
+        assert [batch[:, 0, 0, 0].tolist() for batch in batches] == [[7], [0, 4], [1]]
+    assert list(store.batches(np.array([2]), 4)) == [] and list(store.batches(np.array([], int), 4)) == []
+
+
+def test_the_next_batch_is_decoded_while_the_caller_works(files):
+    begun = threading.Event()
+
+    def read(path):
+        if path == files[5]:
+            begun.set()
+        return read_rgb(path)
+
+    batches = ImageStore(files, resize=4, size=4, on_error='skip', read=read).batches(np.array([4, 5, 6]), 1)
+    assert not begun.is_set()
+    next(batches)
+    assert begun.wait(timeout=20), 'the second image is read before it is asked for'
+
+
+def test_an_image_that_cannot_be_decoded_stops_at_its_batch(files):
+    batches = ImageStore(files, resize=4, size=4).batches(np.array([0, 1, 2]), 1)
+    first, second = next(batches), next(batches)
+    assert first.max() < second.min()
+    with pytest.raises(InputError, match=r'2\.png cannot be decoded'):
+        next(batches)
