@@ -33,7 +33,7 @@ class EvalSettings:
     k: int = 200
 
     def __post_init__(self) -> None:
-        whole = all(isinstance(value, int) for value in (self.resize, self.size, self.k))
+        whole = all(type(value) is int for value in (self.resize, self.size, self.k))
         if not whole or not 0 < self.size <= self.resize or self.k < 1:
             raise InputError(f'evaluation needs whole numbers 0 < size <= resize and k >= 1, got size={self.size!r}, '
                              f'resize={self.resize!r} and k={self.k!r}')
@@ -76,8 +76,16 @@ def normalization_of(config: Mapping[str, Any], default: Normalization = IMAGENE
     for holder in (model, config):
         preprocessor = holder.get('data_preprocessor') if isinstance(holder, Mapping) else None
         if isinstance(preprocessor, Mapping) and preprocessor.get('mean') and preprocessor.get('std'):
-            return Normalization(tuple(map(float, preprocessor['mean'])), tuple(map(float, preprocessor['std'])))
+            return Normalization(_channels(preprocessor, 'mean'), _channels(preprocessor, 'std'))
     return default
+
+
+def _channels(preprocessor: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, preprocessor[name]))
+    except (TypeError, ValueError) as error:
+        raise InputError(f'{name} of data_preprocessor must be a number for each channel, got {preprocessor[name]!r}') \
+            from error
 
 
 def _crop(config: Mapping[str, Any]) -> int | None:

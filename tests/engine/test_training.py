@@ -21,7 +21,8 @@ BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
 
 
 def scheduled(*schedulers, epochs=20):
-    return Config(dict(train_cfg=dict(max_epochs=epochs), param_scheduler=[dict(by_epoch=True, **s) for s in schedulers]))
+    return Config(dict(train_cfg=dict(max_epochs=epochs),
+                       param_scheduler=[dict(by_epoch=True, **scheduler) for scheduler in schedulers]))
 
 
 WARM_UP = dict(type='LinearLR', end=4)
