@@ -7,8 +7,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from repository import ROOT
 
 from sdr_mm.clusters import Clusters
@@ -208,18 +206,3 @@ def test_clusters_of_another_image_list_space_or_size_are_refused():
     one_line(error)
     with pytest.raises(InputError, match='cluster 1 is empty'):
         make(assignment=np.array([0, 2, 3])).check_sizes(1, 'c.npz')
-
-
-names = st.lists(st.text(st.characters(exclude_characters='\n', exclude_categories=['Cs'])), max_size=6)
-
-
-@given(names, names)
-def test_fingerprints_agree_exactly_where_the_lists_do(first, second):
-    assert (fingerprint(first) == fingerprint(second)) == (first == second)
-    assert fingerprint(iter(first)) == fingerprint(first)
-
-
-def test_the_fingerprint_is_that_of_the_documented_bytes():
-    import hashlib
-    assert fingerprint(['x/ä.png', 'y.png']) == hashlib.sha256('x/ä.png\ny.png\n2'.encode()).hexdigest()
-    assert fingerprint(['caf\udce9.png'])  # a name on disk that is no UTF-8
