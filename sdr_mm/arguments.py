@@ -7,6 +7,9 @@ import os
 from typing import Any
 
 METRICS = ('accuracy', 'mean_per_class', 'map_11')
+SEARCHES = ('exact', 'screen', 'halving', 'label_free')
+SCORES = ('knn', 'logme', 'h_score', 'transrate')
+BN_RESETS = ('cluster', 'task', 'all', 'none')
 
 
 def image_arguments() -> argparse.ArgumentParser:
@@ -64,3 +67,42 @@ def output_arguments(required: bool) -> argparse.ArgumentParser:
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of the options that were given, so that the others keep the defaults of what they are for."""
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def search_arguments() -> argparse.ArgumentParser:
+    """How sub-nets are searched and by which scores."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group('search')
+    group.add_argument('--search', choices=SEARCHES,
+                       help='exact: every sub-net on all images; screen: all with shared BN statistics, then the '
+                            'finalists exactly; halving: the same on growing parts of the images; label_free: by the '
+                            'clusters that the images resemble, which needs no labels (default: exact)')
+    group.add_argument('--scores', nargs='+', choices=SCORES, metavar='SCORE',
+                       help=f'of {", ".join(SCORES)}; the first one ranks (default: knn)')
+    group.add_argument('--finalists', type=int, help='sub-nets scored exactly after a short list (default: 4)')
+    group.add_argument('--screen-bn', choices=('task', 'all', 'none'),
+                       help='images of the BN statistics that sub-nets share in a screening (default: those of '
+                            '--bn-reset, or task)')
+    group.add_argument('--first-images', type=int, metavar='N',
+                       help='images of the first step of halving (default: 1/12 of them, at least 768)')
+    group.add_argument('--per-cluster', type=int, metavar='N',
+                       help='images of each cluster for label_free (default: 32)')
+    group.add_argument('--one-by-one', dest='share_prefixes', action='store_false', default=None,
+                       help='do not share what paths have in common, even where it changes nothing but the time')
+    group.add_argument('--against-linear', dest='linear', action='store_true', default=None,
+                       help='report how well each score predicts linear accuracy, by a linear probe for each sub-net')
+    return parser
+
+
+def bn_arguments() -> argparse.ArgumentParser:
+    """BN reset and the images of pre-training."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group('BN reset')
+    group.add_argument('--bn-reset', choices=BN_RESETS,
+                       help="measure BN statistics on the sub-net's cluster, the task's training images or all "
+                            'images of pre-training (default: cluster)')
+    group.add_argument('--bn-images', type=int, help='most images to measure on (default: 2000)')
+    group.add_argument('--batch-size', type=int, help='images in a batch (default: 200)')
+    group.add_argument('--data', metavar='FOLDER', help='images of pre-training (default: as in the checkpoint)')
+    group.add_argument('--clusters', metavar='FILE', help='clusters.npz (default: as in the checkpoint)')
+    return parser

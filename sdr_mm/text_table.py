@@ -44,3 +44,13 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequenc
 
     return '\n'.join(['<table>', f'<thead>{line("th", head)}</thead>', '<tbody>', *(line('td', row) for row in rows),
                       '</tbody>', '</table>'])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``'48 s'``, ``'3 min 20 s'``, ``'2 h 5 min'``."""
+    if seconds < 60:
+        return f'{seconds:.0f} s' if seconds >= 10 else f'{seconds:.1f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest} s'
+    return f'{minutes // 60} h {minutes % 60} min'

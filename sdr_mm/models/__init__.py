@@ -1,13 +1,18 @@
-"""SDRNets, the algorithms that train them, and what they distil with."""
+"""SDRNets, the algorithms that train them, and what they distill with."""
 
+from ..resume import allow_checkpoints
+from .backbone import SDRBackbone
 from .distillation import L2KDLoss, SiamKDLoss
 from .pretrained import ExactPretrainedInit
 from .sdr_neck import SDRNonLinearNeck
 from .sdr_resnet import SDRResNet
+from .siamese import SiameseSDR
 from .simsiam_sdr import SimSiamSDR
 from .sliced import ChannelLayout, subnet_state_dict
 
 __all__ = [
-    'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRNonLinearNeck', 'SDRResNet', 'SiamKDLoss', 'SimSiamSDR',
-    'subnet_state_dict'
+    'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone', 'SDRNonLinearNeck', 'SDRResNet', 'SiamKDLoss',
+    'SiameseSDR', 'SimSiamSDR', 'subnet_state_dict'
 ]
+
+allow_checkpoints()

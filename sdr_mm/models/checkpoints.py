@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,9 @@ from torch import Tensor
 from ..errors import InputError
 from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
 from ..resume import allow_checkpoints
-from .publishers import Placed, place
+from .backbone import build_plain
+from .eval_settings import EvalSettings
+from .publishers import LayoutMatch, match_layout
 
 State = dict[str, Tensor]
 FilePath = str | Path
@@ -37,15 +40,14 @@ class ResNetInfo(TypedDict):
         layout: Whose names the weights had; see :mod:`sdr_mm.models.publishers`.
         prefix: Where the backbone was in the checkpoint, for example ``'backbone.'``.
         dropped: Keys that are no part of the backbone (heads, queues, …).
-        mean, std: Normalization of the input, RGB, in the range 0 to 255.
+        settings: Normalization of the input, its size and ``k`` of kNN, as the checkpoint knows them.
     """
 
     config: dict[str, Any]
     layout: str
     prefix: str
     dropped: list[str]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    settings: EvalSettings
 
 
 def read_checkpoint(file: FilePath) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def read_state_dict(file: FilePath) -> State:
     return state_of(read_checkpoint(file), file)
 
 
-def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[State, Placed]:
+def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[State, LayoutMatch]:
     """Finds the ResNet among the weights of a checkpoint.
 
     Args:
@@ -136,15 +138,15 @@ def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[St
         InputError: If there is no ResNet, or a key that is neither the ResNet's nor that of a head, queue
             or momentum encoder of the publisher.
     """
-    placed = place(state)
-    if placed is None:
+    match = match_layout(state)
+    if match is None:
         raise InputError(f'{where} holds no ResNet in a known layout (keys: {some(state)}): give a ResNet checkpoint '
                          f'of MMPretrain, MMSelfSup, torchvision, timm or a publisher of self-supervised models, or '
                          f'name the architecture as in timm:NAME@FILE')
-    if placed.unplaced:
-        raise InputError(f'{where}: {len(placed.unplaced)} keys belong to no ResNet and to no known head '
-                         f'({placed.layout.name} layout): {some(placed.unplaced)}: {placed.layout.hint}')
-    return {name: state[key] for key, name in placed.backbone.items()}, placed
+    if match.unplaced:
+        raise InputError(f'{where}: {len(match.unplaced)} keys belong to no ResNet and to no known head '
+                         f'({match.layout.name} layout): {some(match.unplaced)}: {match.layout.hint}')
+    return {name: state[key] for key, name in match.backbone.items()}, match
 
 
 def backbone_state(state: State, where: FilePath = 'the checkpoint') -> State:
@@ -160,7 +162,7 @@ def infer_resnet(state: State, where: FilePath = 'the checkpoint') -> dict[str, 
         where (str | Path): Where it comes from, for the message.
 
     Returns:
-        dict: ``depth``, ``in_channels``, ``stem_channels`` and ``base_channels``.
+        dict: ``type``, ``depth``, ``in_channels``, ``stem_channels`` and ``base_channels``.
 
     Raises:
         InputError: If there is no such ResNet.
@@ -177,14 +179,8 @@ def infer_resnet(state: State, where: FilePath = 'the checkpoint') -> dict[str, 
         if group != width or state['layer1.0.conv3.weight'].shape[0] != 4 * base:
             raise InputError(f'{where} holds a ResNeXt or a wide ResNet, which a plain ResNet cannot be: name the '
                              f'architecture, as in torchvision:resnext50_32x4d@FILE')
-    return dict(depth=depth, in_channels=stem.shape[1], stem_channels=stem.shape[0], base_channels=base)
-
-
-def build_resnet(config: dict[str, Any]) -> ResNet:
-    """A stock ResNet, in evaluation mode, from its arguments (``type`` is ignored)."""
-    network = ResNet(**{key: value for key, value in config.items() if key != 'type'})
-    network.eval()  # It returns nothing there.
-    return network
+    return dict(type='mmpretrain.ResNet', depth=depth, in_channels=stem.shape[1], stem_channels=stem.shape[0],
+                base_channels=base)
 
 
 def with_counters(network: torch.nn.Module, state: State) -> State:
@@ -228,14 +224,29 @@ def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
     """
     label = f'{where} {file}'.strip()
     checkpoint = read_checkpoint(file)
-    state, placed = split_backbone(state_of(checkpoint, file), label)
+    state, match = split_backbone(state_of(checkpoint, file), label)
     config = infer_resnet(state, label)
-    network = build_resnet(config)
+    network: Any = build_plain(config)
     load_exactly(network, with_counters(network, state), label)
-    default = ZERO_TO_ONE if placed.layout.zero_to_one else IMAGENET
-    mean, std = normalization(stored_config(checkpoint), default)
-    return network, ResNetInfo(config=config, layout=placed.layout.name, prefix=placed.prefix, dropped=placed.dropped,
-                               mean=mean, std=std)
+    default = ZERO_TO_ONE if match.layout.zero_to_one else IMAGENET
+    return network, ResNetInfo(config=config, layout=match.layout.name, prefix=match.prefix, dropped=match.dropped,
+                               settings=settings_of(checkpoint, default))
+
+
+def settings_of(checkpoint: dict[str, Any], default: Normalization = IMAGENET) -> EvalSettings:
+    """What a checkpoint knows about its evaluation: that of an export, or what its stored config says."""
+    meta = checkpoint.get('meta')
+    exported = meta.get('settings') if isinstance(meta, dict) else None
+    return EvalSettings.of(exported if isinstance(exported, dict) else stored_config(checkpoint), default)
+
+
+def weights_fingerprint(network: torch.nn.Module) -> str:
+    """Stands for all weights and statistics of ``network``: SHA-256 of names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        digest.update(f'{key} {tuple(value.shape)} {value.dtype}'.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return f'sha256:{digest.hexdigest()}'
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -272,17 +283,6 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
         return float(node.id)
     return ast.literal_eval(node)
-
-
-def normalization(config: dict[str, Any],
-                  default: Normalization = IMAGENET) -> Normalization:
-    """Mean and std of the input, 0 to 255, that a config's ``data_preprocessor`` has; ``default`` if it has none."""
-    model = config.get('model')
-    for holder in (model, config):
-        preprocessor = holder.get('data_preprocessor') if isinstance(holder, dict) else None
-        if isinstance(preprocessor, dict) and preprocessor.get('mean') and preprocessor.get('std'):
-            return Normalization(tuple(map(float, preprocessor['mean'])), tuple(map(float, preprocessor['std'])))
-    return default
 
 
 def some(keys: Iterable[Any], count: int = 4) -> str:

@@ -93,8 +93,8 @@ LAYOUTS = (
 )
 
 
-class Placed(NamedTuple):
-    """Where each weight of a file belongs; see :func:`place`.
+class LayoutMatch(NamedTuple):
+    """Where each weight of a file belongs; see :func:`match_layout`.
 
     Args:
         layout (Layout): The layout that was recognized.
@@ -111,14 +111,14 @@ class Placed(NamedTuple):
     unplaced: list[str]
 
 
-def place(keys: Iterable[str]) -> Placed | None:
+def match_layout(keys: Iterable[str]) -> LayoutMatch | None:
     """Recognizes the layout of a file from its keys.
 
     Args:
         keys (Iterable[str]): Names of all weights.
 
     Returns:
-        Placed, optional: Where they belong; None if there is no ResNet in any known layout.
+        LayoutMatch, optional: Where they belong; None if there is no ResNet in any known layout.
     """
     keys = list(keys)
     wrapper = DATA_PARALLEL if keys and all(key.startswith(DATA_PARALLEL) for key in keys) else ''
@@ -130,6 +130,6 @@ def place(keys: Iterable[str]) -> Placed | None:
             continue
         others = [key for key in keys if key not in backbone]
         dropped = [key for key in others if layout.is_beside(names[key])]
-        return Placed(layout, wrapper + layout.prefix, backbone, dropped,
+        return LayoutMatch(layout, wrapper + layout.prefix, backbone, dropped,
                       [key for key in others if not layout.is_beside(names[key])])
     return None

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint as cp
-from mmengine.model import BaseModule
 from mmengine.model.weight_init import constant_init
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..registry import MODELS
 from ..space import SubnetSpace
+from .backbone import SDRBackbone
 from .sliced import ChannelLayout, PathLike, SlicedBatchNorm, SlicedConv2d, cut_state_dict
 
 NormCfg = dict[str, Any]
@@ -160,7 +160,7 @@ class SDRStage(nn.ModuleList):
 
 
 @MODELS.register_module()
-class SDRResNet(BaseModule):
+class SDRResNet(SDRBackbone):
     """ResNet whose routed stages hold a shared group and several individual groups of channels.
 
     The super-net uses all channels. A sub-net uses, in each routed stage, the shared group and the
@@ -253,6 +253,7 @@ class SDRResNet(BaseModule):
         self.bn1 = build_norm(norm_cfg, stem)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.segments = [['conv1', 'bn1', 'relu', 'maxpool']]
 
         block, stage_blocks = self.arch_settings[depth]
         inputs = stem
@@ -260,6 +261,7 @@ class SDRResNet(BaseModule):
         for stage, name in enumerate(self.res_layers):
             if stage in self.routed_blocks:
                 width = ChannelLayout(shared, individual, num_groups, self.routed_blocks.index(stage))
+                self.segments.append([])
             else:
                 width = ChannelLayout(shared + individual)
             if self.path is not None:
@@ -279,6 +281,7 @@ class SDRResNet(BaseModule):
                         norm_cfg=norm_cfg))
                 inputs = width.scaled(block.expansion)
             self.add_module(name, SDRStage(blocks))
+            self.segments[-1].append(name)  # A stage that is not routed belongs to what precedes it.
         self.out_layout = inputs
         self.feat_dim = inputs.total
         if self.path is not None:
@@ -325,26 +328,6 @@ class SDRResNet(BaseModule):
             for module in self.modules():
                 if isinstance(module, (SDRBasicBlock, SDRBottleneck)):
                     constant_init(module.last_norm, 0)
-
-    def check_path(self, path: PathLike | None) -> PathLike | None:
-        """Returns the path that the layers take: ``None`` for all the channels that they have.
-
-        Raises:
-            InputError: If the path is outside the space, or not the one that this network was built for.
-        """
-        if path is None:
-            return None
-        if self.path is not None:
-            if tuple(int(group) for group in path) != self.path:
-                raise InputError(f'this SDRResNet has the sub-net on path {self.path} only, and no {tuple(path)}: '
-                                 f'build it without a path')
-            return None
-        if isinstance(path, Tensor):
-            if path.shape != (self.space.num_blocks, ):
-                raise InputError(f'path of shape {tuple(path.shape)} is outside the space: '
-                                 f'a path is {self.space.num_blocks} groups')
-            return path
-        return self.space.check(path)
 
     def forward(self, x: Tensor, path: PathLike | None = None, update_stats: bool = True) -> tuple[Tensor, ...]:
         """Feature maps of the network on ``path``.

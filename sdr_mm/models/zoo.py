@@ -1,4 +1,4 @@
-"""Networks that people would take from a zoo, as candidates beside the sub-nets."""
+"""Networks from model zoos, as candidates beside the sub-nets."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from .checkpoints import (
     some,
     with_counters,
 )
+from .eval_settings import EvalSettings
 from .publishers import DATA_PARALLEL, OPENMMLAB
 
 
@@ -42,14 +43,12 @@ class Network:
             :func:`sdr_mm.evaluation.features.pooled_features` accepts: a tuple of maps, a map, or features
             ``(N, C)``. In evaluation mode, on the CPU. Images of a size that it cannot take end in an
             :class:`InputError`.
-        mean (tuple[float, …]): Normalization of its input, RGB, 0 to 255.
-        std (tuple[float, …]): The same.
+        settings (EvalSettings): Normalization and size of its input, and neighbors of kNN, that fit it.
     """
 
     name: str
     module: nn.Module
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    settings: EvalSettings = EvalSettings()
 
     @property
     def num_parameters(self) -> int:
@@ -79,16 +78,17 @@ def load_network(spec: str, where: str = '') -> Network:
     kind, _, rest = spec.partition(':')
     if kind not in _KINDS:
         network, info = load_resnet(spec, where)
-        return Network(Path(spec).name, network, info['mean'], info['std'])
+        return Network(Path(spec).name, network, info['settings'])
     name, _, file = rest.partition('@')
     label = f'{where} {spec}'.strip()
     if not name or '@' in rest and not file:
         raise InputError(f'{label} must be {kind}:NAME or {kind}:NAME@FILE')
-    module, (mean, std) = _KINDS[kind](name, file or None, label)
+    module, normalization = _KINDS[kind](name, file or None, label)
+    settings = EvalSettings(normalization)
     if kind == 'baseline':
-        return Network(find_baseline(name).name, module, mean, std)
+        return Network(find_baseline(name).name, module, settings)
     title = f'{kind}:{name}' + (f'@{Path(file).name}' if file else '')
-    return Network(title, _Guarded(module, title).eval(), mean, std)
+    return Network(title, _Guarded(module, title).eval(), settings)
 
 
 def weight_file(spec: str) -> str | None:
@@ -269,7 +269,7 @@ def _baseline(name: str, file: str | None, label: str) -> tuple[nn.Module, Norma
         raise InputError(f'{label}: get {row.file} from {row.page}{prepare}, and give it as '
                          f'baseline:{row.name}@FILE')
     network, info = load_resnet(file, f'{row.name}:')
-    return network, ZERO_TO_ONE if row.zero_to_one else Normalization(info['mean'], info['std'])
+    return network, ZERO_TO_ONE if row.zero_to_one else info['settings'].normalization
 
 
 _KINDS: dict[str, Callable[[str, str | None, str], tuple[nn.Module, Normalization]]] = dict(

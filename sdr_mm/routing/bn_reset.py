@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmengine import dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from ..cli import progress
+from ..datasets.pool import Pool
 from ..errors import InputError, NotFiniteError
+from ..images import IMAGENET, ImageStore, Normalization
 from ..models.sliced import SlicedBatchNorm
+
+BN_RESETS = ('cluster', 'task', 'all', 'none')
+OWN = 'own'
+"""What the statistics of a network are called that keeps those it came with."""
 
 
 class _Population:
@@ -220,3 +229,120 @@ def reset_bn(network: nn.Module,
         layer.running_mean.copy_(mean)
         layer.running_var.copy_(var)
     return seen
+
+
+class BNImages(NamedTuple):
+    """The images that a network's BN statistics may be measured on.
+
+    Args:
+        task (ImageStore, optional): Images of the task. Defaults to None.
+        train (np.ndarray, optional): Numbers of its training images. Defaults to None.
+        pool (Pool, optional): Images of pre-training, and their clusters. Defaults to None.
+        pool_store (ImageStore, optional): The same, prepared as the task's. Defaults to None.
+    """
+
+    task: ImageStore | None = None
+    train: np.ndarray | None = None
+    pool: Pool | None = None
+    pool_store: ImageStore | None = None
+
+
+class Chosen(NamedTuple):
+    """Images for the statistics of one network: what they are, where they are, and their numbers there."""
+
+    source: str
+    store: ImageStore
+    numbers: np.ndarray
+
+
+@dataclass(frozen=True)
+class BNReset:
+    """Which images give a network its BN statistics, and the reset itself.
+
+    Images are prepared as for the features, because the statistics are to describe the input that the
+    network will see.
+
+    Args:
+        mode (str): ``'cluster'``: a sub-net's on its cluster, any other network's on the whole pool;
+            ``'all'``: everyone's on the whole pool; ``'task'``: on the training images of the task,
+            without their labels; ``'none'``: a sub-net keeps its slice of the super-net's statistics.
+            Defaults to 'cluster'.
+        num_images (int): Most images. Defaults to 2000.
+        batch_size (int): Images in a batch. Defaults to 200.
+        seed (int): Chooses the images. Defaults to 0.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+
+    mode: str = 'cluster'
+    num_images: int = 2000
+    batch_size: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in BN_RESETS:
+            raise InputError(f'BN reset is one of {", ".join(BN_RESETS)}, got {self.mode!r}')
+        if self.num_images < 2 or self.batch_size < 2:
+            raise InputError(f'BN reset needs at least 2 images and batches of at least 2, got {self.num_images} and '
+                             f'{self.batch_size}')
+
+    @property
+    def shared(self) -> bool:
+        """Whether all sub-nets have their statistics from the same images, so that prefixes can be shared."""
+        return self.mode != 'cluster'
+
+    def choose(self, images: BNImages, subnet: int | None = None) -> Chosen:
+        """Chooses the images of one network, in random order.
+
+        Args:
+            images (BNImages): Those of the task for ``'task'``, those of pre-training for the others.
+            subnet (int, optional): Index of the sub-net. Defaults to None, any other network.
+        """
+        stream = 0
+        if self.mode == 'task':
+            assert images.task is not None and images.train is not None
+            source, store, numbers = 'task', images.task, images.train
+        else:
+            assert images.pool is not None and images.pool_store is not None
+            source, store, numbers = 'pool', images.pool_store, np.arange(len(images.pool.paths))
+            if self.mode == 'cluster' and subnet is not None:
+                assert images.pool.clusters is not None
+                # Clusters have paths, and by default, but not always, cluster i has path i.
+                cluster = int(np.flatnonzero(images.pool.clusters.subnets == subnet)[0])
+                source, stream = f'cluster {cluster}', cluster + 1
+                numbers = np.flatnonzero(images.pool.clusters.assignment == cluster)
+        random = np.random.default_rng([self.seed, stream])
+        return Chosen(source, store, random.permutation(numbers)[:self.num_images])
+
+    def apply(self,
+              network: nn.Module,
+              images: BNImages,
+              subnet: int | None = None,
+              normalization: Normalization = IMAGENET,
+              bar: bool = False) -> tuple[str, int]:
+        """Measures the statistics of ``network`` on this rank, unless the mode is ``'none'`` or it has no BN layer.
+
+        Args:
+            network (nn.Module): As for :func:`reset_bn`.
+            images (BNImages): Where to choose from.
+            subnet (int, optional): Its index, if it is a sub-net. Defaults to None.
+            normalization (Normalization): Of its input. Defaults to ImageNet's.
+            bar (bool): Whether to show a progress bar. Defaults to False.
+
+        Returns:
+            tuple: What the statistics come from, ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``, and the number
+            of images.
+
+        Raises:
+            InputError: As :func:`reset_bn`.
+        """
+        if self.mode == 'none' or not norm_layers(network):
+            return OWN, 0
+        chosen = self.choose(images, subnet)
+        batches: Iterable[Tensor] = chosen.store.batches(
+            chosen.numbers, self.batch_size, mean=normalization.mean, std=normalization.std,
+            device=next(network.parameters()).device)
+        if bar:
+            batches = progress(batches, -(-len(chosen.numbers) // self.batch_size), 'BN reset')
+        return chosen.source, reset_bn(network, batches, across_ranks=False)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 
 import torch
-from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..errors import InputError
-from ..models.checkpoints import build_resnet, load_exactly
-from ..models.sdr_resnet import SDRResNet
+from ..models.backbone import SDRBackbone, build_plain, pool_features
+from ..models.checkpoints import load_exactly
 from ..models.sliced import subnet_state_dict
 from ..space import Path
 from .bn_reset import NormMeter, norm_layers
@@ -39,22 +38,15 @@ class PrefixTree:
     statistics of each sub-net's own cluster.
 
     Args:
-        backbone (SDRResNet): The SDRNet. It is not changed. Weights are copied, in the parts that the
+        backbone (SDRBackbone): The SDRNet. It is not changed. Weights are copied, in the parts that the
             sub-nets use; at most one copy for each pair of neighboring groups.
     """
 
-    def __init__(self, backbone: SDRResNet) -> None:
+    def __init__(self, backbone: SDRBackbone) -> None:
         self.backbone = backbone
         self.space = backbone.space
         self.device = next(backbone.parameters()).device
-        self._stock: ResNet = build_resnet(backbone.subnet_config())
-        stages = [['conv1', 'bn1', 'relu', 'maxpool']]
-        for stage, name in enumerate(backbone.res_layers):
-            # A stage that is not routed belongs to what precedes it.
-            if stage in backbone.routed_blocks:
-                stages.append([])
-            stages[-1].append(name)
-        self._names = stages
+        self._plain = build_plain(backbone.subnet_config())
         self._segments: dict[tuple[int, Path], tuple[nn.Module, dict[str, _NormBase], Statistics]] = {}
         self._statistics: dict[Path, Statistics] = {}
 
@@ -65,8 +57,8 @@ class PrefixTree:
         if key not in self._segments:
             path = prefix + (0, ) * (self.space.num_blocks - len(prefix))
             parts = nn.Sequential()
-            for name in self._names[len(prefix)]:
-                part = deepcopy(getattr(self._stock, name)).to(self.device)
+            for name in self.backbone.segments[len(prefix)]:
+                part = deepcopy(getattr(self._plain, name)).to(self.device)
                 load_exactly(part, subnet_state_dict(getattr(self.backbone, name), path), f'{name} of path {path}')
                 parts.add_module(name, part)
             parts.eval()
@@ -130,21 +122,21 @@ class PrefixTree:
             paths (Sequence[Path]): The sub-nets.
 
         Returns:
-            dict[Path, Tensor]: For each path ``(n, C)`` float32, the global average of the last map, what
+            dict[Path, Tensor]: For each path ``(n, C)`` float32, what
             :func:`sdr_mm.evaluation.pooled_features` gives for the extracted sub-net.
         """
         nodes = self.nodes(paths)
         pooled: dict[Path, list[Tensor]] = {path: [] for path in paths}
         for batch in batches:
             for path, x in self._walk(batch, nodes, lambda prefix, x: self._segment(prefix)(x)):
-                pooled[path].append(x.float().mean((2, 3)))
+                pooled[path].append(pool_features(x))
         return {path: torch.cat(maps) for path, maps in pooled.items()}
 
     def parts(self, paths: Sequence[Path], num_images: int, at_least: int = 1,
               memory: int = MEMORY) -> list[list[Path]]:
         """Divides sub-nets into sub-trees, because the features of all of them may not fit into memory.
 
-        What a sub-tree has above its own root is computed anew for each, which costs little near the
+        What a sub-tree has above its own root is computed again for each, which costs little near the
         stem: 16 sub-trees of a ResNet-50 with 256 sub-nets cost 3 % more than one.
 
         Args:

@@ -12,12 +12,12 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..datasets.pool import load_pool
 from ..errors import InputError
-from ..models.checkpoints import normalization
-from ..models.sdr_resnet import SDRResNet
-from ..registry import EVALUATORS, HOOKS
+from ..models.backbone import SDRBackbone
+from ..models.eval_settings import EvalSettings
+from ..registry import EVALUATORS, HOOKS, SCOPE
 from .evaluator import RoutingEvaluator
-from .load_sdr import SDRInfo, load_pool, training_data
 
 
 @HOOKS.register_module()
@@ -30,22 +30,30 @@ class RoutingHook(Hook):
     numbers of training are left as they are.
 
     Args:
-        evaluator (dict | RoutingEvaluator): The evaluator or its config,
-            ``dict(type='RoutingEvaluator', task=…)``. Images and clusters of pre-training are those of
-            the run.
+        evaluator (dict | RoutingEvaluator): The evaluator or its arguments, ``dict(task=…)``. Images and
+            clusters of pre-training are those of the run, and so are, unless they are given, the size of the
+            images and ``k``.
         interval (int): Epochs from one ranking to the next; 0 for one after training only. Defaults to 0.
 
     Raises:
-        InputError: In training, if the model has no :class:`SDRResNet`, or the evaluator cannot work.
+        InputError: In training, if the model has no SDR backbone, or the evaluator cannot be used.
     """
 
     priority = 'LOW'
 
-    def __init__(self, evaluator: dict | RoutingEvaluator, interval: int = 0) -> None:
+    def __init__(self, evaluator: dict[str, Any] | RoutingEvaluator, interval: int = 0) -> None:
         if interval < 0:
             raise InputError(f'RoutingHook.interval is a number of epochs, or 0, got {interval}')
-        self.evaluator: RoutingEvaluator = EVALUATORS.build(evaluator) if isinstance(evaluator, dict) else evaluator
-        self.interval = interval
+        self.evaluator, self.interval = evaluator, interval
+
+    def before_train(self, runner: Runner) -> None:
+        """Reads the task, so that a wrong one is known before the training."""
+        if isinstance(self.evaluator, dict):
+            fits = EvalSettings.of(runner.cfg.to_dict())
+            options: dict[str, Any] = dict(type='RoutingEvaluator', resize=fits.resize, size=fits.size, _scope_=SCOPE)
+            options.update(self.evaluator)
+            options['scorer'] = {'k': fits.k, **(options.get('scorer') or {})}
+            self.evaluator = EVALUATORS.build(options)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Ranks if it is time to."""
@@ -59,27 +67,24 @@ class RoutingHook(Hook):
     def _route(self, runner: Runner, epoch: int) -> None:
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = getattr(model, 'backbone', None)
-        if not isinstance(backbone, SDRResNet):
-            raise InputError(f'RoutingHook needs a model whose backbone is an SDRResNet, got '
+        if not isinstance(backbone, SDRBackbone):
+            raise InputError(f'RoutingHook needs a model whose backbone has sub-nets, such as SDRResNet, got '
                              f'{type(backbone).__name__}: leave the hook out')
-        config = runner.cfg.to_dict()
-        mean, std = normalization(config)
-        clusters, dataset = training_data(config)
-        info = SDRInfo(Path(runner.work_dir) / f'epoch_{epoch}.pth', config, clusters, dataset, mean, std)
-        evaluator, pool = self.evaluator, None
+        assert isinstance(self.evaluator, RoutingEvaluator)
+        evaluator, config, pool = self.evaluator, runner.cfg.to_dict(), None
         if evaluator.needs_pool:
-            pool = load_pool(info, backbone, need_clusters=evaluator.needs_clusters)
+            pool = load_pool(config, backbone.space, need_clusters=evaluator.needs_clusters, where='the config')
         # Building networks draws random numbers, which training is not to notice.
         with torch.random.fork_rng(devices=[]):
-            result = evaluator.evaluate(backbone, pool=pool, mean=mean, std=std, say=runner.logger.info)
+            ranking = evaluator.evaluate(backbone, pool=pool, normalization=EvalSettings.of(config).normalization)
         if is_main_process():
             folder = Path(runner.work_dir) / 'routing'
             folder.mkdir(parents=True, exist_ok=True)
             # A resumed run comes by the same epoch again.
-            result.save(folder / f'{result.task}_epoch_{epoch}.json', overwrite=True)
-            runner.logger.info(f'routing after epoch {epoch}\n{result.table()}')
-        scores = [row.score for row in result.scored]
+            ranking.save(folder / f'{ranking.task}_epoch_{epoch}.json', overwrite=True)
+            runner.logger.info(f'routing after epoch {epoch}\n{ranking.table()}')
+        scores = [network.score for network in ranking.scored]
         if scores:
             runner.visualizer.add_scalars(
-                {f'routing/{result.task}/best': scores[0], f'routing/{result.task}/mean': float(np.mean(scores))},
+                {f'routing/{ranking.task}/best': scores[0], f'routing/{ranking.task}/mean': float(np.mean(scores))},
                 step=epoch)

@@ -10,12 +10,15 @@ from PIL import Image
 
 from sdr_mm.clusters import Clusters
 from sdr_mm.datasets import ImageFolder
-from sdr_mm.images import fingerprint, image_names
+from sdr_mm.images import Normalization, fingerprint, image_names
 from sdr_mm.models import SDRResNet
+from sdr_mm.routing import BNReset, RoutingEvaluator, Scorer
+from sdr_mm.routing.evaluator import build_search
 
 BACKBONE = dict(
     type='SDRResNet', depth=18, base_channels=(6, 2), num_groups=2, routed_blocks=(2, 3), stem_channels=8)
 MEAN, STD = (120., 115., 100.), (60., 55., 50.)
+NORMALIZATION = Normalization(MEAN, STD)
 CLASSES = ('rings', 'stripes')
 
 
@@ -89,3 +92,20 @@ def make_run(root):
     meta, hub = dict(cfg=config.pretty_text, epoch=1), dict(log_scalars=dict(loss=buffer))
     torch.save(dict(meta=meta, state_dict=state, message_hub=hub), root / 'sdr.pth')
     return root
+
+
+def evaluator(task, **options):
+    """A RoutingEvaluator whose options stand side by side, as those of the command line do."""
+    seed = options.pop('seed', 0)
+    bn = BNReset(options.pop('bn_reset', 'cluster'), options.pop('bn_images', 2000), options.pop('batch_size', 200),
+                 seed)
+    scorer = Scorer(**{key: options.pop(old) for old, key in (
+        ('scores', 'names'), ('k', 'k'), ('temperature', 'temperature'), ('metric', 'metric'), ('linear', 'linear'))
+        if old in options})
+    search = dict(type=options.pop('search', 'exact'))
+    search.update({key: options.pop(old) for old, key in (
+        ('finalists', 'finalists'), ('first_images', 'first_images'), ('per_cluster', 'per_cluster'),
+        ('screen_bn', 'bn'), ('share_prefixes', 'share_prefixes')) if old in options})
+    if isinstance(task, (str, Path)):
+        task = dict(place=task, seed=seed, splits=options.pop('splits', 1))
+    return RoutingEvaluator(task, search=build_search(search), bn=bn, scorer=scorer, **options)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from routing_data import network
+from routing_data import NORMALIZATION, evaluator, network
 
+from sdr_mm.datasets.pool import load_pool
 from sdr_mm.errors import InputError
-from sdr_mm.routing import RoutingEvaluator, extract_subnet, load_pool, load_sdr, reset_bn
+from sdr_mm.models.load_sdr import load_sdr
+from sdr_mm.routing import extract_subnet, reset_bn
 
 ROUTING = dict(k=5, resize=32, size=32, batch_size=8, splits=2, seed=1, workers=1)
 
@@ -29,20 +31,21 @@ def reset(rank, world):
 
 def route(root):
     """Routing on the task of :func:`routing_data.make_run`, then on weights that have diverged."""
-    backbone, info = load_sdr(root / 'sdr.pth')
-    evaluator = RoutingEvaluator(root / 'task', **ROUTING)
-    result = evaluator.evaluate(backbone, pool=load_pool(info, backbone), mean=info.mean, std=info.std)
-    halved = RoutingEvaluator(
+    backbone, config = load_sdr(root / 'sdr.pth')
+    result = evaluator(root / 'task', **ROUTING).evaluate(
+        backbone, pool=load_pool(config, backbone.space), normalization=NORMALIZATION)
+    halved = evaluator(
         root / 'task', **ROUTING, search='halving', first_images=8, finalists=1, bn_reset='task').evaluate(
-            backbone, mean=info.mean, std=info.std)
+            backbone, normalization=NORMALIZATION)
     # Only sub-net 3 and the super-net hold the last groups of both blocks.
     backbone.layer4[1].bn2.bias.data[-1] = float('nan')
     try:
-        RoutingEvaluator(root / 'task', **ROUTING, bn_reset='none').evaluate(backbone)
+        evaluator(root / 'task', **ROUTING, bn_reset='none').evaluate(backbone)
         message = ''
     except InputError as error:
         message = str(error)
-    rows = [[row.name, row.scores, row.bn, row.left, row.shortlist] for row in [*result.rows, *halved.rows]]
+    rows = [[row.name, row.scores, row.bn, row.eliminated, row.screening]
+            for row in [*result.networks, *halved.networks]]
     return rows, result.cost.passes, message
 
 

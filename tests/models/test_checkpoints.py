@@ -47,7 +47,7 @@ def test_each_publishers_layout_is_recognized(layout, tmp_path):
     torch.save({'state_dict': state, 'epoch': 3}, tmp_path / 'x.pth')
     network, info = load_resnet(tmp_path / 'x.pth')
     assert info['prefix'] == prefix and sorted(info['dropped']) == sorted(others)
-    assert info['config'] == SMALL and info['mean'] == IMAGENET.mean
+    assert info['config'] == dict(SMALL, type='mmpretrain.ResNet') and info['settings'].normalization == IMAGENET
     assert not network.training
     assert all(torch.equal(value, state[prefix + key]) for key, value in network.state_dict().items())
 
@@ -57,7 +57,7 @@ def test_architecture_follows_from_the_shapes(depth):
     with torch.device('meta'):
         state = getattr(torchvision.models, f'resnet{depth}')().state_dict()
     config = infer_resnet(backbone_state(state))
-    assert config == dict(depth=depth, in_channels=3, stem_channels=64, base_channels=64)
+    assert config == dict(type='mmpretrain.ResNet', depth=depth, in_channels=3, stem_channels=64, base_channels=64)
 
 
 def test_torchvision_and_its_twin_give_the_same_features(tmp_path):
@@ -85,7 +85,7 @@ def test_mmengines_history_and_normalization_are_read(tmp_path):
     torch.save(checkpoint, tmp_path / 'x.pth')
     assert len(read_state_dict(tmp_path / 'x.pth')) == len(state)
     _, info = load_resnet(tmp_path / 'x.pth')
-    assert info['mean'] == (1, 2, 3) and info['std'] == (4, 5, 6.5)
+    assert info['settings'].normalization == ((1, 2, 3), (4, 5, 6.5))
     assert stored_config(checkpoint)['a'] == {'b.c': None, 'd': [{'e': -1}]}
     assert stored_config(checkpoint)['last'] == float('inf')
 

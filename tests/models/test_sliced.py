@@ -1,11 +1,11 @@
 """Sliced layers: selection, batch norm, synchronization over ranks."""
 
 import pytest
+import sync_worker
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import run_ranks
 from torch import nn
 
 from sdr_mm.models.sliced import (
@@ -72,29 +72,10 @@ def test_subnet_state_dict_copies_so_that_changing_it_leaves_the_supernet():
     assert layer.weight.all() and layer.num_batches_tracked == 0
 
 
-def _train_rank(rank, world, file, result):
-    """One training step of a synchronized layer on this rank's share of 6 images."""
-    dist.init_process_group('gloo', init_method=f'file://{file}', rank=rank, world_size=world)
-    torch.manual_seed(0)
-    layer = SlicedBatchNorm(ROUTED, sync=True)
-    nn.init.normal_(layer.weight)
-    image = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(1))[rank::world].requires_grad_()
-    target = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(2))[rank::world]
-    wide = torch.randn(6, 11, 3, 3, generator=torch.Generator().manual_seed(3))[rank::world]
-    out = layer(image, (1, ))
-    (out * target).sum().backward()
-    layer(wide)
-    grad = layer.weight.grad.clone()
-    dist.all_reduce(grad)
-    torch.save((out.detach(), image.grad, grad, layer.running_mean, layer.running_var), f'{result}-{world}-{rank}.pt')
-    dist.destroy_process_group()
-
-
 def test_two_ranks_with_sync_give_what_one_gives(tmp_path):
-    for world in (1, 2):
-        mp.spawn(_train_rank, (world, tmp_path / f'store{world}', tmp_path / 'out'), nprocs=world)
-    whole = torch.load(tmp_path / 'out-1-0.pt')
-    parts = [torch.load(tmp_path / f'out-2-{rank}.pt') for rank in range(2)]
+    run_ranks(sync_worker, tmp_path)
+    whole = sync_worker.train(0, 1)
+    parts = [torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2)]
     for i in range(2):  # outputs and input gradients, interleaved as they were dealt out
         dealt = torch.stack([parts[0][i], parts[1][i]], dim=1).flatten(0, 1)
         torch.testing.assert_close(dealt, whole[i], rtol=1e-4, atol=1e-5)

@@ -48,7 +48,7 @@ def test_torchvision_features_are_the_input_of_the_classifier(name, head, tmp_pa
     torch.save({'model': {f'module.{key}': value for key, value in model.state_dict().items()}}, tmp_path / 'x.pth')
     network = load_network(f'torchvision:{name}@{tmp_path / "x.pth"}')
     assert network.name == f'torchvision:{name}@x.pth' and not network.module.training
-    assert (network.mean, network.std) == (pytest.approx(IMAGENET[0]), pytest.approx(IMAGENET[1]))
+    assert network.settings.normalization == (pytest.approx(IMAGENET[0]), pytest.approx(IMAGENET[1]))
     images, found = features(network)
     with torch.no_grad():
         model(images)
@@ -95,8 +95,8 @@ def test_timm_features_are_the_input_of_the_classifier(name, tmp_path):
     save_file(model.state_dict(), tmp_path / 'model.safetensors')
     network = load_network(f'timm:{name}@{tmp_path / "model.safetensors"}')
     config = model.pretrained_cfg
-    assert network.mean == pytest.approx([255 * x for x in config['mean']])
-    assert network.std == pytest.approx([255 * x for x in config['std']])
+    assert network.settings.normalization.mean == pytest.approx([255 * x for x in config['mean']])
+    assert network.settings.normalization.std == pytest.approx([255 * x for x in config['std']])
     images, found = features(network, size)
     with torch.no_grad():
         torch.testing.assert_close(found, model.forward_head(model.forward_features(images), pre_logits=True))
@@ -126,7 +126,7 @@ def test_mmpretrain_classifiers_give_what_their_neck_pools_of_rgb_images(name, o
     images, found = features(network)
     with torch.no_grad():
         torch.testing.assert_close(found, model.extract_feat(images[:, order])[-1])
-    assert network.mean == pytest.approx(mean)
+    assert network.settings.normalization.mean == pytest.approx(mean)
     assert network.num_parameters == sum(p.numel() for p in model.backbone.parameters())
 
 

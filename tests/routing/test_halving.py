@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from sdr_mm.evaluation import Split
-from sdr_mm.routing.halving import Rung, halves, nested_order, rungs, soft_accuracy
+from sdr_mm.routing.halving import Step, halves, halving_steps, nested_order, soft_accuracy
 
 
 def test_rungs_go_from_all_sub_nets_to_the_finalists():
-    assert rungs(256, 10000, 4, 300) == [Rung(256, 300), Rung(64, 600), Rung(16, 1200)]
-    assert rungs(256, 500, 4, 300) == [Rung(256, 300), Rung(64, 500), Rung(16, 500)]
-    assert rungs(10, 1000, 4, 300, factor=2) == [Rung(10, 300), Rung(5, 600)]
-    assert rungs(4, 1000, 4, 300) == []
+    assert halving_steps(256, 10000, 4, 300) == [Step(256, 300), Step(64, 600), Step(16, 1200)]
+    assert halving_steps(256, 500, 4, 300) == [Step(256, 300), Step(64, 500), Step(16, 500)]
+    assert halving_steps(10, 1000, 4, 300, factor=2) == [Step(10, 300), Step(5, 600)]
+    assert halving_steps(4, 1000, 4, 300) == []
 
 
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.integers(0, 5), st.floats(0.05, 1))

@@ -10,8 +10,8 @@ from sdr_mm.errors import InputError
 from sdr_mm.evaluation import pooled_features
 from sdr_mm.models import SDRResNet
 from sdr_mm.routing import extract_subnet, reset_bn
-from sdr_mm.routing.export import load_subnet
 from sdr_mm.routing.prefix_tree import PrefixTree
+from sdr_mm.routing.subnet import load_subnet
 
 
 def network(**options):

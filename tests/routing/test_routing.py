@@ -10,23 +10,23 @@ import torch
 from mmpretrain.models.backbones import ResNet
 from processes import run_ranks
 from repository import load_tool
-from routing_data import BACKBONE, CLASSES, make_run, network, write
+from routing_data import BACKBONE, CLASSES, MEAN, NORMALIZATION, STD, evaluator, make_run, network, write
 from sklearn.neighbors import KNeighborsClassifier
 
 from sdr_mm.clusters import Clusters
+from sdr_mm.datasets.pool import load_pool
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Task, pooled_features
 from sdr_mm.images import ImageStore
 from sdr_mm.models.checkpoints import load_resnet
+from sdr_mm.models.eval_settings import EvalSettings
+from sdr_mm.models.load_sdr import load_sdr
 from sdr_mm.registry import EVALUATORS
 from sdr_mm.routing import (
     Cost,
-    RoutingEvaluator,
-    RoutingResult,
-    RoutingRow,
+    RankedNetwork,
+    Ranking,
     extract_subnet,
-    load_pool,
-    load_sdr,
     reset_bn,
 )
 
@@ -46,21 +46,21 @@ def run(tmp_path_factory):
 
 
 def test_a_checkpoint_gives_back_its_network_data_and_clusters(run):
-    backbone, info = load_sdr(run / 'sdr.pth')
+    backbone, config = load_sdr(run / 'sdr.pth')
     assert all(torch.equal(value, network().state_dict()[key]) for key, value in backbone.state_dict().items())
-    assert info.clusters == run / 'clusters.npz' and info.mean == (120, 115, 100) and not backbone.training
-    pool = load_pool(info, backbone)
+    assert EvalSettings.of(config).normalization.mean == (120, 115, 100) and not backbone.training
+    pool = load_pool(config, backbone.space)
     assert [Path(path).name for path in pool.paths] == sorted(path.name for path in (run / 'pool').iterdir())
 
 
 def test_scores_are_those_worked_out_one_by_one(run):
-    backbone, info = load_sdr(run / 'sdr.pth')
-    pool = load_pool(info, backbone)
-    evaluator = EVALUATORS.build(
-        dict(type='RoutingEvaluator', task=str(run / 'official'), baseline=str(run / 'baseline.pth'), k=5, resize=32,
-             size=32, batch_size=7, workers=1))
-    result = evaluator.evaluate(backbone, pool=pool, mean=info.mean, std=info.std)
-    assert {row.name for row in result.rows} == {
+    backbone, config = load_sdr(run / 'sdr.pth')
+    pool = load_pool(config, backbone.space)
+    ranker = EVALUATORS.build(
+        dict(type='RoutingEvaluator', task=str(run / 'official'), baseline=str(run / 'baseline.pth'),
+             scorer=dict(k=5), resize=32, size=32, bn=dict(batch_size=7), workers=1))
+    result = ranker.evaluate(backbone, pool=pool, normalization=NORMALIZATION)
+    assert {row.name for row in result.networks} == {
         'super-net', 'super-net, own BN', 'baseline', 'baseline, own BN', *(f'sub-net {i}' for i in range(4))}
 
     def score(net, norm):
@@ -76,45 +76,45 @@ def test_scores_are_those_worked_out_one_by_one(run):
         knn = KNeighborsClassifier(5, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / 0.07))
         return 100 * knn.fit(sets[0], labels).score(sets[1], labels)
 
-    own = (info.mean, info.std)
+    own = (MEAN, STD)
     imagenet = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
     images = ImageStore(pool.paths, resize=32, size=32)
     seen = {}
     for index, path in enumerate(backbone.space.paths):
         subnet = extract_subnet(backbone, path)
         members = np.flatnonzero(np.arange(24) % 4 == 3 - index)
-        reset_bn(subnet, images.batches(members, 7, mean=info.mean, std=info.std))
-        row = result.row(f'sub-net {index}')
+        reset_bn(subnet, images.batches(members, 7, mean=MEAN, std=STD))
+        row = result.network(f'sub-net {index}')
         assert row.path == list(path) and row.bn == f'cluster {3 - index}'
         assert row.score == pytest.approx(score(subnet, own)), index
         seen[row.name] = row.score
-    assert result.row('super-net, own BN').score == pytest.approx(score(backbone, own))
+    assert result.network('super-net, own BN').score == pytest.approx(score(backbone, own))
     baseline, _ = load_resnet(run / 'baseline.pth')
-    assert result.row('baseline, own BN').score == pytest.approx(score(baseline, imagenet))
+    assert result.network('baseline, own BN').score == pytest.approx(score(baseline, imagenet))
     # 24 task images by 8 networks; 4 clusters of 6 and twice the pool of 24.
     assert result.cost.passes == result.cost.one_by_one == 8 * 24 + 4 * 6 + 2 * 24
-    assert [row.score for row in result.rows] == sorted((row.score for row in result.rows), reverse=True)
+    assert [row.score for row in result.networks] == sorted((row.score for row in result.networks), reverse=True)
     assert result.best.score == max(seen.values())
-    for row in result.rows:
+    for row in result.networks:
         if row.name != 'baseline':
-            assert row.gain_baseline == pytest.approx(row.score - result.row('baseline').score)
+            assert row.gain_baseline == pytest.approx(row.score - result.network('baseline').score)
         if row.name != 'super-net':
-            assert row.gain_supernet == pytest.approx(row.score - result.row('super-net').score)
+            assert row.gain_supernet == pytest.approx(row.score - result.network('super-net').score)
 
 
 def test_routing_changes_neither_the_network_nor_its_mode(run):
     backbone, _ = load_sdr(run / 'sdr.pth')
     backbone.train()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    RoutingEvaluator(run / 'task', k=5, resize=32, size=32, bn_reset='task', workers=1).evaluate(backbone)
+    evaluator(run / 'task', k=5, resize=32, size=32, bn_reset='task', workers=1).evaluate(backbone)
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
     assert backbone.training
 
 
 def test_the_sub_nets_own_statistics_and_no_others_come_from_bn_reset_none(run):
-    backbone, info = load_sdr(run / 'sdr.pth')
-    result = RoutingEvaluator(run / 'task', k=5, resize=32, size=32, bn_reset='none', workers=1).evaluate(backbone)
-    assert {row.bn for row in result.rows} == {'own'} and len(result.rows) == 5
+    backbone, config = load_sdr(run / 'sdr.pth')
+    result = evaluator(run / 'task', k=5, resize=32, size=32, bn_reset='none', workers=1).evaluate(backbone)
+    assert {row.bn for row in result.networks} == {'own'} and len(result.networks) == 5
 
 
 def _processes(count, root):
@@ -136,17 +136,18 @@ def test_two_processes_find_what_one_finds(run):
 
 
 def rows(*scores):
-    return [RoutingRow(f'sub-net {i}', i, [0, i], f'cluster {i}', [score]) for i, score in enumerate(scores)]
+    return [RankedNetwork(f'sub-net {i}', i, [0, i], f'cluster {i}', [score]) for i, score in enumerate(scores)]
 
 
 SETTINGS = dict(classes=2, train=9, held_out=4, splits=1, k=[200], temperature=0.07, metric='accuracy', size=32,
                 resize=32, bn_reset='task', search='exact', columns=['knn k=200'])
-COST = Cost(99, 198, 2.0, 1.5)
+COST = Cost(99, 198, 2.0)
 
 
 def test_the_table_shows_top_bottom_and_the_others():
-    others = [RoutingRow('super-net', None, None, 'task', [52.]), RoutingRow('baseline', None, None, 'task', [48.5])]
-    result = RoutingResult.from_rows('pets', [*others, *rows(50, 60, 40, 55, 45, 60)], SETTINGS, COST)
+    others = [RankedNetwork(name, None, None, 'task', [score])
+              for name, score in (('super-net', 52.), ('baseline', 48.5))]
+    result = Ranking.of('pets', [*others, *rows(50, 60, 40, 55, 45, 60)], SETTINGS, COST)
     assert [row.subnet for row in result.subnets] == [1, 5, 3, 0, 4, 2]
     text = result.table(top=2, bottom=1)
     shown = [line for line in text.splitlines() if 'net' in line or 'baseline' in line]
@@ -159,16 +160,16 @@ def test_the_table_shows_top_bottom_and_the_others():
 
 
 def test_a_result_survives_the_disk(tmp_path):
-    result = RoutingResult.from_rows('pets', rows(50, 60), SETTINGS, COST)
+    result = Ranking.of('pets', rows(50, 60), SETTINGS, COST)
     result.save(tmp_path / 'r.json')
-    assert RoutingResult.load(tmp_path / 'r.json') == result
+    assert Ranking.load(tmp_path / 'r.json') == result
     with pytest.raises(InputError, match='exists already'):
         result.save(tmp_path / 'r.json')
     with pytest.raises(InputError, match='no baseline to compare'):
         result.gains()
     (tmp_path / 'x.json').write_text('{}')
     with pytest.raises(InputError, match='no result of routing'):
-        RoutingResult.load(tmp_path / 'x.json')
+        Ranking.load(tmp_path / 'x.json')
 
 
 @pytest.mark.parametrize('mode', ['cluster', 'task'])
@@ -177,16 +178,15 @@ def test_the_exported_network_is_the_one_that_was_ranked(mode, run, tmp_path, ca
     tool.main([str(run / 'sdr.pth'), '--task', str(run / 'task'), '--baseline', str(run / 'baseline.pth'), '--bn-reset',
                mode, '--bn-images', '10', '--splits', '2', '--out', str(out), *FAST])
     text = capsys.readouterr().out
-    result = RoutingResult.load(out)
+    result = Ranking.load(out)
     assert 'over baseline' in text and f'written to {out}' in text
     assert ('compare with --bn-reset task' in text) == (mode == 'cluster')
     export_tool.main([str(run / 'sdr.pth'), '--routing', str(out), '--out', str(pth), '--device', 'cpu'])
     exported, _ = load_resnet(pth)
-    _, info = load_sdr(run / 'sdr.pth')
     task = Task.from_folder(run / 'task', splits=2)
     features = pooled_features(
         exported, ImageStore(task.paths, resize=32, size=32).batches(
-            np.arange(len(task.paths)), 8, mean=info.mean, std=info.std)).double().numpy()
+            np.arange(len(task.paths)), 8, mean=MEAN, std=STD)).double().numpy()
     scores = []
     for split in task.splits:
         knn = KNeighborsClassifier(5, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / 0.07))
@@ -248,7 +248,7 @@ def _other_clusters(folder, checkpoint):
     (_of(_other_layout), 'has another shape for .*give a checkpoint of the same layout'),
     (_of(_no_clusters), 'gone.npz: pass --clusters FILE, or pass --bn-reset task'),
     (_other_images, 'made from another image list'),
-    (_other_clusters, '2 clusters .* for 4 sub-nets'),
+    (_other_clusters, '2 clusters .* for 4 sub-nets|assigns'),
     (lambda folder, checkpoint: [str(checkpoint), '--baseline', 'gone.pth'], 'gone.pth'),
     (lambda folder, checkpoint: [str(checkpoint), '--temperature', '0'], 'temperature of kNN must be positive'),
     (lambda folder, checkpoint: [str(checkpoint), '--bn-images', '1'], 'at least 2 images'),

@@ -1,4 +1,4 @@
-"""Searches: what is shared, left out and foretold, against the exact ranking."""
+"""Searches: what is shared, eliminated and expected, against the exact ranking."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,18 @@ import torch
 import torchvision
 from PIL import Image
 from repository import load_tool
-from routing_data import CLASSES, make_run, network, write
+from routing_data import CLASSES, MEAN, NORMALIZATION, STD, evaluator, make_run, network, write
 from scipy import stats
 from sklearn.datasets import load_digits
 
+from sdr_mm.datasets.pool import load_pool
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Task, knn_predict, linear_probe, logme, pooled_features, stratified_splits
 from sdr_mm.images import ImageStore
 from sdr_mm.models import SDRResNet
-from sdr_mm.routing import RoutingEvaluator, RoutingResult, extract_subnet, load_pool, load_sdr, reset_bn
-from sdr_mm.routing.evaluator import without_test
+from sdr_mm.models.load_sdr import load_sdr
+from sdr_mm.routing import Ranking, extract_subnet, reset_bn
+from sdr_mm.routing.feature_extractor import FeatureExtractor, may_look_at
 
 tool = load_tool('route')
 
@@ -30,8 +32,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def loaded(run):
-    backbone, info = load_sdr(run / 'sdr.pth')
-    return backbone, load_pool(info, backbone), dict(mean=info.mean, std=info.std)
+    backbone, config = load_sdr(run / 'sdr.pth')
+    return backbone, load_pool(config, backbone.space), dict(mean=MEAN, std=STD)
 
 
 def one_by_one(backbone, task, images, normalization):
@@ -49,7 +51,7 @@ def one_by_one(backbone, task, images, normalization):
 def test_sharing_prefixes_changes_no_score(mode, run, loaded):
     backbone, pool, normalization = loaded
     task = Task.from_folder(run / 'task', splits=2)
-    result = RoutingEvaluator(task, bn_reset=mode, **OPTIONS).evaluate(backbone, pool=pool, **normalization)
+    result = evaluator(task, bn_reset=mode, **OPTIONS).evaluate(backbone, pool=pool, normalization=NORMALIZATION)
     random = np.random.default_rng([0, 0])
     images = {
         'task': lambda: (task.paths, random.permutation(task.train_images)),
@@ -61,23 +63,23 @@ def test_sharing_prefixes_changes_no_score(mode, run, loaded):
         for split in task.splits:
             votes = knn_predict(features[split.train], task.labels[split.train], features[split.test], k=(5, ))[5]
             scores.append(100 * (votes.argmax(1) == task.labels[split.test]).mean())
-        assert result.row(f'sub-net {index}').scores == pytest.approx(scores)
+        assert result.network(f'sub-net {index}').scores == pytest.approx(scores)
     assert not result.shortcuts
     assert result.cost.passes < result.cost.one_by_one
 
 
 def test_screening_scores_the_finalists_as_the_exact_search_does(run, loaded):
     backbone, pool, normalization = loaded
-    exact = RoutingEvaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, **normalization)
-    shared = RoutingEvaluator(run / 'task', bn_reset='task', **OPTIONS).evaluate(backbone, **normalization)
-    screened = RoutingEvaluator(run / 'task', search='screen', finalists=2, **OPTIONS).evaluate(
-        backbone, pool=pool, **normalization)
+    exact = evaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, normalization=NORMALIZATION)
+    shared = evaluator(run / 'task', bn_reset='task', **OPTIONS).evaluate(backbone, normalization=NORMALIZATION)
+    screened = evaluator(run / 'task', search='screen', finalists=2, **OPTIONS).evaluate(
+        backbone, pool=pool, normalization=NORMALIZATION)
     best = {row.subnet for row in shared.subnets[:2]}
     assert {row.subnet for row in screened.scored} == best and len(screened.subnets) == 4
     for row in screened.scored:
-        assert row.scores == exact.row(row.name).scores and row.bn == exact.row(row.name).bn
+        assert row.scores == exact.network(row.name).scores and row.bn == exact.network(row.name).bn
     for row in screened.subnets[2:]:
-        assert row.left == 1 and row.shortlist == shared.row(row.name).score and row.bn == 'task'
+        assert row.eliminated == 1 and row.screening == shared.network(row.name).score and row.bn == 'task'
         assert row.gain_supernet is None
     assert 'screened with BN statistics of the same images (task)' in screened.shortcuts[0]
     assert '2 finalists were then scored exactly' in screened.table()
@@ -118,14 +120,14 @@ def planted():
 def test_halving_finds_the_winner_with_a_fraction_of_the_passes(labels):
     task, backbone = digits(labels), planted()
     options = dict(OPTIONS, k=10, bn_reset='task', batch_size=200)
-    exact = RoutingEvaluator(task, **options).evaluate(backbone)
-    halved = RoutingEvaluator(task, search='halving', first_images=192, finalists=4, **options).evaluate(backbone)
+    exact = evaluator(task, **options).evaluate(backbone)
+    halved = evaluator(task, search='halving', first_images=192, finalists=4, **options).evaluate(backbone)
     assert halved.best.name == exact.best.name
     for row in halved.scored:
-        assert row.scores == exact.row(row.name).scores
+        assert row.scores == exact.network(row.name).scores
     assert halved.cost.passes < exact.cost.passes / 2 and halved.cost.passes < exact.cost.one_by_one / 8.5
-    lefts = [row.left for row in halved.subnets]
-    assert lefts == sorted(lefts) and [lefts.count(left) for left in range(3)] == [4, 12, 48]
+    eliminated = [row.eliminated for row in halved.subnets]
+    assert eliminated == sorted(eliminated) and [eliminated.count(step) for step in range(3)] == [4, 12, 48]
     assert '64 on 192, 16 on 384' in halved.shortcuts[0]
     assert len(halved.gains('super-net')) == 4
 
@@ -133,13 +135,13 @@ def test_halving_finds_the_winner_with_a_fraction_of_the_passes(labels):
 def test_label_free_routing_follows_the_clusters_and_then_scores_exactly(run, loaded):
     backbone, pool, normalization = loaded
     options = dict(OPTIONS, search='label_free', finalists=2, per_cluster=3)
-    result = RoutingEvaluator(run / 'task', **options).evaluate(backbone, pool=pool, **normalization)
+    result = evaluator(run / 'task', **options).evaluate(backbone, pool=pool, normalization=NORMALIZATION)
     assert len(result.scored) == 2 and result.scored[0].score >= result.scored[1].score
-    exact = RoutingEvaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, **normalization)
+    exact = evaluator(run / 'task', **OPTIONS).evaluate(backbone, pool=pool, normalization=NORMALIZATION)
     for row in result.scored:
-        assert row.scores == exact.row(row.name).scores
+        assert row.scores == exact.network(row.name).scores
     for row in result.subnets[2:]:
-        assert 0 < row.shortlist < 1 and not row.scores
+        assert 0 < row.screening < 1 and not row.scores
 
 
 def test_a_folder_without_labels_can_be_routed(run, loaded, tmp_path, capsys):
@@ -147,9 +149,9 @@ def test_a_folder_without_labels_can_be_routed(run, loaded, tmp_path, capsys):
     out = tmp_path / 'routing.json'
     tool.main([str(run / 'sdr.pth'), '--task', str(flat), '--search', 'label_free', '--out', str(out), *FAST])
     text = capsys.readouterr().out
-    result = RoutingResult.load(out)
+    result = Ranking.load(out)
     assert '10 images without labels' in text and 'share' in text
-    shares = [row.shortlist for row in result.subnets]
+    shares = [row.screening for row in result.subnets]
     assert len(shares) == 4 and sum(shares) == pytest.approx(1) and shares == sorted(shares, reverse=True)
     # 10 images of the task and 6 of each cluster, once.
     assert result.cost.passes == 10 + 4 * 6
@@ -161,12 +163,12 @@ def test_several_scores_and_neighbors_stand_beside_each_other(run, loaded):
     backbone, _, normalization = loaded
     scores = ('logme', 'knn', 'h_score', 'transrate')
     options = dict(OPTIONS, k=(3, 5), bn_reset='none')
-    result = RoutingEvaluator(run / 'task', scores=scores, **options).evaluate(backbone, **normalization)
+    result = evaluator(run / 'task', scores=scores, **options).evaluate(backbone, normalization=NORMALIZATION)
     assert result.settings['columns'] == ['logme', 'knn k=3', 'knn k=5', 'h_score', 'transrate']
     task = Task.from_folder(run / 'task')
     (split, ) = task.splits
     for index, features in enumerate(one_by_one(backbone, task, None, normalization)):
-        row = result.row(f'sub-net {index}')
+        row = result.network(f'sub-net {index}')
         assert row.score == pytest.approx(logme(features[split.train], task.labels[split.train]))
         for k in (3, 5):
             votes = knn_predict(features[split.train], task.labels[split.train], features[split.test], k=(k, ))[k]
@@ -180,11 +182,11 @@ def test_several_scores_and_neighbors_stand_beside_each_other(run, loaded):
 def test_agreement_with_linear_accuracy_is_what_scipy_says_of_the_rows(run, loaded):
     backbone, _, normalization = loaded
     options = dict(OPTIONS, bn_reset='none', scores=('knn', 'logme'))
-    result = RoutingEvaluator(run / 'task', linear=True, **options).evaluate(backbone, **normalization)
+    result = evaluator(run / 'task', linear=True, **options).evaluate(backbone, normalization=NORMALIZATION)
     task = Task.from_folder(run / 'task')
     for index, features in enumerate(one_by_one(backbone, task, None, normalization)):
         expected = linear_probe(features, task.labels, task.splits[0]).score
-        assert result.row(f'sub-net {index}').others['linear'] == pytest.approx([expected])
+        assert result.network(f'sub-net {index}').others['linear'] == pytest.approx([expected])
     linear = [row.others['linear'][0] for row in result.subnets]
     knn = [row.score for row in result.subnets]
     found = result.agreement['knn k=5']
@@ -203,11 +205,11 @@ def test_other_backbones_stand_in_the_same_table(run, tmp_path, capsys):
     out = tmp_path / 'routing.json'
     tool.main([str(run / 'sdr.pth'), '--task', str(run / 'task'), '--bn-reset', 'task', '--baseline', specs[0],
                '--candidates', specs[1], '--out', str(out), *FAST])
-    result = RoutingResult.load(out)
-    names = {row.name for row in result.rows if row.subnet is None}
+    result = Ranking.load(out)
+    names = {row.name for row in result.networks if row.subnet is None}
     assert names == {'super-net', 'super-net, own BN', 'baseline', 'baseline, own BN', specs[1], f'{specs[1]}, own BN'}
-    assert result.row(specs[1]).gain_baseline == pytest.approx(
-        result.row(specs[1]).score - result.row('baseline').score)
+    assert result.network(specs[1]).gain_baseline == pytest.approx(
+        result.network(specs[1]).score - result.network('baseline').score)
     assert specs[1] in capsys.readouterr().out
     with pytest.raises(InputError, match='gone.pth'):
         tool.main([str(run / 'sdr.pth'), '--task', str(run / 'task'), '--bn-reset', 'task', '--candidates', 'gone.pth',
@@ -218,27 +220,38 @@ def test_routing_leaves_the_test_images_of_a_task_alone(run, loaded):
     backbone, _, normalization = loaded
     task = Task.from_folder(run / 'official')
     assert task.splits[0].val is not None and len(task.paths) == 36
-    seen = without_test(task)
+    seen = may_look_at(task)
     assert len(seen.paths) == 24 and not any('test' in str(path).split('/') for path in seen.paths)
     for path in (run / 'official' / 'test').rglob('*.png'):
         path.rename(path.with_suffix('.gone'))
     try:
-        result = RoutingEvaluator(task, bn_reset='none', **OPTIONS).evaluate(backbone, **normalization)
+        result = evaluator(task, bn_reset='none', **OPTIONS).evaluate(backbone, normalization=NORMALIZATION)
     finally:
         for path in (run / 'official' / 'test').rglob('*.gone'):
             path.rename(path.with_suffix('.png'))
     assert result.settings['train'] == 12 and result.settings['held_out'] == 12
 
 
-def test_the_expected_time_is_said_before_the_work(run, loaded):
-    backbone, _, normalization = loaded
-    said = []
-    result = RoutingEvaluator(run / 'task', bn_reset='task', **OPTIONS).evaluate(
-        backbone, say=said.append, **normalization)
-    (line, ) = said
-    passes = float(line.split('about ')[1].split(' images')[0].replace(',', ''))
-    assert passes == pytest.approx(result.cost.passes, abs=1)
-    assert result.cost.expected > 0 and 'expected' in result.table()
+@pytest.mark.parametrize('options', [
+    dict(bn_reset='task'), dict(bn_reset='cluster'), dict(search='screen', finalists=2),
+    dict(search='halving', finalists=1, first_images=8, bn_reset='all'), dict(search='label_free', finalists=2),
+], ids=['tree', 'one by one', 'screen', 'halving', 'label_free'])
+def test_the_progress_bar_expects_the_passes_that_come(options, run, loaded, monkeypatch):
+    backbone, pool, _ = loaded
+    bars = []
+    expect = FeatureExtractor.expect
+
+    def watched(self, passes):
+        bars.append((passes, expect(self, passes)))
+        return bars[-1][1]
+
+    monkeypatch.setattr(FeatureExtractor, 'expect', watched)
+    result = evaluator(run / 'task', **{**OPTIONS, **options}).evaluate(
+        backbone, pool=pool, normalization=NORMALIZATION)
+    (planned, bar), = bars
+    # Which sub-nets stay decides how many prefixes they share, so halving is an estimate.
+    assert planned == pytest.approx(result.cost.passes, rel=0.1 if options.get('search') == 'halving' else 1e-2)
+    assert bar.n == round(result.cost.passes)
 
 
 @pytest.mark.parametrize('options, message', [
@@ -246,14 +259,17 @@ def test_the_expected_time_is_said_before_the_work(run, loaded):
     (dict(scores=('leep', )), 'scores of routing are knn, logme, h_score, transrate'),
     (dict(scores=('knn', 'knn')), 'each at most once'),
     (dict(k=(5, 0)), 'numbers of at least 1'),
-    (dict(finalists=0), 'finalists >= 1'),
-    (dict(screen_bn='cluster'), 'share BN statistics in a screening'),
+    (dict(search='screen', finalists=0), 'finalists >= 1'),
+    (dict(search='halving', first_images=1), 'first_images >= 2'),
+    (dict(search='label_free', per_cluster=0), 'per_cluster >= 1'),
+    (dict(finalists=3), "search 'exact' has no option 'finalists'"),
+    (dict(search='screen', screen_bn='cluster'), 'share BN statistics in a screening'),
     (dict(search='halving', linear=True), "choose 'exact' or 'screen'"),
     (dict(metric='f1'), 'the metric of routing is one of'),
 ])
 def test_options_out_of_range_are_one_line(options, message, run):
     with pytest.raises(InputError, match=message) as caught:
-        RoutingEvaluator(run / 'task', **{**OPTIONS, **options})
+        evaluator(run / 'task', **{**OPTIONS, **options})
     assert '\n' not in str(caught.value)
 
 
@@ -263,7 +279,7 @@ def test_a_diverged_sub_net_is_named(options, run, loaded):
     backbone.layer4[1].bn2.bias.data[-1] = float('nan')  # of the last group: sub-nets 1 and 3
     task = Task.from_folder(run / 'task')
     with pytest.raises(InputError, match='(sub-net [13]|super-net).*not finite'):
-        RoutingEvaluator(task, **{**OPTIONS, **options}).evaluate(backbone)
+        evaluator(task, **{**OPTIONS, **options}).evaluate(backbone)
 
 
 def test_a_corrupt_image_stops_with_its_name_or_is_counted(run, loaded, tmp_path):
@@ -271,7 +287,8 @@ def test_a_corrupt_image_stops_with_its_name_or_is_counted(run, loaded, tmp_path
     folder = write(tmp_path / 'task', CLASSES, 6, 3)
     (folder / CLASSES[0] / 'broken.png').write_bytes(b'no picture')
     with pytest.raises(InputError, match='broken.png'):
-        RoutingEvaluator(folder, bn_reset='none', **OPTIONS).evaluate(backbone, **normalization)
-    result = RoutingEvaluator(folder, bn_reset='none', on_error='skip', **OPTIONS).evaluate(backbone, **normalization)
+        evaluator(folder, bn_reset='none', **OPTIONS).evaluate(backbone, normalization=NORMALIZATION)
+    result = evaluator(folder, bn_reset='none', on_error='skip', **OPTIONS).evaluate(
+        backbone, normalization=NORMALIZATION)
     assert result.settings['skipped'] == 1 and '1 images could not be decoded' in result.table()
     Image.open(folder / CLASSES[0] / f'{CLASSES[0]}000.png').verify()

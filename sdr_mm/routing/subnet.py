@@ -1,4 +1,4 @@
-"""From a path to a plain ResNet checkpoint (section 4.3 of the paper, "Deployment")."""
+"""From a path to a plain checkpoint (section 4.3 of the paper, "Deployment")."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmpretrain.models.backbones import ResNet
+from torch import nn
 
 from ..errors import NotFiniteError
 from ..files import atomic_write
-from ..models.checkpoints import build_resnet, load_exactly, read_checkpoint, state_of
-from ..models.sdr_resnet import SDRResNet
+from ..models.backbone import SDRBackbone, build_plain
+from ..models.checkpoints import load_exactly, read_checkpoint, state_of
 from ..models.sliced import subnet_state_dict
 from ..version import __version__
 
 
-def extract_subnet(backbone: SDRResNet, path: Sequence[int] | None) -> ResNet:
+def extract_subnet(backbone: SDRBackbone, path: Sequence[int] | None) -> nn.Module:
     """Cuts the network on ``path`` out of the SDRNet.
 
     Args:
-        backbone (SDRResNet): The SDRNet. It is not changed and shares no memory with the result.
+        backbone (SDRBackbone): It is not changed and shares no memory with the result.
         path (Sequence[int], optional): The sub-net; ``None`` is the super-net.
 
     Returns:
-        ResNet: A stock MMPretrain ResNet in evaluation mode on the same device. Its running statistics
-        are the super-net's until :func:`reset_bn` has measured its own.
+        nn.Module: A plain network (for an :class:`SDRResNet` a stock MMPretrain ResNet) in evaluation mode on the
+        same device. Its running statistics are the super-net's until :func:`reset_bn` has measured its own.
 
     Raises:
-        InputError: If the path is outside the space, or the super-net is no stock ResNet.
+        InputError: If the path is outside the space, or the super-net is no plain network.
     """
     config = backbone.supernet_config() if path is None else backbone.subnet_config()
-    network = build_resnet(config).to(next(backbone.parameters()).device)
+    network = build_plain(config).to(next(backbone.parameters()).device)
     load_subnet(network, backbone, path)
     return network
 
 
-def load_subnet(network: ResNet, backbone: SDRResNet, path: Sequence[int] | None) -> None:
+def load_subnet(network: nn.Module, backbone: SDRBackbone, path: Sequence[int] | None) -> None:
     """Puts the weights of the network on ``path`` into ``network``, a result of :func:`extract_subnet`.
 
     Raises:
@@ -47,24 +47,24 @@ def load_subnet(network: ResNet, backbone: SDRResNet, path: Sequence[int] | None
     load_exactly(network, subnet_state_dict(backbone, path), 'the sub-net')
 
 
-def export_subnet(network: ResNet,
+def export_subnet(network: nn.Module,
                   file: str | Path,
                   *,
                   config: dict[str, Any],
                   meta: dict[str, Any] | None = None,
                   overwrite: bool = False) -> None:
-    """Writes a ResNet so that stock MMPretrain, MMDetection, timm and torchvision load it.
+    """Writes a plain network so that MMPretrain, MMDetection, timm and torchvision load it.
 
     The keys have no prefix. ``init_cfg=dict(type='Pretrained', checkpoint=file)`` of
-    ``mmpretrain.ResNet`` and ``mmdet.ResNet`` leaves no key missing or unexpected. A sub-net of base
+    ``mmpretrain.ResNet`` and ``mmdet.ResNet`` leaves no key missing or unexpected. A ResNet of base
     width 64 is torchvision's ``resnet50`` (or 18, …) without its classifier: there
     ``load_state_dict(…, strict=False)`` reports ``fc.weight`` and ``fc.bias`` as missing, and nothing
     else.
 
     Args:
-        network (ResNet): What :func:`extract_subnet` gave, after :func:`reset_bn`.
+        network (nn.Module): What :func:`extract_subnet` gave, after its BN statistics were measured.
         file (str | Path): The checkpoint to write: ``{'state_dict': …, 'meta': …}``.
-        config (dict): Config of the stock ResNet, ``backbone.subnet_config()``; stored in ``meta``.
+        config (dict): Config of the network, ``backbone.subnet_config()``; stored in ``meta``.
         meta (dict, optional): More to store, of plain Python types. Defaults to None.
         overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
 
@@ -80,8 +80,7 @@ def export_subnet(network: ResNet,
     content = dict(state_dict=state, meta=dict(meta or {}, sdr_mm_version=__version__, backbone=config))
     with atomic_write(file, overwrite=overwrite) as temporary:
         torch.save(content, temporary)
-        reloaded = state_of(read_checkpoint(temporary), file)
-        stock = build_resnet(config)
-        load_exactly(stock, reloaded, file)
-        if any(not torch.equal(value, state[key]) for key, value in stock.state_dict().items()):
+        written = build_plain(config)
+        load_exactly(written, state_of(read_checkpoint(temporary), file), file)
+        if any(not torch.equal(value, state[key]) for key, value in written.state_dict().items()):
             raise RuntimeError(f'{file} did not come back as it was written')

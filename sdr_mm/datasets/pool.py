@@ -1,0 +1,100 @@
+"""The images of pre-training, found again from the config that a checkpoint stores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..clusters import Clusters
+from ..errors import InputError
+from ..images import fingerprint, image_names
+from ..registry import DATASETS, SCOPE
+from ..space import SubnetSpace
+from .image_folder import ImageFolder
+
+FilePath = str | Path
+KNOWN = ('ImageFolder', 'ImageNet', 'ImageNet21k', 'CustomDataset')
+"""Data sets that a checkpoint may name: they list image files and run nothing that they read."""
+
+OPTIONS = ('data_root', 'ann_file', 'data_prefix', 'split', 'extensions', 'with_label')
+"""What it may say of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The images of pre-training, for BN reset and pictures.
+
+    Args:
+        paths (list[str]): The files, in the order of the data set.
+        clusters (Clusters, optional): Which image belongs to which sub-net.
+    """
+
+    paths: list[str]
+    clusters: Clusters | None
+
+
+def load_pool(config: Mapping[str, Any],
+              space: SubnetSpace,
+              *,
+              data: FilePath | None = None,
+              clusters: FilePath | None = None,
+              need_clusters: bool = True,
+              where: FilePath = 'the checkpoint') -> Pool:
+    """Lists the images of pre-training, without opening one, and reads their clusters.
+
+    Args:
+        config (Mapping): Of the training, as a checkpoint stores it.
+        space (SubnetSpace): Of the SDRNet, which the clusters must fit.
+        data (str | Path, optional): Folder of the images. Defaults to None: as in the config.
+        clusters (str | Path, optional): The ``clusters.npz``. Defaults to None: as in the config.
+        need_clusters (bool): Whether to read clusters at all. Defaults to True.
+        where (str | Path): What has the config, for messages.
+
+    Raises:
+        InputError: If the images or the clusters are not there, or do not fit each other or the space.
+    """
+    advice = 'or pass --bn-reset task to do without the images of pre-training'
+    stored_clusters, stored_images = _training_data(config)
+    clusters = clusters or stored_clusters
+    if need_clusters and (clusters is None or not Path(clusters).is_file()):
+        what = f'there is no file {clusters}' if clusters else f'{where} names no clusters'
+        raise InputError(f'BN reset by cluster needs the clusters, but {what}: pass --clusters FILE, {advice}')
+    if data is not None:
+        dataset: Any = ImageFolder(str(data))
+    elif stored_images is None:
+        raise InputError(f'BN reset needs the images of pre-training, but {where} does not name them: '
+                         f'pass --data FOLDER, {advice}')
+    else:
+        root = os.path.expanduser(str(stored_images.get('data_root') or '.'))
+        if not os.path.isdir(root):
+            raise InputError(f'BN reset needs the images of pre-training, but there is no folder {root} that '
+                             f'{where} names: pass --data FOLDER, {advice}')
+        kind = str(stored_images.get('type')).split('.')[-1]
+        if kind not in KNOWN:
+            raise InputError(f'{where} names images of the type {kind}, and on the word of a checkpoint only '
+                             f'{", ".join(KNOWN)} are read: pass --data FOLDER, {advice}')
+        options = {key: stored_images[key] for key in OPTIONS if key in stored_images}
+        dataset = DATASETS.build(dict(options, type=kind, pipeline=[], _scope_=SCOPE))
+    dataset.full_init()
+    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    if not need_clusters:
+        return Pool(paths, None)
+    assert clusters is not None
+    loaded = Clusters.load(clusters)
+    loaded.check_space(space, str(clusters))
+    loaded.check_images(fingerprint(image_names(dataset)), len(paths), str(clusters))
+    loaded.check_sizes(1, str(clusters))
+    return Pool(paths, loaded)
+
+
+def _training_data(config: Mapping[str, Any]) -> tuple[Path | None, Mapping[str, Any] | None]:
+    """Clusters and images of the ClusterDataset in a training config."""
+    loader = config.get('train_dataloader')
+    outer = loader.get('dataset') if isinstance(loader, Mapping) else None
+    if not isinstance(outer, Mapping):
+        return None, None
+    clusters, inner = outer.get('clusters'), outer.get('dataset')
+    return Path(clusters) if isinstance(clusters, str) else None, inner if isinstance(inner, Mapping) else None

@@ -1,0 +1,136 @@
+"""What siamese algorithms on an SDRNet share: the networks that a batch carries, their losses and their names."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models import BaseSelfSupervisor
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..registry import MODELS, SCOPE
+from ..space import SUPERNET
+from .backbone import SDRBackbone
+from .sliced import PathLike
+
+
+class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
+    """Trains the network that each batch carries: the super-net on ``D_0``, sub-net ``i`` on ``D_i``.
+
+    An algorithm says what one network's loss is (:meth:`network_loss`); a batch with images of two networks (a joint
+    iteration) has the sum of both, eq. (3).
+
+    Args:
+        backbone (dict | nn.Module): An :class:`~sdr_mm.models.backbone.SDRBackbone`.
+        neck (dict | nn.Module): The projector, an :class:`SDRNonLinearNeck`; its ``in_channels`` may be left out.
+        head (dict | nn.Module, optional): As the algorithm wants it. Defaults to None.
+        distillation (dict | nn.Module, optional): :class:`SiamKDLoss` or :class:`L2KDLoss`; ``None`` trains
+            without. Defaults to None.
+        pretrained (str, optional): Checkpoint to start from. Defaults to None.
+        data_preprocessor (dict, optional): As in MMPretrain. Defaults to None.
+        init_cfg (dict, optional): Initialization. Defaults to None.
+
+    Note:
+        ``ClusterDataset`` writes the network into each data sample (``data_sample.network``, an index
+        of ``backbone.space``, or ``SUPERNET``). Configs may use plain names (``type='SDRResNet'``), with a Runner
+        and without one.
+    """
+
+    backbone: SDRBackbone
+
+    def __init__(self,
+                 backbone: dict | nn.Module,
+                 neck: dict | nn.Module,
+                 head: dict | nn.Module | None = None,
+                 distillation: dict | nn.Module | None = None,
+                 pretrained: str | None = None,
+                 data_preprocessor: dict | nn.Module | None = None,
+                 init_cfg: dict | None = None) -> None:
+        network = _build(backbone)
+        if isinstance(neck, dict):
+            neck = _build({'in_channels': network.out_layout, **neck})
+        preprocessor = data_preprocessor if isinstance(data_preprocessor, nn.Module) else _build(
+            {'type': 'SelfSupDataPreprocessor', **(data_preprocessor or {})})
+        super().__init__(network, neck, pretrained=pretrained, data_preprocessor=preprocessor, init_cfg=init_cfg)
+        if head is not None:
+            self.head = _build(head)
+        self.distillation = None if distillation is None else _build(distillation)
+
+    @abstractmethod
+    def network_loss(self, views: Sequence[Tensor], network: int) -> dict[str, Tensor]:
+        """Losses of one network on two views of its images.
+
+        Args:
+            views (Sequence[Tensor]): Two tensors ``(N, 3, H, W)``.
+            network (int): ``SUPERNET`` or the index of a sub-net.
+
+        Returns:
+            dict[str, Tensor]: ``loss_ssl``; ``loss_kd`` for a sub-net; ``std_ratio``, see :func:`std_ratio`.
+        """
+
+    def path(self, network: int) -> PathLike | None:
+        """The path of a network: ``None`` for ``SUPERNET``."""
+        return None if network == SUPERNET else self.backbone.space.path(network)
+
+    def project(self, image: Tensor, path: PathLike | None, update_stats: bool = True) -> Tensor:
+        """``f_W(x)``: the projection ``(N, C)`` of images ``(N, 3, H, W)`` by the network on ``path``."""
+        return self.neck(self.backbone(image, path, update_stats), path, update_stats)[0]
+
+    @torch.no_grad()
+    def teach(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The super-net's projections of both views, without gradient and without updating its statistics."""
+        return self.project(views[0], None, False), self.project(views[1], None, False)
+
+    def loss(self, inputs: list[Tensor], data_samples: list[DataSample], **kwargs: Any) -> dict[str, Tensor]:
+        """Losses of the networks that a batch carries.
+
+        Args:
+            inputs (list[Tensor]): Two views ``(N, 3, H, W)``.
+            data_samples (list[DataSample]): One for each image, with its ``network``.
+
+        Returns:
+            dict[str, Tensor]: As :meth:`network_loss`, and ``network``, the index drawn. In a joint
+            iteration these are the sub-net's, and the super-net's have the suffix ``_supernet``.
+        """
+        spans = list(_spans(data_samples))
+        losses: dict[str, Tensor] = {}
+        for network, span in spans:
+            suffix = '_supernet' if network == SUPERNET and len(spans) > 1 else ''
+            part = self.network_loss([view[span] for view in inputs], network)
+            losses.update({name + suffix: value for name, value in part.items()})
+            if not suffix:
+                losses['network'] = inputs[0].new_tensor(float(network))
+        return losses
+
+
+def _build(part: dict | nn.Module) -> Any:
+    # In our scope, whatever the default one is, so that plain names are found without a Runner too.
+    return MODELS.build({'_scope_': SCOPE, **part}) if isinstance(part, dict) else part
+
+
+def _spans(data_samples: Sequence[DataSample]) -> Iterator[tuple[int, slice]]:
+    """Splits a batch where its network changes."""
+    networks = [sample.get('network') for sample in data_samples]
+    if None in networks:
+        raise InputError("the batch carries no network: let train_dataloader.dataset be a 'ClusterDataset' and "
+                         "train_dataloader.batch_sampler a 'ClusterAwareSampler'")
+    start = 0
+    for stop in range(1, len(networks) + 1):
+        if stop == len(networks) or networks[stop] != networks[start]:
+            yield int(networks[start]), slice(start, stop)
+            start = stop
+
+
+@torch.no_grad()
+def std_ratio(projection: Tensor) -> Tensor:
+    """Standard deviation of the l2-normalized ``projection`` ``(N, C)`` over the batch, times √C.
+
+    1 is a projection spread evenly over the sphere, 0 is collapse.
+    """
+    normalized = F.normalize(projection.float(), dim=1)
+    return normalized.std(dim=0, correction=0).mean() * projection.shape[1]**0.5

@@ -1,0 +1,292 @@
+"""What routing found: the ranks of all networks on one task, as a file and as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import atomic_write
+from ..text_table import duration, html_table, text_table
+
+if TYPE_CHECKING:
+    from ..evaluation.task import Task
+
+FORMAT = 'sdr_mm routing 3'
+SUPERNET_ROW, BASELINE_ROW = 'super-net', 'baseline'
+LINEAR = 'linear'
+TITLES = dict(logme='LogME', h_score='H-score', transrate='TransRate')
+
+
+@dataclass(frozen=True)
+class RankedNetwork:
+    """One network on one task.
+
+    Args:
+        name (str): ``'sub-net 45'``, ``'super-net'``, ``'baseline'`` or what a candidate is called; other
+            networks than sub-nets with ``', own BN'`` if they kept their own statistics while the others
+            were reset.
+        subnet (int, optional): Index of the sub-net; None for other networks.
+        path (list[int], optional): Its path.
+        bn (str): What its BN statistics come from: ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``.
+        scores (list[float]): The score that ranks, one number a split; per cent if it is kNN. Empty for a
+            sub-net that a search eliminated before it had one.
+        others (dict[str, list[float]]): Further scores, by name. Defaults to none.
+        eliminated (int): 0 for a network that was scored in full; else how early a search eliminated it, the
+            later the lower. Defaults to 0.
+        screening (float, optional): The last score by which a search chose. Defaults to None.
+        gain_baseline (float, optional): Score minus that of the baseline.
+        gain_supernet (float, optional): Score minus that of the super-net.
+        ranking (Ranking, optional): The ranking that it belongs to, which knows how it was scored.
+    """
+
+    name: str
+    subnet: int | None
+    path: list[int] | None
+    bn: str
+    scores: list[float]
+    others: dict[str, list[float]] = field(default_factory=dict)
+    eliminated: int = 0
+    screening: float | None = None
+    gain_baseline: float | None = None
+    gain_supernet: float | None = None
+    ranking: Ranking | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def score(self) -> float:
+        """Mean over the splits of the score that ranks; NaN if it was eliminated before it had one."""
+        return float(np.mean(self.scores)) if self.scores else float('nan')
+
+    @property
+    def order(self) -> tuple[float, ...]:
+        """By what networks are sorted: when they were eliminated, then the score that they had there."""
+        if self.eliminated and self.screening is not None:
+            return self.eliminated, -self.screening
+        return self.eliminated, -self.score
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a ranking took.
+
+    Args:
+        passes (float): Images through a network, BN reset included, over all networks and ranks; what
+            sub-nets share is counted once, by its share of the multiplications.
+        one_by_one (float): The same if each sub-net had run by itself on all images.
+        seconds (float): Wall-clock time.
+    """
+
+    passes: float
+    one_by_one: float
+    seconds: float
+
+
+@dataclass(frozen=True, repr=False)
+class Ranking:
+    """All networks on one task, best first. It prints as its table, in a terminal and in a notebook.
+
+    Args:
+        task (str): Name of the task.
+        networks (list[RankedNetwork]): Sorted: networks that were scored in full by their score, of equal ones the
+            lower index first; then those that a search eliminated, the last ones first.
+        settings (dict): Everything that determines the scores; ``columns`` names them, the first one ranks.
+        cost (Cost): What it took.
+        shortcuts (list[str]): What was not done in full, a sentence each. Defaults to none.
+        agreement (dict[str, dict[str, float]]): For each score how well it predicts linear accuracy, if
+            that was asked for: ``spearman``, ``kendall``, ``regret`` and the number of ``networks``. Defaults to
+            none.
+        images (Task, optional): The task itself, where it is known. It is not saved. Defaults to None.
+    """
+
+    task: str
+    networks: list[RankedNetwork]
+    settings: dict[str, Any]
+    cost: Cost
+    shortcuts: list[str] = field(default_factory=list)
+    agreement: dict[str, dict[str, float]] = field(default_factory=dict)
+    images: Task | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'networks', [replace(network, ranking=self) for network in self.networks])
+
+    @classmethod
+    def of(cls, task: str, networks: Sequence[RankedNetwork], settings: dict[str, Any], cost: Cost,
+           shortcuts: Sequence[str] = (), **others: Any) -> Ranking:
+        """Ranks ``networks`` and fills in their gains."""
+        score = {network.name: network.score for network in networks if network.scores}
+
+        def gain(network: RankedNetwork, over: str) -> float | None:
+            compared = network.scores and not network.eliminated and over in score and network.name != over
+            return _gain(network.score, score[over]) if compared else None
+
+        ranked = [replace(network, gain_baseline=gain(network, BASELINE_ROW), gain_supernet=gain(network, SUPERNET_ROW))
+                  for network in networks]
+        ranked.sort(key=lambda network: (*network.order, -1 if network.subnet is None else network.subnet,
+                                         network.name))
+        return cls(task, ranked, settings, cost, list(shortcuts), **others)
+
+    @property
+    def subnets(self) -> list[RankedNetwork]:
+        """The sub-nets, best first."""
+        return [network for network in self.networks if network.subnet is not None]
+
+    @property
+    def best(self) -> RankedNetwork:
+        """The routed sub-net."""
+        return self.subnets[0]
+
+    @property
+    def scored(self) -> list[RankedNetwork]:
+        """The sub-nets that were scored in full, best first."""
+        return [network for network in self.subnets if not network.eliminated and network.scores]
+
+    def network(self, name: str) -> RankedNetwork | None:
+        """The network of that name, if it took part."""
+        return next((network for network in self.networks if network.name == name), None)
+
+    def gains(self, over: str = BASELINE_ROW) -> np.ndarray:
+        """Gains of the sub-nets that were scored in full over another network, best first, in points.
+
+        Args:
+            over (str): ``'baseline'``, ``'super-net'`` or the name of another network. Defaults to 'baseline'.
+
+        Raises:
+            InputError: If that network did not take part.
+        """
+        reference = self.network(over)
+        if reference is None:
+            raise InputError(f'the routing on {self.task} has no {over} to compare with: route again with --{over}')
+        return np.array([_gain(network.score, reference.score) for network in self.scored])
+
+    def save(self, file: str | Path, overwrite: bool = False) -> None:
+        """Writes JSON, whole or not at all.
+
+        Raises:
+            InputError: If the file exists and may not be replaced, or the disk is full.
+        """
+        networks = [{**{item.name: getattr(network, item.name) for item in fields(network) if item.name != 'ranking'},
+                     'score': network.score if network.scores else None} for network in self.networks]
+        content = dict(format=FORMAT, task=self.task, settings=self.settings, cost=asdict(self.cost),
+                       shortcuts=self.shortcuts, agreement=self.agreement, networks=networks)
+        with atomic_write(file, overwrite=overwrite) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+
+    @classmethod
+    def load(cls, file: str | Path) -> Ranking:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            InputError: If the file is missing or something else.
+        """
+        advice = 'give the JSON that tools/route.py --out wrote'
+        try:
+            content = json.loads(Path(file).read_text(encoding='utf-8'))
+            if content['format'] != FORMAT:
+                raise KeyError('format')
+            networks = [RankedNetwork(**{key: value for key, value in network.items() if key != 'score'})
+                        for network in content['networks']]
+            return cls(content['task'], networks, content['settings'], Cost(**content['cost']), content['shortcuts'],
+                       content['agreement'])
+        except FileNotFoundError as error:
+            raise InputError(f'there is no file {file}: {advice}') from error
+        except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
+            raise InputError(f'{file} is no result of routing: {advice}') from error
+
+    def table(self, top: int = 10, bottom: int = 3) -> str:
+        """The ranks as text, with a title above and notes below.
+
+        Args:
+            top (int): Sub-nets from the best down. Defaults to 10.
+            bottom (int): Sub-nets from the worst up. Defaults to 3. Other networks are always shown.
+        """
+        head, lines = self._cells(top, bottom)
+        return '\n'.join([self._title(), '', text_table(head, lines, left=(1, 2, 3)), '', *self._notes()])
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        head, lines = self._cells(10, 3)
+        text = [f'<p>{part}</p>' for part in (self._title(), *self._notes())]
+        return '\n'.join([text[0], html_table(head, lines, left=(1, 2, 3)), *text[1:]])
+
+    def _cells(self, top: int, bottom: int) -> tuple[list[str], list[list[str]]]:
+        columns = self.settings['columns']
+        screened = any(network.eliminated for network in self.networks)
+        compared = any(network.gain_baseline is not None or network.gain_supernet is not None
+                       for network in self.networks)
+        head = ['rank', 'network', 'path', 'BN statistics', *(TITLES.get(name, name) for name in columns),
+                *['screening'] * screened, *['over baseline', 'over super-net'] * compared]
+        rank = {network.name: number for number, network in enumerate(self.subnets, 1)}
+        lines: list[list[str]] = []
+        for network in self.networks:
+            number = rank.get(network.name)
+            if number is not None and top < number <= len(rank) - bottom:
+                if not lines or lines[-1][0] != '…':
+                    lines.append(['…', f'{max(0, len(rank) - top - bottom)} more', *[''] * (len(head) - 2)])
+                continue
+            cells = ['–' if number is None else str(number), network.name,
+                     '' if network.path is None else ','.join(map(str, network.path)), network.bn]
+            cells += [_score(network.scores if column == columns[0] else network.others.get(column, []), column)
+                      for column in columns]
+            cells += ['' if network.screening is None else f'{network.screening:.4g}'] * screened
+            lines.append(cells + [_points(network.gain_baseline), _points(network.gain_supernet)] * compared)
+        return head, lines
+
+    def _title(self) -> str:
+        s = self.settings
+        splits = f' × {s["splits"]} splits' if s['splits'] > 1 else ''
+        images = (f'{s["classes"]} classes, {s["train"]} training and {s["held_out"]} held-out images{splits}'
+                  if s['classes'] else f'{s["images"]} images without labels')
+        knn = ''
+        if any(column.startswith('knn') for column in s['columns']):
+            k = ', '.join(str(min(k, s['train'])) for k in s['k'])
+            knn = f'; kNN {s["metric"]} in %, k = {k}, T = {s["temperature"]}'
+        return (f'{self.task}: {images}{knn}; {s["size"]} of {s["resize"]} px, BN reset: {s["bn_reset"]}, '
+                f'search: {s["search"]}')
+
+    def _notes(self) -> list[str]:
+        notes, s = [], self.settings
+        scores = [network.score for network in self.scored]
+        if scores:
+            notes.append(f'{len(scores)} of {len(self.subnets)} sub-nets scored in full: mean {np.mean(scores):.2f}, '
+                         f'best {scores[0]:.2f}, worst {scores[-1]:.2f}')
+            if len(self.subnets) > 1:
+                notes.append(f'The best of {len(self.subnets)} was chosen on these held-out images, so its score is '
+                             f'optimistic: measure it on others.')
+        if s['bn_reset'] == 'cluster' and scores:
+            notes.append('Sub-nets were reset on their clusters, the others on the whole pool, so gains hold an effect '
+                         'of BN statistics: compare with --bn-reset task.')
+        if s.get('skipped'):
+            notes.append(f'{s["skipped"]} images could not be decoded and were left out.')
+        notes += [f'Shortcut: {sentence}' for sentence in self.shortcuts]
+        for name, found in self.agreement.items():
+            notes.append(f'{TITLES.get(name, name)} against linear accuracy over {found["networks"]:.0f} sub-nets: '
+                         f'Spearman {found["spearman"]:.2f}, Kendall {found["kendall"]:.2f}, regret '
+                         f'{found["regret"]:.2f} points')
+        less = f', {self.cost.one_by_one / self.cost.passes:.1f} times fewer than one by one' \
+            if self.cost.one_by_one else ''
+        notes.append(f'Cost: {self.cost.passes:,.0f} images through a network{less}; {duration(self.cost.seconds)}')
+        return notes
+
+
+def _gain(score: float, reference: float) -> float:
+    # Rounded, so that equal scores gain 0 and not -1e-14, which would count and be drawn as a loss.
+    return round(score - reference, 9)
+
+
+def _score(values: Sequence[float], column: str) -> str:
+    if not values:
+        return ''
+    percent = column.startswith(('knn', LINEAR))
+    deviation = f' ± {np.std(values):.2f}' if len(values) > 1 and percent else ''
+    return f'{np.mean(values):.2f}{deviation}' if percent else f'{np.mean(values):.4g}'
+
+
+def _points(gain: float | None) -> str:
+    return '' if gain is None else f'{gain:+.2f}'
