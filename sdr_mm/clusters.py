@@ -140,7 +140,7 @@ class Clusters:
                 digest, method = str(data['fingerprint']), str(data['method'])
                 if not re.fullmatch('[0-9a-f]{64}', digest) or not re.fullmatch(r'[\w -]{1,40}', method):
                     raise InputError(f'{path} names no image list by its fingerprint, or no method: {advice}')
-                return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'][()], digest,
+                return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'].item(), digest,
                            method)
         except InputError as error:
             prefix = '' if str(path) in str(error) else f'{path}: '

@@ -50,14 +50,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     from sdr_mm.distributed import on_all_ranks, process_group
 
     features = Features.load(args.features)
-    options = {'seed': args.seed, 'min_size': args.min_size}
+    options = {'seed': args.seed}
     if args.method == 'sinkhorn':
         options.update(epsilon=args.epsilon, epochs=args.epochs, lr=args.lr, assign=args.assign)
     with process_group(args.device) as device:
         if args.method != 'random' and cli.is_main_process():
             options['report'] = lambda iteration: print(iteration, flush=True)
         clusters = build_clusters(
-            features, space, method=args.method, paths=args.paths, center=args.center, device=device, **options)
+            features, space, method=args.method, paths=args.paths, min_size=args.min_size, center=args.center,
+            device=device, **options)
         on_all_ranks(lambda: clusters.save(args.out, args.overwrite) if cli.is_main_process() else None)
     if cli.is_main_process():
         print(evaluate_clusters(clusters, features.labels).table())

@@ -36,7 +36,6 @@ def kmeans_clustering(features: FeatureMatrix,
                       k: int,
                       *,
                       iterations: int = 20,
-                      min_size: int = 0,
                       seed: int = 0,
                       report: Callable[[KMeansIteration], None] | None = None) -> Partition:
     """Clusters by cosine with faiss.
@@ -47,7 +46,6 @@ def kmeans_clustering(features: FeatureMatrix,
         features (FeatureMatrix): The features.
         k (int): Number of clusters.
         iterations (int): Of k-means. Defaults to 20.
-        min_size (int): See :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
         seed (int): Of the sample and the first centroids. Defaults to 0.
         report (Callable, optional): Called with each :class:`KMeansIteration`, after the last one.
 
@@ -78,16 +76,15 @@ def kmeans_clustering(features: FeatureMatrix,
                 report(iteration)
     broadcast(centroids)
     local = torch.cat([scores.argmax(dim=1) for scores in features.scores(centroids)()])
-    return Partition(features.gather(local), centroids.cpu().numpy(), history).fill_small(features, min_size)
+    return Partition(features.gather(local), centroids.cpu().numpy(), history)
 
 
-def random_clustering(features: FeatureMatrix, k: int, *, min_size: int = 0, seed: int = 0) -> Partition:
+def random_clustering(features: FeatureMatrix, k: int, *, seed: int = 0) -> Partition:
     """Splits the images at random into clusters whose sizes differ by one at most.
 
     Args:
         features (FeatureMatrix): Only the centroids look at them.
         k (int): Number of clusters.
-        min_size (int): See :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
         seed (int): Of the split. Defaults to 0.
 
     Returns:
@@ -106,5 +103,4 @@ def random_clustering(features: FeatureMatrix, k: int, *, min_size: int = 0, see
         total.index_add_(0, local[done:done + len(chunk)], chunk.double())
         done += len(chunk)
     all_reduce(total)
-    centroids = torch.nn.functional.normalize(total, dim=1).float().cpu().numpy()
-    return Partition(assignment, centroids).fill_small(features, min_size)
+    return Partition(assignment, torch.nn.functional.normalize(total, dim=1).float().cpu().numpy())

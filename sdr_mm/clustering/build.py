@@ -30,6 +30,7 @@ def build_clusters(features: Features,
                    *,
                    method: str = 'sinkhorn',
                    paths: str = 'index',
+                   min_size: int = 0,
                    center: bool = True,
                    device: str | torch.device = 'cpu',
                    **options: Any) -> Clusters:
@@ -42,9 +43,11 @@ def build_clusters(features: Features,
             ``'sinkhorn'``.
         paths (str): ``'index'``, or ``'hierarchical'`` to let similar clusters share a prefix.
             Defaults to ``'index'``.
+        min_size (int): Fill clusters up to this size from larger ones, see
+            :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
         center (bool): See :class:`~sdr_mm.clustering.feature_matrix.FeatureMatrix`. Defaults to True.
         device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
-        **options: For the method: ``seed``, ``min_size``, ``report`` and its own.
+        **options: For the method: ``seed``, ``report`` and its own.
 
     Returns:
         Clusters: Cluster ``i`` has path ``i``, whichever way the paths were given, so that the number
@@ -61,7 +64,8 @@ def build_clusters(features: Features,
     features.check_finite()
     images = features.decodable
     matrix = FeatureMatrix(features.array, images, center=center, device=device)
-    partition = METHODS[method](matrix, len(space), **options)
+    matrix.check_number(len(space), min_size)  # before the long work
+    partition = METHODS[method](matrix, len(space), **options).fill_small(matrix, min_size)
     assignment = np.full(len(features.names), -1, dtype=np.int64)
     assignment[images] = partition.assignment
     by_path = index_paths(space) if paths == 'index' else hierarchical_paths(

@@ -80,15 +80,19 @@ class FeatureMatrix:
         """Number of rows of this rank."""
         return self.stop - self.start
 
-    def check_number(self, k: int) -> None:
-        """Refuses a number of clusters that these images cannot give.
+    def check_number(self, k: int, min_size: int = 0) -> None:
+        """Refuses a number of clusters, or a size of the smallest, that these images cannot give.
 
         Raises:
-            InputError: If ``k`` is below 1 or above the number of images.
+            InputError: If there are fewer than ``k`` or ``k * min_size`` images, or ``k`` is below 1.
         """
         if not 1 <= k <= len(self):
             raise InputError(
                 f'{k} clusters cannot be made of {len(self)} images: use fewer groups or blocks, or more images')
+        if min_size * k > len(self):
+            raise InputError(
+                f'{len(self)} images cannot fill {k} clusters with {min_size} each: use fewer clusters, smaller '
+                f'batches, or a min-size of at most {len(self) // k}')
 
     def take(self, index: np.ndarray) -> Tensor:
         """(len(index), d) float32 on the device: the unit vectors of any rows, of any shard."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
 from .feature_matrix import FeatureMatrix
 
 
@@ -44,10 +43,7 @@ class Partition:
             InputError: If there are too few images for that.
         """
         k = len(self.centroids)
-        if min_size * k > len(features):
-            raise InputError(
-                f'{len(features)} images cannot fill {k} clusters with {min_size} each: use fewer clusters, smaller '
-                f'batches, or a min-size of at most {len(features) // k}')
+        features.check_number(k, min_size)
         sizes = np.bincount(self.assignment, minlength=k)
         small = np.flatnonzero(sizes < min_size)
         if not len(small):

@@ -166,7 +166,6 @@ def sinkhorn_clustering(features: FeatureMatrix,
                         batch_size: int = 256,
                         temperature: float = 1.0,
                         assign: str = 'scores',
-                        min_size: int = 0,
                         seed: int = 0,
                         tolerance: float = 1e-3,
                         max_iterations: int = 1000,
@@ -194,8 +193,6 @@ def sinkhorn_clustering(features: FeatureMatrix,
         assign (str): ``'scores'`` takes ``argmax S`` as the paper does. ``'posterior'`` takes
             ``argmax U``, whose clusters are nearly equal in size: for small data sets, where every
             cluster must fill a batch. Defaults to ``'scores'``.
-        min_size (int): Fill clusters up to this size from larger ones, see
-            :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
         seed (int): Of the first centroids and of the batches. Defaults to 0.
         tolerance (float): See :func:`sinkhorn`. Defaults to 1e-3.
         max_iterations (int): See :func:`sinkhorn`. Defaults to 1000.
@@ -246,7 +243,7 @@ def sinkhorn_clustering(features: FeatureMatrix,
 
     choose = transport.log_posterior if assign == 'posterior' else lambda chunk: chunk
     local = torch.cat([choose(chunk).argmax(dim=1) for chunk in scores()])
-    return Partition(features.gather(local), centroids.cpu().numpy(), history).fill_small(features, min_size)
+    return Partition(features.gather(local), centroids.cpu().numpy(), history)
 
 
 def _batches(features: FeatureMatrix, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, int]]:

@@ -253,8 +253,9 @@ def test_features_that_cannot_be_used_are_refused(root, tmp_path):
     (['--device', 'tpu9'], 'device'),
     (['--device', 'meta'], 'there is no device'),
 ])
-def test_options_of_cluster_that_cannot_be_met_are_refused(root, tmp_path, options, message):
+def test_options_of_cluster_that_cannot_be_met_are_refused(root, tmp_path, capsys, options, message):
     assert message in refused(divide, root, tmp_path / 'c.npz', *options)
+    assert 'epoch' not in capsys.readouterr().out, 'before the long work'
     assert not list(tmp_path.iterdir())
 
 
