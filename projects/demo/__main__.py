@@ -1,6 +1,6 @@
 """Runs the whole path on real images: SimSiam, clusters, SDR, routing, export.
 
-    make demo                  Google and Twitter emoji as the pool, three tasks to route for
+    make demo                  Google, Twitter and OpenMoji emoji as the pool, three tasks to route for
     make demo DATA=FOLDER      your own images as the pool
 """
 
@@ -11,11 +11,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from projects.demo.pipeline import Steps, prepare_out
-from projects.demo.pipeline import run as run_path
-from projects.demo.recipe import Recipe
-from projects.demo.table import table
-from projects.real_data import prepare
 from sdr_mm.cli import run
 
 TASKS = ('fluent_category', 'fluent_fine', 'animal_silhouettes')
@@ -29,13 +24,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', metavar='FOLDER', help='your own images, flat or nested, in place of the emoji')
     parser.add_argument('--task', metavar='FOLDER', action='append',
                         help='a task of your own, a folder with one sub-folder per class; may be repeated')
-    parser.add_argument('--epochs', type=int, default=Recipe.epochs,
+    parser.add_argument('--epochs', type=int, default=7,
                         help='passes over the images, of SimSiam and of SDR each (default: %(default)s)')
     return parser.parse_args(argv)
 
 
 def images(args: argparse.Namespace) -> tuple[Path, dict[str, Path]]:
-    """The pool, and the tasks by name."""
+    """The pool, and the tasks by name; only what is not given is fetched."""
+    from projects.real_data import prepare
     tasks = {Path(folder).resolve().name: Path(folder) for folder in args.task or []}
     wanted = ([] if args.data else ['pool']) + ([] if tasks else list(TASKS))
     folders = prepare(names=wanted, max_per_class=IMAGES_PER_CLASS).folders if wanted else {}
@@ -45,14 +41,13 @@ def images(args: argparse.Namespace) -> tuple[Path, dict[str, Path]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    started = time.monotonic()
-    out = Path(args.out)
+    from projects.demo.pipeline import Recipe, prepare_out
+    from projects.demo.pipeline import run as run_path
+    from projects.demo.table import table
+    started, out = time.monotonic(), Path(args.out)
     prepare_out(out)
-    steps = Steps(7, print)
-    steps.begin('real images, checksummed and cached')
     pool, tasks = images(args)
-    steps.end(f'pool: {pool}', *[f'task {name}: {folder}' for name, folder in tasks.items()])
-    lines = run_path(pool, tasks, out, Recipe(epochs=args.epochs), steps=steps)
+    lines = run_path(pool, tasks, out, Recipe(epochs=args.epochs))
     print(f'\n{table(lines)}\n')
     print(f'table {out / "table.md"}, numbers {out / "demo.json"}, picture {out / "demo.png"}')
     print(f'{(time.monotonic() - started) / 60:.1f} minutes')

@@ -1,115 +1,194 @@
-"""Pre-train, cluster, train the SDRNet, route, export: each step of the demo as a function."""
+"""The whole path, as a program of one's own would walk it: pre-train, cluster, train the SDRNet, route, export."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from textwrap import indent
 
 import torch
-from mmengine.config import Config
 
-from sdr_mm.clustering.build import build_clusters
-from sdr_mm.clustering.features import extract_features
-from sdr_mm.clustering.report import evaluate_clusters
-from sdr_mm.clusters import Clusters
+import sdr_mm
+from sdr_mm.clustering import build_clusters, evaluate_clusters, extract_features
 from sdr_mm.datasets.image_folder import ImageFolder
-from sdr_mm.engine.configs import load_config, use_clusters, use_folder, use_on_error
+from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder, use_on_error
 from sdr_mm.engine.training import train
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation.task import Task
 from sdr_mm.files import atomic_write
-from sdr_mm.images import ImageStore
-from sdr_mm.models.checkpoints import build_resnet, load_resnet, read_state_dict
-from sdr_mm.models.sdr_resnet import SDRResNet
-from sdr_mm.registry import MODELS
-from sdr_mm.routing.bn_reset import reset_bn
-from sdr_mm.routing.bn_source import BNReset
-from sdr_mm.routing.evaluator import RoutingEvaluator
-from sdr_mm.routing.export import export_subnet, extract_subnet
-from sdr_mm.routing.load_sdr import Pool, load_pool, load_sdr
-from sdr_mm.routing.result import RoutingResult
-from sdr_mm.visualization.report import routing_report
+from sdr_mm.models.backbone import build_plain, pool_features
+from sdr_mm.models.checkpoints import load_resnet
+from sdr_mm.models.zoo import load_network
+from sdr_mm.routing import Ranking, export_subnet
+from sdr_mm.space import SubnetSpace
+from sdr_mm.visualization import routing_report
 
-from .recipe import Recipe
-from .scoring import Scorer, linear_lines, reference_lines, untrained_network
-from .splits import routing_splits
-from .table import Line, network_lines, subnet_lines, table
+from .scoring import linear_lines, read_task, reference_lines
+from .table import Line, choosing, network_lines, subnet_lines, table
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'small'
 BASELINE_CONFIG = CONFIGS / 'simsiam_resnet18_b64-15e_32px.py'
 SDR_CONFIG = CONFIGS / 'sdr_simsiam_resnet18_b64-15e_32px.py'
+SPACE = SubnetSpace(num_groups=4, num_blocks=2)
+SIZE = 32
 
 # Titles of the blocks of the table.
+REFERENCES = 'kNN, features not learned'
 KNN_POOL = 'kNN, BN statistics of all networks from the whole pool'
 KNN_CLUSTER = 'kNN, BN statistics of each sub-net from its cluster'
+LINEAR = 'linear probe, BN statistics from the whole pool'
 
 
-def training_config(file: Path, pool: Path, work_dir: Path, recipe: Recipe, desc: str) -> Config:
-    """A small config on the images of ``pool`` with the sizes of the recipe and a progress bar."""
-    cfg = load_config(str(file))
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes of the demo; the defaults are what ``make demo`` runs.
+
+    Args:
+        epochs (int): Passes over the pool, of the baseline and of SDR each.
+        batch_size (int): Images of a batch.
+        divisions (int): How often the images of a task are divided.
+        k (int): Neighbors of kNN.
+        cluster_epochs (int): Epochs of SGD on the centroids.
+        workers (int): Processes that load images.
+    """
+
+    epochs: int = 7
+    batch_size: int = 64
+    divisions: int = 5
+    k: int = 10
+    cluster_epochs: int = 10
+    workers: int = 1
+
+
+def run(pool: Path, folders: Mapping[str, Path], out: Path, recipe: Recipe,
+        say: Callable[[str], None] = print) -> list[Line]:
+    """Runs the whole path.
+
+    Args:
+        pool (Path): Images without labels.
+        folders (Mapping[str, Path]): For each task a folder with one sub-folder per class.
+        out (Path): Folder to write: checkpoints, clusters, rankings, export, table and picture.
+        recipe (Recipe): Sizes.
+        say (Callable): Prints. Defaults to print.
+
+    Returns:
+        list[Line]: The lines of the table.
+
+    Raises:
+        InputError: If the images or the folders cannot be used.
+    """
+    tasks = [read_task(folder, name, SIZE, recipe.divisions) for name, folder in folders.items()]
+    images = ImageFolder(str(pool))
+    recipe = fitted(recipe, len(images), pool)
+
+    with step(f'[1/6] SimSiam baseline: {recipe.epochs} passes over {len(images)} images', say):
+        baseline = pretrain(BASELINE_CONFIG, pool, out / 'simsiam', recipe)
+
+    with step(f'[2/6] clustering into {len(SPACE)} clusters', say):
+        features = extract_features(load_network(str(baseline)).module, images, out / 'features', pool=pool_features,
+                                    resize=SIZE, size=SIZE, batch_size=256, on_error='skip')
+        # A small pool is divided nearly evenly, because every cluster has to fill a batch.
+        clusters = build_clusters(features, SPACE, epochs=recipe.cluster_epochs, assign='posterior',
+                                  min_size=recipe.batch_size)
+        clusters.save(out / 'clusters.npz')
+        say(indent(evaluate_clusters(clusters).table(), '      '))
+
+    with step(f'[3/6] SDR: {len(SPACE)} sub-nets and the super-net, as many images in all as the baseline', say):
+        checkpoint = pretrain(SDR_CONFIG, pool, out / 'sdr', recipe, out / 'clusters.npz')
+
+    with step(f'[4/6] BN reset and routing on {len(tasks)} tasks', say):
+        sdr = sdr_mm.load(checkpoint, device='cpu')
+        random = random_network(baseline, out / 'random.pth')
+        on_pool, on_cluster = ([sdr.route(task, bn=bn, k=recipe.k, baseline=baseline, candidates=[random],
+                                          on_error='skip') for task in tasks] for bn in ('all', 'cluster'))
+        for ranking in on_cluster:
+            ranking.save(out / f'routing_{ranking.task}.json')
+        lines = [*reference_lines(tasks, recipe.k, REFERENCES),
+                 *network_lines(on_pool, {'random network': random}, REFERENCES),
+                 *network_lines(on_pool, {'SimSiam baseline': 'baseline', 'super-net': 'super-net'}, KNN_POOL),
+                 *subnet_lines(on_pool, KNN_POOL), *subnet_lines(on_cluster, KNN_CLUSTER),
+                 *linear_lines(sdr, tasks, on_pool, {'random network': random, 'SimSiam baseline': baseline}, LINEAR)]
+
+    with step('[5/6] export of the routed sub-net', say):
+        ranking = max(map(choosing, on_cluster), key=lambda ranking: ranking.gains()[0])
+        say(indent(export(sdr, ranking, out / f'resnet18_{ranking.task}.pth'), '      '))
+
+    with step('[6/6] table and picture', say):
+        # Equal BN statistics for all, so that the gains in the picture are none of the statistics.
+        routing_report(list(map(choosing, on_pool)), sdr.pool().paths, clusters, out / 'demo.png', seed=1)
+        with atomic_write(out / 'table.md') as temporary:
+            temporary.write_text(table(lines) + '\n', encoding='utf-8')
+        content = dict(recipe=asdict(recipe), lines=[asdict(line) for line in lines])
+        with atomic_write(out / 'demo.json', overwrite=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    return lines
+
+
+@contextmanager
+def step(title: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Says what runs and how long it took."""
+    start = time.monotonic()
+    say(title)
+    yield
+    say(f'      {time.monotonic() - start:.0f} s')
+
+
+def fitted(recipe: Recipe, count: int, pool: Path) -> Recipe:
+    """The recipe with a batch that each of the clusters fills.
+
+    Raises:
+        InputError: If the pool is too small for any.
+    """
+    if count >= len(SPACE) * recipe.batch_size:
+        return recipe
+    batch_size = count // (2 * len(SPACE))
+    if batch_size < 8:
+        raise InputError(f'{pool} has {count} images, too few for {len(SPACE)} clusters: give a folder with at least '
+                         f'{len(SPACE) * 16}')
+    return replace(recipe, batch_size=batch_size)
+
+
+def pretrain(config: Path, pool: Path, work_dir: Path, recipe: Recipe, clusters: Path | None = None) -> Path:
+    """Trains a small config on the images of ``pool`` and returns its last checkpoint."""
+    cfg = load_config(str(config), {
+        'work_dir': str(work_dir), 'log_level': 'WARNING', 'default_hooks.checkpoint.interval': recipe.epochs,
+        'train_dataloader.batch_size': recipe.batch_size, 'train_dataloader.num_workers': recipe.workers,
+        'train_dataloader.persistent_workers': recipe.workers > 0})
+    cfg.custom_hooks.append(dict(type='ProgressBarHook', desc=work_dir.name))
+    use_epochs(cfg, recipe.epochs)
     use_folder(cfg, str(pool))
     use_on_error(cfg, 'skip')
-    cfg.work_dir = str(work_dir)
-    cfg.log_level = 'WARNING'
-    cfg.train_cfg.max_epochs = recipe.epochs
-    for scheduler in cfg.param_scheduler:
-        scheduler.update(T_max=recipe.epochs, end=recipe.epochs)
-    cfg.train_dataloader.batch_size = recipe.batch_size
-    cfg.train_dataloader.num_workers = recipe.workers
-    cfg.train_dataloader.persistent_workers = recipe.workers > 0
-    cfg.default_hooks.checkpoint.update(interval=recipe.epochs)
-    cfg.custom_hooks.append(dict(type='ProgressBarHook', desc=desc))
-    return cfg
-
-
-def trained(cfg: Config) -> Path:
-    """Trains a config and returns its last checkpoint."""
+    if clusters is not None:
+        use_clusters(cfg, str(clusters))
     threads = torch.get_num_threads()
     # More threads than cores that the loaders leave free slow each other down severely.
-    torch.set_num_threads(max(1, threads - cfg.train_dataloader.num_workers))
+    torch.set_num_threads(max(1, threads - recipe.workers))
     try:
         train(cfg)
     finally:
         torch.set_num_threads(threads)
-    return Path(cfg.work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    return work_dir / f'epoch_{recipe.epochs}.pth'
 
 
-def cluster(checkpoint: Path, pool: Path, out: Path, sdr: SDRResNet, recipe: Recipe) -> tuple[Clusters, str]:
-    """Clusters the pool by the features of the baseline; writes features and ``clusters.npz``.
+def random_network(baseline: Path, file: Path) -> str:
+    """Writes the baseline's network before it learned anything.
 
-    Returns:
-        tuple: The clusters, and a report about their sizes.
+    Its weights are PyTorch's initial ones. Those of MMPretrain, whose residual branches begin as zero,
+    would make a weaker opponent.
     """
-    network, info = load_resnet(checkpoint)
-    features = extract_features(
-        network, ImageFolder(str(pool)), out / 'features', mean=info['mean'], std=info['std'], resize=recipe.size,
-        size=recipe.size, batch_size=256, workers=recipe.workers, on_error='skip')
-    # A small pool is divided nearly evenly, because every cluster has to fill a batch.
-    clusters = build_clusters(
-        features, sdr.space, epochs=recipe.cluster_epochs, assign='posterior', min_size=recipe.batch_size)
-    clusters.save(out / 'clusters.npz')
-    return clusters, evaluate_clusters(clusters).table()
+    _, info = load_resnet(baseline)
+    torch.manual_seed(0)
+    export_subnet(build_plain(info['config']), file, config=info['config'],
+                  meta=dict(settings=info['settings'].record()))
+    return str(file)
 
 
-def rank(sdr: SDRResNet, tasks: Mapping[str, Task], pool: Pool, baseline: Path, recipe: Recipe, bn_reset: str,
-         normalization: tuple[Any, Any]) -> dict[str, RoutingResult]:
-    """Ranks the sub-nets for each task, on the splits of :func:`routing_splits`."""
-    mean, std = normalization
-    return {
-        name: RoutingEvaluator(
-            task, baseline=baseline, k=recipe.k, bn_reset=bn_reset, resize=recipe.size, size=recipe.size,
-            on_error='skip').evaluate(sdr, pool=pool, mean=mean, std=std)
-        for name, task in tasks.items()
-    }
-
-
-def export(sdr: SDRResNet, subnet: int, pool: Pool, file: Path, recipe: Recipe, meta: dict[str, Any]) -> str:
-    """Exports a sub-net, loads the file into a stock MMPretrain ResNet and compares their features.
+def export(sdr: sdr_mm.SDR, ranking: Ranking, file: Path) -> str:
+    """Exports the best sub-net of a ranking, loads the file into a stock MMPretrain ResNet and compares features.
 
     Returns:
         str: What the comparison showed.
@@ -117,17 +196,11 @@ def export(sdr: SDRResNet, subnet: int, pool: Pool, file: Path, recipe: Recipe, 
     Raises:
         RuntimeError: If the reloaded network is another one.
     """
-    network = extract_subnet(sdr, sdr.space.path(subnet))
-    images = ImageStore(pool.paths, resize=recipe.size, size=recipe.size, on_error='skip')
-    _, chosen = BNReset('cluster').images(subnet, pool, None)
-    reset_bn(network, images.batches(chosen, 200))
-    export_subnet(network, file, config=sdr.subnet_config(), meta=meta)
-    stock = build_resnet(sdr.subnet_config())
-    keys = stock.load_state_dict(read_state_dict(file), strict=False)
-    if keys.missing_keys or keys.unexpected_keys:
-        raise RuntimeError(f'{file} does not fit a stock ResNet: {keys}')
-    batch = next(images.batches(chosen[:32], 32))
-    difference = float((stock(batch)[0] - network(batch)[0]).detach().abs().max())
+    subnet = sdr.subnet(ranking.best)
+    subnet.export(file)
+    stock, _ = load_resnet(file)
+    images = sdr.pool().paths[:32]
+    difference = float((replace(subnet, network=stock).features(images) - subnet.features(images)).abs().max())
     if difference > 1e-5:
         raise RuntimeError(f'{file} gives other features than the sub-net: they differ by {difference:.1e}')
     return (f'{file}: loaded by a stock mmpretrain.ResNet, {len(stock.state_dict())} tensors, none missing, none '
@@ -147,123 +220,3 @@ def prepare_out(out: Path) -> None:
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     marker.write_text('{}\n')
-
-
-class Steps:
-    """Says which step runs and how long each one took.
-
-    Args:
-        total (int): Number of steps.
-        say (Callable): Prints a line.
-    """
-
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self.total, self.say = total, say
-        self.number = 0
-        self.started = self.start = time.monotonic()
-
-    def begin(self, title: str) -> None:
-        """Announces the next step."""
-        self.number += 1
-        self.started = time.monotonic()
-        self.say(f'[{self.number}/{self.total}] {title}')
-
-    def end(self, *results: str) -> None:
-        """Says what the step gave and how long it took."""
-        for result in results:
-            for line in result.splitlines():
-                self.say(f'      {line}')
-        self.say(f'      {time.monotonic() - self.started:.0f} s')
-
-
-def run(pool_folder: Path, task_folders: Mapping[str, Path], out: Path, recipe: Recipe,
-        say: Callable[[str], None] = print, steps: Steps | None = None) -> list[Line]:
-    """Runs the whole path.
-
-    Args:
-        pool_folder (Path): Images without labels.
-        task_folders (Mapping[str, Path]): For each task a folder with one sub-folder per class.
-        out (Path): Folder to write: checkpoints, clusters, rankings, export, table and picture.
-        recipe (Recipe): Sizes.
-        say (Callable): Prints a line. Defaults to print.
-        steps (Steps, optional): Counter of steps that has begun already. Defaults to a new one.
-
-    Returns:
-        list[Line]: The lines of the table.
-
-    Raises:
-        InputError: If the images or the folders cannot be used.
-    """
-    steps = steps or Steps(6, say)
-    tasks = {name: routing_splits(Task.from_folder(folder, name=name), recipe.repeats)
-             for name, folder in task_folders.items()}
-    sdr_cfg = training_config(SDR_CONFIG, pool_folder, out / 'sdr', recipe, 'SDR')
-    empty = MODELS.build(sdr_cfg.model.backbone)
-    count = len(ImageFolder(str(pool_folder)))
-    needed = len(empty.space) * recipe.batch_size
-    if count < needed:
-        batch_size = count // (len(empty.space) * 2)
-        if batch_size < 8:
-            raise InputError(f'{pool_folder} has {count} images, too few for {len(empty.space)} clusters: give a '
-                             f'folder with at least {len(empty.space) * 16}')
-        recipe = replace(recipe, batch_size=batch_size)
-        sdr_cfg = training_config(SDR_CONFIG, pool_folder, out / 'sdr', recipe, 'SDR')
-
-    steps.begin(f'SimSiam baseline: {recipe.epochs} passes over {count} images')
-    baseline = trained(training_config(BASELINE_CONFIG, pool_folder, out / 'simsiam', recipe, 'SimSiam'))
-    steps.end()
-
-    steps.begin(f'clustering into {len(empty.space)} clusters')
-    _, report = cluster(baseline, pool_folder, out, empty, recipe)
-    steps.end(report)
-
-    steps.begin(f'SDR: {len(empty.space)} sub-nets and the super-net, as many images in all as the baseline')
-    use_clusters(sdr_cfg, str(out / 'clusters.npz'))
-    checkpoint = trained(sdr_cfg)
-    steps.end()
-
-    steps.begin(f'BN reset and routing on {len(tasks)} tasks')
-    sdr, info = load_sdr(checkpoint)
-    pool = load_pool(info, sdr)
-    normalization = (info.mean, info.std)
-    on_cluster = rank(sdr, tasks, pool, baseline, recipe, 'cluster', normalization)
-    on_pool = rank(sdr, tasks, pool, baseline, recipe, 'all', normalization)
-    scorer, untrained = Scorer(tasks, pool, recipe, normalization), untrained_network(baseline)
-    lines = reference_lines(scorer, untrained)
-    lines += network_lines(on_pool, KNN_POOL) + subnet_lines(on_pool, KNN_POOL)
-    lines += subnet_lines(on_cluster, KNN_CLUSTER)
-    lines += linear_lines(scorer, untrained, baseline, sdr, on_pool)
-    for name, result in on_cluster.items():
-        result.save(out / f'routing_{name}.json')
-    steps.end()
-
-    steps.begin('export of the routed sub-net')
-    chosen = {name: choosing(result) for name, result in on_cluster.items()}
-    task, best = max(chosen.items(), key=lambda item: item[1].gains()[0])
-    assert best.best.subnet is not None
-    file = out / f'resnet18_{task}.pth'
-    steps.end(export(sdr, best.best.subnet, pool, file, recipe, dict(task=task, subnet=best.best.subnet)))
-
-    steps.begin('table and picture')
-    assert pool.clusters is not None
-    # Equal BN statistics for all, so that the gains in the picture are none of the statistics.
-    same_bn = [choosing(result) for result in on_pool.values()]
-    routing_report(same_bn, pool.paths, pool.clusters, out / 'demo.png', seed=1)
-    save_results(out, lines, recipe)
-    steps.end()
-    return lines
-
-
-def choosing(result: RoutingResult) -> RoutingResult:
-    """The ranking on the splits that choose, without those that score."""
-    rows = [replace(row, scores=row.scores[:len(row.scores) // 2]) for row in result.rows]
-    return RoutingResult.from_rows(result.task, rows, result.settings, result.cost)
-
-
-def save_results(out: Path, lines: list[Line], recipe: Recipe) -> None:
-    """Writes the table as Markdown and its numbers as JSON."""
-    with atomic_write(out / 'table.md') as temporary:
-        temporary.write_text(table(lines) + '\n', encoding='utf-8')
-    content = dict(recipe=vars(recipe), lines=[vars(line) for line in lines])
-    with atomic_write(out / 'demo.json', overwrite=True) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

@@ -1,145 +1,111 @@
-"""Scores beside the ranking of the sub-nets: what nobody learned, and linear probes."""
+"""How the demo scores: splits that keep choice and score apart, features that nobody learned, and a linear probe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from mmpretrain.models.backbones import ResNet
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 
-from sdr_mm.cli import progress
-from sdr_mm.evaluation.features import pooled_features
-from sdr_mm.evaluation.knn import knn_predict
-from sdr_mm.evaluation.metrics import accuracy
-from sdr_mm.evaluation.task import Task
+import sdr_mm
+from sdr_mm.evaluation import Split, Task, stratified_splits, task_features
 from sdr_mm.images import ImageStore
-from sdr_mm.models.checkpoints import build_resnet, load_resnet
-from sdr_mm.models.sdr_resnet import SDRResNet
-from sdr_mm.routing.bn_reset import reset_bn
-from sdr_mm.routing.bn_source import BNReset
-from sdr_mm.routing.export import extract_subnet
-from sdr_mm.routing.load_sdr import Pool
-from sdr_mm.routing.result import RoutingResult
+from sdr_mm.models.zoo import load_network
+from sdr_mm.routing import BNImages, BNReset, Ranking, Scorer
 
-from .recipe import Recipe
-from .references import color_histograms, pixel_features
-from .table import Line, routed_subnets
-
-# Titles of the blocks of the table.
-NOT_LEARNED = 'kNN, features not learned'
-LINEAR = 'linear probe, BN statistics from the whole pool'
+from .table import Line, routed_subnets, scoring
 
 
-def untrained_network(baseline: Path) -> ResNet:
-    """The baseline's network before it learned anything.
-
-    Its weights are PyTorch's initial ones. Those of MMPretrain, whose residual branches begin as zero,
-    would make a weaker opponent.
-    """
-    _, info = load_resnet(baseline)
-    torch.manual_seed(0)
-    return build_resnet(info['config'])
+def read_task(folder: Path, name: str, size: int, divisions: int) -> Task:
+    """A task with its readable images in memory, ``size`` × ``size``, on :func:`routing_splits`."""
+    task = routing_splits(Task.from_folder(folder, name=name), divisions)
+    store = ImageStore(task.paths, resize=size, size=size, on_error='skip')
+    images = store.get(store.read_all(f'reading {name}'))
+    return replace(task.without(sorted(store.failed)), paths=list(images))
 
 
-class Scorer:
-    """Scores features and networks on the tasks, on the splits of :func:`routing_splits` that score.
+def routing_splits(task: Task, divisions: int, fraction: float = 0.25, seed: int = 0) -> Task:
+    """Replaces the splits of a task by ``2 * divisions`` ones.
+
+    The first half chooses a sub-net: it trains on some images and tests on others. The second half
+    scores it, each on images that its counterpart in the first has never seen, and trains on all the
+    rest. Images of one group of the task stay together.
 
     Args:
-        tasks (Mapping[str, Task]): The tasks.
-        pool (Pool): The images that BN statistics come from.
-        recipe (Recipe): Sizes.
-        normalization (tuple): Mean and std of the input.
+        task (Task): Its own splits are not used.
+        divisions (int): How often the images are divided.
+        fraction (float): Part of the images that scores, and part of the rest that chooses. Defaults to 0.25.
+        seed (int): Defaults to 0.
+
+    Raises:
+        InputError: If a class has fewer than three images.
     """
-
-    def __init__(self, tasks: Mapping[str, Task], pool: Pool, recipe: Recipe, normalization: tuple[Any, Any]) -> None:
-        self.recipe, self.pool = recipe, pool
-        self.mean, self.std = normalization
-        self.images = self._store(pool.paths)
-        self.tasks: dict[str, Task] = {}
-        self.stores: dict[str, ImageStore] = {}
-        for name, task in tasks.items():
-            store = self._store(task.paths)
-            store.read_all(f'reading {name}')
-            self.tasks[name] = task.without(sorted(store.failed))
-            self.stores[name] = self._store(self.tasks[name].paths)
-
-    def _store(self, paths: Sequence[Any]) -> ImageStore:
-        return ImageStore(paths, resize=self.recipe.size, size=self.recipe.size, on_error='skip')
-
-    def pixels(self, name: str) -> np.ndarray:
-        """The images of a task, ``(n, size, size, 3)``."""
-        return self.stores[name].get(np.arange(len(self.stores[name])))
-
-    def features(self, network: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-        """Features of a network on the tasks of these names, after BN reset on the pool."""
-        _, chosen = BNReset('all').images(None, self.pool, None)
-        reset_bn(network, self.images.batches(chosen, 200, mean=self.mean, std=self.std))
-        features = {}
-        for name in names:
-            store = self.stores[name]
-            everything = np.arange(len(store))
-            features[name] = pooled_features(network, store.batches(everything, 200, mean=self.mean, std=self.std))
-        return features
-
-    def knn(self, name: str, features: Tensor) -> list[float]:
-        """Accuracy of kNN, in per cent, for each split that scores."""
-        task, k = self.tasks[name], self.recipe.k
-        return [
-            accuracy(
-                knn_predict(features[split.train], task.labels[split.train], features[split.test], k=(k, ),
-                            num_classes=len(task.classes))[k], task.labels[split.test])
-            for split in task.splits[self.recipe.repeats:]
-        ]
-
-    def linear(self, name: str, features: Tensor, number: int) -> float:
-        """Accuracy of logistic regression on standardized features, in per cent, for one split."""
-        task = self.tasks[name]
-        split = task.splits[self.recipe.repeats + number]
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
-        probe.fit(features[split.train].numpy(), task.labels[split.train])
-        return 100 * float(probe.score(features[split.test].numpy(), task.labels[split.test]))
+    score = stratified_splits(task.labels, splits=divisions, test_fraction=fraction, seed=seed, classes=task.classes,
+                              where=task.name, groups=task.groups)
+    choose = []
+    for number, split in enumerate(score):
+        inner, = stratified_splits(task.labels[split.train], test_fraction=fraction, seed=seed + number + 1,
+                                   classes=task.classes, where=task.name,
+                                   groups=None if task.groups is None else task.groups[split.train])
+        choose.append(Split(split.train[inner.train], split.train[inner.test]))
+    return replace(task, splits=[*choose, *score])
 
 
-def reference_lines(scorer: Scorer, untrained: ResNet) -> list[Line]:
-    """kNN on raw pixels, color histograms, and a random network."""
-    random = scorer.features(untrained, scorer.tasks)
-    features = {
-        'raw pixels': {name: pixel_features(scorer.pixels(name)) for name in scorer.tasks},
-        'color histogram': {name: color_histograms(scorer.pixels(name)) for name in scorer.tasks},
-        'random network': random,
-    }
-    return [
-        Line(title, {name: scorer.knn(name, values) for name, values in tasks.items()}, NOT_LEARNED)
-        for title, tasks in features.items()
-    ]
+def pixel_features(images: np.ndarray, side: int = 16) -> Tensor:
+    """Raw pixels ``(n, H, W, 3)`` uint8 averaged down: ``(n, 3 * side * side)``, centered so that cosines differ."""
+    maps = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5
+    return F.adaptive_avg_pool2d(maps, side).flatten(1)
 
 
-def linear_lines(scorer: Scorer, untrained: ResNet, baseline: Path, sdr: SDRResNet,
-                 ranking: Mapping[str, RoutingResult]) -> list[Line]:
-    """A linear probe on the random network, the baseline, the super-net and the routed sub-nets."""
-    networks: dict[str, nn.Module] = {
-        'random network': untrained, 'SimSiam baseline': load_resnet(baseline)[0], 'super-net': deepcopy(sdr)
-    }
-    repeats = range(scorer.recipe.repeats)
+def color_histograms(images: np.ndarray, levels: int = 4) -> Tensor:
+    """Joint histograms ``(n, levels ** 3)`` of the color channels of ``(n, H, W, 3)`` uint8.
+
+    They are the square roots of the shares, so that a cosine is the Bhattacharyya coefficient.
+    """
+    bins = (images.astype(np.int64) * levels) // 256
+    codes = (bins[..., 0] * levels + bins[..., 1]) * levels + bins[..., 2]
+    counts = np.stack([np.bincount(code.ravel(), minlength=levels**3) for code in codes])
+    return torch.from_numpy(counts / counts.sum(1, keepdims=True)).float().sqrt()
+
+
+def reference_lines(tasks: Sequence[Task], k: int, block: str) -> list[Line]:
+    """kNN on features that nobody had to learn, which learned ones have to beat."""
+    kinds, knn = {'raw pixels': pixel_features, 'color histogram': color_histograms}, Scorer(k=k)
+    return [Line(name, {task.name: scoring(*knn(features(np.stack(task.paths)), task).values()) for task in tasks},
+                 block) for name, features in kinds.items()]
+
+
+def linear_lines(sdr: sdr_mm.SDR, tasks: Sequence[Task], rankings: Sequence[Ranking], files: dict[str, str | Path],
+                 block: str) -> list[Line]:
+    """A linear probe on networks from files, on the super-net, and on the sub-nets that were routed to."""
+    fits, pool = sdr.settings, sdr.pool()
+    images = BNImages(pool=pool, pool_store=ImageStore(pool.paths, resize=fits.resize, size=fits.size, on_error='skip'))
+    networks = {name: load_network(str(file)).module for name, file in files.items()}
     lines = []
-    for title, network in networks.items():
-        features = scorer.features(network, scorer.tasks)
-        scores = {name: [scorer.linear(name, features[name], i) for i in repeats] for name in scorer.tasks}
-        lines.append(Line(title, scores, LINEAR))
-    routed = {name: routed_subnets(result) for name, result in ranking.items()}
-    scores = {name: [0.0] * len(chosen) for name, chosen in routed.items()}
-    for subnet in progress(sorted({subnet for chosen in routed.values() for subnet in chosen}), desc='linear probe'):
-        names = [name for name, chosen in routed.items() if subnet in chosen]
-        for name, values in scorer.features(extract_subnet(sdr, sdr.space.path(subnet)), names).items():
-            for i, chosen in enumerate(routed[name]):
-                if chosen == subnet:
-                    scores[name][i] = scorer.linear(name, values, i)
-    return [*lines, Line('routed sub-net', scores, LINEAR)]
+    for name, network in {**networks, 'super-net': deepcopy(sdr.backbone)}.items():
+        BNReset('all').apply(network, images, normalization=fits.normalization)
+        features = {task.name: task_features(network, task, normalization=fits.normalization, resize=fits.resize,
+                                             size=fits.size)[0] for task in tasks}
+        lines.append(Line(name, {task.name: [linear_accuracy(features[task.name], task, number)
+                                             for number in range(len(task.splits) // 2)] for task in tasks}, block))
+    routed = [routed_subnets(ranking) for ranking in rankings]
+    subnets = {index: sdr.subnet(index, bn='all', on_error='skip') for index in set(sum(routed, []))}
+    scores = {task.name: [linear_accuracy(subnets[index].features(task), task, number)
+                          for number, index in enumerate(chosen)] for task, chosen in zip(tasks, routed)}
+    return [*lines, Line('routed sub-net', scores, block)]
+
+
+def linear_accuracy(features: Tensor, task: Task, number: int) -> float:
+    """Accuracy of logistic regression on standardized features, in per cent, for one split that scores."""
+    split = task.splits[len(task.splits) // 2 + number]
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
+    probe.fit(features[split.train].numpy(), task.labels[split.train])
+    return 100 * float(probe.score(features[split.test].numpy(), task.labels[split.test]))

@@ -2,92 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sdr_mm.routing.result import BASELINE_ROW, SUPERNET_ROW, RoutingResult
+from sdr_mm.routing import Ranking
+from sdr_mm.text_table import markdown_table
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table.
-
-    Args:
-        name (str): What was scored.
-        scores (dict[str, list[float]]): For each task, per cent for each split.
-        block (str): Lines of a block stand together under this title.
-    """
+    """One line: what was scored, per cent for each task and division, under the title of its block."""
 
     name: str
     scores: dict[str, list[float]]
     block: str
 
 
-def subnet_lines(results: Mapping[str, RoutingResult], block: str) -> list[Line]:
-    """Mean, worst, best and routed sub-net of each task.
+def choosing(ranking: Ranking) -> Ranking:
+    """The ranking on the splits that choose, which are the first half of them."""
+    networks = [replace(network, scores=network.scores[:len(network.scores) // 2]) for network in ranking.networks]
+    return Ranking.of(ranking.task, networks, ranking.settings, ranking.cost)
 
-    The routed sub-net of a split is the best on the images that choose, and is scored on those that
+
+def scoring(scores: Sequence[float]) -> list[float]:
+    """The scores of a network on the splits that score, which are the other half."""
+    return list(scores[len(scores) // 2:])
+
+
+def routed_subnets(ranking: Ranking) -> list[int]:
+    """For each division of the images the sub-net that is best on those that choose."""
+    scores = {network.subnet: network.scores[:len(network.scores) // 2] for network in ranking.subnets}
+    return [list(scores)[number] or 0 for number in np.array(list(scores.values())).argmax(0)]
+
+
+def subnet_lines(rankings: Sequence[Ranking], block: str) -> list[Line]:
+    """Mean, worst, best and routed sub-net of each task, whose rankings are on :func:`routing_splits`.
+
+    The routed sub-net of a division is the best on the images that choose, and is scored on those that
     score; worst and best are those of the latter, so the best one is what a perfect choice would have
     reached.
-
-    Args:
-        results (Mapping[str, RoutingResult]): A ranking for each task, on the splits of
-            :func:`routing_splits`.
-        block (str): Title of the block.
     """
-    names = ('mean sub-net', 'worst sub-net', 'best sub-net (chosen in hindsight)', 'routed sub-net')
-    lines: dict[str, dict[str, list[float]]] = {name: {} for name in names}
-    for task, result in results.items():
-        scores = np.array([row.scores for row in result.subnets])
-        _, scoring = np.split(scores, 2, axis=1)
-        row_of = {row.subnet: number for number, row in enumerate(result.subnets)}
-        routed = scoring[[row_of[subnet] for subnet in routed_subnets(result)], np.arange(scoring.shape[1])]
-        for name, values in zip(names, (scoring.mean(0), scoring.min(0), scoring.max(0), routed)):
-            lines[name][task] = values.tolist()
-    return [Line(name, scores, block) for name, scores in lines.items()]
+    found: dict[str, dict[str, list[float]]] = {}
+    for ranking in rankings:
+        scores = {network.subnet: scoring(network.scores) for network in ranking.subnets}
+        every = np.array(list(scores.values()))
+        routed = np.array([scores[subnet][number] for number, subnet in enumerate(routed_subnets(ranking))])
+        for name, values in {'mean sub-net': every.mean(0), 'worst sub-net': every.min(0),
+                             'best sub-net (chosen in hindsight)': every.max(0), 'routed sub-net': routed}.items():
+            found.setdefault(name, {})[ranking.task] = values.tolist()
+    return [Line(name, scores, block) for name, scores in found.items()]
 
 
-def routed_subnets(result: RoutingResult) -> list[int]:
-    """For each repeat the sub-net that is best on the images that choose."""
-    scores = np.array([row.scores for row in result.subnets])
-    best = np.split(scores, 2, axis=1)[0].argmax(0)
-    return [subnet for subnet in (result.subnets[number].subnet for number in best) if subnet is not None]
-
-
-def network_lines(results: Mapping[str, RoutingResult], block: str) -> list[Line]:
-    """Baseline and super-net of each task, scored where the sub-nets are."""
-    lines = []
-    for row_name, name in ((BASELINE_ROW, 'SimSiam baseline'), (SUPERNET_ROW, 'super-net')):
-        scores = {}
-        for task, result in results.items():
-            row = result.row(row_name)
-            assert row is not None
-            scores[task] = row.scores[len(row.scores) // 2:]
-        lines.append(Line(name, scores, block))
-    return lines
+def network_lines(rankings: Sequence[Ranking], names: dict[str, str], block: str) -> list[Line]:
+    """Other networks, by what the table calls them, scored where the sub-nets are."""
+    return [Line(title, {ranking.task: scoring(network.scores) for ranking in rankings
+                         if (network := ranking.network(name))}, block) for title, name in names.items()]
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The lines as Markdown: mean over the splits ± standard deviation, in per cent."""
+    """The lines as Markdown: mean over the divisions ± standard deviation, in per cent."""
     tasks = list(lines[0].scores)
-    head = ['accuracy in %', *tasks]
     rows: list[list[str]] = []
-    block = None
-    for line in lines:
-        if line.block != block:
-            block = line.block
-            rows.append([f'*{block}*', *[''] * len(tasks)])
-        cells = [f'{np.mean(line.scores[task]):.1f} ± {np.std(line.scores[task]):.1f}' for task in tasks]
-        rows.append([line.name, *cells])
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-
-    def text(cells: Sequence[str]) -> str:
-        first, *rest = [cell.ljust(width) if i == 0 else cell.rjust(width)
-                        for i, (cell, width) in enumerate(zip(cells, widths))]
-        return f'| {" | ".join([first, *rest])} |'
-
-    first, *others = widths
-    rule = '|'.join(['', '-' * (first + 2), *['-' * (width + 1) + ':' for width in others], ''])
-    return '\n'.join([text(head), rule, *[text(row) for row in rows]])
+    for block in dict.fromkeys(line.block for line in lines):
+        rows.append([f'*{block}*', *[''] * len(tasks)])
+        rows += [[line.name, *(f'{np.mean(line.scores[task]):.1f} ± {np.std(line.scores[task]):.1f}' for task in tasks)]
+                 for line in lines if line.block == block]
+    return markdown_table(['accuracy in %', *tasks], rows)

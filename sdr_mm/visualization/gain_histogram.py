@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..routing.result import BASELINE_ROW, SUPERNET_ROW, RoutingResult
+from ..routing.ranking import BASELINE_ROW, SUPERNET_ROW, Ranking
 from .style import GAIN, INK, LOSS, QUIET, ROUTED, SUPERNET, save_figure, style
 
 
@@ -29,7 +29,7 @@ def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
     return width * np.arange(first, last + 1)
 
 
-def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -> None:
+def draw_gains(axes: Axes, ranking: Ranking, *, over: str = BASELINE_ROW) -> None:
     """Draws how many sub-nets gain how much.
 
     Bars right of 0 are sub-nets at least as good as the reference. An arrow marks the routed one, a dotted line
@@ -37,14 +37,14 @@ def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -
 
     Args:
         axes (Axes): Where.
-        result (RoutingResult): The ranking.
+        ranking (Ranking): The ranking.
         over (str): The reference, ``'baseline'`` or ``'super-net'``. Defaults to 'baseline'.
 
     Raises:
         InputError: If the reference took no part in the ranking.
     """
-    gains = result.gains(over)
-    reference = result.row(over)
+    gains = ranking.gains(over)
+    reference = ranking.network(over)
     assert reference is not None
     edges = gain_bins(gains)
     counts, _ = np.histogram(gains, edges)
@@ -56,7 +56,7 @@ def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -
     axes.set_xlim(edges[0] - width / 2, edges[-1] + width / 2)
 
     axes.axvline(0, ymax=1.1 / 1.42, color=INK, linewidth=1)
-    supernet = result.row(SUPERNET_ROW)
+    supernet = ranking.network(SUPERNET_ROW)
     if supernet is not None and over != SUPERNET_ROW:
         gain = supernet.score - reference.score
         if edges[0] <= gain <= edges[-1]:
@@ -69,12 +69,12 @@ def draw_gains(axes: Axes, result: RoutingResult, *, over: str = BASELINE_ROW) -
     axes.annotate('', xy=(best, counts[column] + 0.02 * top), xytext=(best, 1.34 * top),
                   arrowprops=dict(arrowstyle='-|>', color=ROUTED, linewidth=1.2, shrinkA=0, shrinkB=0))
     side = -1 if best > (edges[0] + edges[-1]) / 2 else 1
-    axes.annotate(f'routed: {result.best.name}, {signed(best)}', xy=(best, 1.34 * top), xytext=(5 * side, 0),
+    axes.annotate(f'routed: {ranking.best.name}, {signed(best)}', xy=(best, 1.34 * top), xytext=(5 * side, 0),
                   textcoords='offset points', color=ROUTED, fontsize=8.5, fontweight='bold',
                   ha='left' if side > 0 else 'right', va='top')
 
     above = int((gains > 0).sum())
-    axes.set_title(result.task, pad=19)
+    axes.set_title(ranking.task, pad=19)
     axes.annotate(f'{over} {reference.score:.1f} % · {above} of {len(gains)} sub-nets above it · mean gain '
                   f'{signed(gains.mean())}', xy=(0, 1), xytext=(0, 6), xycoords='axes fraction',
                   textcoords='offset points', fontsize=8, color=QUIET)
@@ -94,10 +94,10 @@ def signed(points: float, form: str = '.1f') -> str:
     return text[1:] if float(text) == 0 else text.replace('-', '−')
 
 
-def gain_histogram(result: RoutingResult, file: str | Path, *, over: str = BASELINE_ROW,
+def gain_histogram(ranking: Ranking, file: str | Path, *, over: str = BASELINE_ROW,
                    overwrite: bool = False) -> None:
     """Writes the histogram of one task as PNG; see :func:`draw_gains`."""
     with style():
         figure = Figure(figsize=(4.6, 2.8), layout='constrained')
-        draw_gains(figure.add_subplot(), result, over=over)
+        draw_gains(figure.add_subplot(), ranking, over=over)
         save_figure(figure, file, overwrite=overwrite)

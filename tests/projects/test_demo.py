@@ -8,17 +8,15 @@ import torch
 from PIL import Image, ImageDraw
 
 import projects.demo.__main__ as demo
-from projects.demo.pipeline import prepare_out, run
-from projects.demo.recipe import Recipe
-from projects.demo.references import color_histograms, pixel_features
-from projects.demo.splits import routing_splits
+from projects.demo.pipeline import Recipe, prepare_out, run
+from projects.demo.scoring import color_histograms, pixel_features, routing_splits
 from projects.demo.table import Line, subnet_lines, table
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation.task import Task
 from sdr_mm.models.checkpoints import read_checkpoint, read_state_dict
-from sdr_mm.routing.result import Cost, RoutingResult, RoutingRow
+from sdr_mm.routing import Cost, RankedNetwork, Ranking
 
-TINY = Recipe(epochs=2, batch_size=4, size=32, repeats=2, k=3, cluster_epochs=2, workers=0)
+TINY = Recipe(epochs=2, batch_size=4, divisions=2, k=3, cluster_epochs=2, workers=0)
 
 
 def draw(random, shape):
@@ -75,7 +73,7 @@ def test_pool_that_is_too_small_is_refused(folders, tmp_path):
 
 
 def test_images_that_score_never_choose_nor_train_the_choice(folders):
-    task = routing_splits(Task.from_folder(folders / 'shapes'), repeats=3)
+    task = routing_splits(Task.from_folder(folders / 'shapes'), divisions=3)
     assert len(task.splits) == 6
     for choosing, scoring in zip(task.splits[:3], task.splits[3:]):
         everything = [set(part.tolist()) for part in (choosing.train, choosing.test, scoring.test)]
@@ -83,14 +81,15 @@ def test_images_that_score_never_choose_nor_train_the_choice(folders):
         assert set(scoring.train.tolist()) == everything[0] | everything[1]
 
 
-def result(scores):
-    rows = [RoutingRow(f'sub-net {number}', number, [number], 'pool', values) for number, values in enumerate(scores)]
-    return RoutingResult.from_rows('task', rows, {}, Cost(0, 0, 0, 0))
+def ranking(scores):
+    networks = [RankedNetwork(f'sub-net {number}', number, [number], 'pool', values)
+                for number, values in enumerate(scores)]
+    return Ranking.of('task', networks, {}, Cost(0, 0, 0))
 
 
 def test_routed_subnet_is_chosen_on_one_half_and_scored_on_the_other():
     # Two repeats: sub-net 1 chooses best in the first, sub-net 0 in the second.
-    lines = subnet_lines({'task': result([[50, 90, 10, 20], [60, 80, 30, 40]])}, 'block')
+    lines = subnet_lines([ranking([[50, 90, 10, 20], [60, 80, 30, 40]])], 'block')
     scores = {line.name: line.scores['task'] for line in lines}
     assert scores == {'mean sub-net': [20, 30], 'worst sub-net': [10, 20],
                       'best sub-net (chosen in hindsight)': [30, 40], 'routed sub-net': [30, 20]}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sdr_mm.clusters import Clusters
 from sdr_mm.errors import InputError
-from sdr_mm.routing import Cost, RoutingResult, RoutingRow
+from sdr_mm.routing import Cost, RankedNetwork, Ranking
 from sdr_mm.visualization import cluster_gallery, gain_histogram, routing_report
 from sdr_mm.visualization.gain_histogram import draw_gains, gain_bins, signed
 from sdr_mm.visualization.gallery import choose_images, contact_sheet
@@ -20,11 +20,11 @@ from sdr_mm.visualization.style import GAIN, LOSS
 COLORS = np.array([[200, 0, 0], [0, 180, 0], [0, 0, 220], [180, 180, 0]], np.uint8)
 
 
-def result(task, scores, baseline=50.0):
-    rows = [RoutingRow(f'sub-net {i}', i, [i // 2, i % 2], 'task', [float(score)]) for i, score in enumerate(scores)]
-    rows.append(RoutingRow('super-net', None, None, 'task', [baseline - 1]))
-    rows.append(RoutingRow('baseline', None, None, 'task', [baseline]))
-    return RoutingResult.from_rows(task, rows, {}, Cost(1, 1, 1.0, 1.0))
+def ranking(task, scores, baseline=50.0):
+    rows = [RankedNetwork(f'sub-net {i}', i, [i // 2, i % 2], 'task', [float(score)]) for i, score in enumerate(scores)]
+    rows.append(RankedNetwork('super-net', None, None, 'task', [baseline - 1]))
+    rows.append(RankedNetwork('baseline', None, None, 'task', [baseline]))
+    return Ranking.of(task, rows, {}, Cost(1, 1, 1.0))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_damaged_image_leaves_its_place_white(pool):
 
 @given(st.lists(st.floats(-60, 60), min_size=1, max_size=300))
 def test_no_bar_mixes_gain_and_loss_and_none_is_left_out(values):
-    gains = np.array(values).round(9)  # As RoutingResult.gains gives them.
+    gains = np.array(values).round(9)  # As Ranking.gains gives them.
     edges = gain_bins(gains)
     assert np.isclose(edges, 0).any()
     assert np.histogram(gains, edges)[0].sum() == len(gains)
@@ -68,7 +68,7 @@ def test_no_bar_mixes_gain_and_loss_and_none_is_left_out(values):
 
 def test_bars_count_the_sub_nets_and_their_color_tells_gain_from_loss():
     axes = Figure().add_subplot()
-    draw_gains(axes, result('pets', [48, 51, 52.5, 49.5]))
+    draw_gains(axes, ranking('pets', [48, 51, 52.5, 49.5]))
     bars = [(bar.get_x() + bar.get_width() / 2, bar.get_height(), matplotlib.colors.to_hex(bar.get_facecolor()))
             for bar in axes.patches]
     assert sum(height for _, height, _ in bars) == 4
@@ -84,8 +84,8 @@ def test_signs_are_those_of_print():
 
 def test_routed_clusters_come_first_then_the_next_best(pool):
     _, clusters = pool
-    results = [result('pets', [40, 60, 55, 52]), result('cars', [41, 48, 47, 49])]
-    rows = report_rows(results, clusters, 3, 'baseline')
+    rankings = [ranking('pets', [40, 60, 55, 52]), ranking('cars', [41, 48, 47, 49])]
+    rows = report_rows(rankings, clusters, 3, 'baseline')
     # The best are sub-net 1 (cluster 2) on pets and sub-net 3 (cluster 0) on cars.
     assert [row.cluster for row in rows] == [2, 0, 1]
     assert [row.notes for row in rows] == [('pets +10.0', ), ('cars −1.0', ), ()]
@@ -94,10 +94,10 @@ def test_routed_clusters_come_first_then_the_next_best(pool):
 def test_the_pictures_are_written_once(pool, tmp_path):
     paths, clusters = pool
     before = dict(matplotlib.rcParams)
-    one = result('pets', [48, 51, 52, 49])
+    one = ranking('pets', [48, 51, 52, 49])
     cluster_gallery(paths, clusters, tmp_path / 'gallery.png')
     gain_histogram(one, tmp_path / 'gain.png', over='super-net')
-    routing_report([one, result('cars', [50, 50, 50, 50])], paths, clusters, tmp_path / 'report.png')
+    routing_report([one, ranking('cars', [50, 50, 50, 50])], paths, clusters, tmp_path / 'report.png')
     for name in ('gallery', 'gain', 'report'):
         with Image.open(tmp_path / f'{name}.png') as image:
             assert image.format == 'PNG' and min(image.size) > 300
@@ -110,9 +110,9 @@ def test_the_pictures_are_written_once(pool, tmp_path):
     (lambda paths, clusters, file: cluster_gallery(paths, clusters, file, numbers=[4]), 'no cluster 4'),
     (lambda paths, clusters, file: cluster_gallery(paths, clusters, file, numbers=[]), 'at least one cluster'),
     (lambda paths, clusters, file: routing_report([], paths, clusters, file), 'at least one task'),
-    (lambda paths, clusters, file: routing_report([result('pets', [1, 2])], paths, clusters, file), 'ranks 2 sub-nets'),
-    (lambda paths, clusters, file: gain_histogram(result('pets', [1, 2]), file, over='rival'), 'has no rival'),
-])
+    (lambda paths, clusters, file: routing_report([ranking('pets', [1, 2])], paths, clusters, file),
+     'ranks 2 sub-nets'),
+    (lambda paths, clusters, file: gain_histogram(ranking('pets', [1, 2]), file, over='rival'), 'has no rival')])
 def test_what_cannot_be_drawn_is_one_line_and_writes_nothing(draw, message, pool, tmp_path):
     file = tmp_path / 'picture.png'
     with pytest.raises(InputError, match=message):
