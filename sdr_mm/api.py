@@ -164,11 +164,11 @@ class SDR:
             search, options = build_search(dict(options, type=search)), {}
         if options:
             raise InputError(f'unknown options of routing: {", ".join(sorted(options))}')
-        place: Any = task if isinstance(task, Task) else dict(
-            place=task, splits=splits, seed=seed, data_root=None if data_root is None else str(data_root))
+        source: Any = task if isinstance(task, Task) else dict(
+            source=task, splits=splits, seed=seed, data_root=None if data_root is None else str(data_root))
         fits = self.settings.but(resize=resize, size=size)
         evaluator = RoutingEvaluator(
-            place, search=search, bn=bn, baseline=baseline, candidates=candidates, resize=fits.resize, size=fits.size,
+            source, search=search, bn=bn, baseline=baseline, candidates=candidates, resize=fits.resize, size=fits.size,
             scorer=Scorer(tuple(scores), self.settings.k if k is None else k, temperature, metric, linear),
             on_error=on_error, workers=workers)
         pool = self.pool(data, clusters, evaluator.needs_clusters) if evaluator.needs_pool else None
@@ -331,18 +331,18 @@ def task_of(ranking: Ranking | None, task: Task | str | Path | None) -> Task:
     """
     if isinstance(task, Task):
         return task
-    place = dict(ranking.settings.get('task') or {}) if ranking is not None else {}
+    source = dict(ranking.settings.get('task') or {}) if ranking is not None else {}
     if task is not None:
-        place = dict(place, place=str(task))
+        source = dict(source, source=str(task))
     elif ranking is not None and ranking.images is not None:
         return ranking.images
-    if not place:
+    if not source:
         raise InputError('BN statistics from the task need its images: pass --task TASK')
-    if task is None and not Path(str(place.get('place'))).is_dir():
+    if task is None and not Path(str(source.get('source'))).is_dir():
         # What a file names is not run, and the config of a task is Python.
-        raise InputError(f'the ranking names {place.get("place")}, which is no folder: pass --task TASK')
-    known = ('place', 'splits', 'seed', 'data_root')
-    return task_at({key: place[key] for key in known if key in place})
+        raise InputError(f'the ranking names {source.get("source")}, which is no folder: pass --task TASK')
+    known = ('source', 'splits', 'seed', 'data_root')
+    return task_at({key: source[key] for key in known if key in source})
 
 
 def image_files(images: Images) -> Sequence[ImageSource]:

@@ -43,7 +43,7 @@ class RoutingEvaluator:
 
     Args:
         task (Task | str | Path | dict): The task, where :func:`load_task` finds it, or that and its options:
-            ``dict(place=…, splits=5)``.
+            ``dict(source=…, splits=5)``.
         search (Search | str | dict): :class:`Exact`, :class:`Screen`, :class:`Halving` or :class:`LabelFree`, its
             name, or ``dict(type=NAME, …)`` with its options. Defaults to 'exact'.
         bn (BNReset | str | dict): Which images give networks their BN statistics. Defaults to 'cluster'.
@@ -79,11 +79,11 @@ class RoutingEvaluator:
         if self.scorer.linear and not self.search.scores_all:
             raise InputError(f'to compare scores with linear accuracy all sub-nets need features of all images, which '
                              f"search {self.search.name!r} does not give: choose 'exact' or 'screen'")
-        self.place = dict(task) if isinstance(task, dict) else {} if isinstance(task, Task) else dict(place=task)
-        if self.place:
-            self.place['place'] = str(Path(self.place['place']).expanduser().resolve())
+        self.source = dict(task) if isinstance(task, dict) else {} if isinstance(task, Task) else dict(source=task)
+        if self.source:
+            self.source['source'] = str(Path(self.source['source']).expanduser().resolve())
         self.task = task if isinstance(task, Task) else task_at(
-            self.place, unlabeled=isinstance(self.search, LabelFree))
+            self.source, unlabeled=isinstance(self.search, LabelFree))
         self.baseline, self.candidates = baseline, tuple(candidates)
         self.images: dict[str, Any] = dict(resize=resize, size=size, on_error=on_error)
         self.workers = workers
@@ -186,7 +186,7 @@ class RoutingEvaluator:
         task = extractor.task
         split = task.splits[0] if task.classes else Split(np.empty(0), np.empty(0))
         return dict(
-            self.images, task=self.place, search=self.search.name, search_options=self.search.settings,
+            self.images, task=self.source, search=self.search.name, search_options=self.search.settings,
             columns=self.scorer.columns, metric=self.scorer.metric or task.metric, k=list(self.scorer.neighbors),
             temperature=self.scorer.temperature, bn_reset=self.bn.mode, bn_images=self.bn.num_images,
             batch_size=self.bn.batch_size, seed=self.bn.seed,
@@ -214,14 +214,14 @@ def build_search(search: Search | str | dict[str, Any]) -> Search:
     return SEARCHES[name](**options)
 
 
-def task_at(place: dict[str, Any], unlabeled: bool = False) -> Task:
-    """The task of ``dict(place=…, splits=…, …)``; with ``unlabeled`` any folder of images will do."""
+def task_at(source: dict[str, Any], unlabeled: bool = False) -> Task:
+    """The task of ``dict(source=…, splits=…, …)``; with ``unlabeled`` any folder of images will do."""
     try:
-        return load_task(**place)
+        return load_task(**source)
     except InputError:
-        if not (unlabeled and Path(place['place']).is_dir()):
+        if not (unlabeled and Path(source['source']).is_dir()):
             raise
-    return Task.unlabeled(place['place'])
+    return Task.unlabeled(source['source'])
 
 
 def with_linear(subnets: Sequence[RankedNetwork], columns: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..evaluation import h_score, logme, transrate
 from ..evaluation.knn import knn_predict
 from ..evaluation.linear import linear_probe
 from ..evaluation.metrics import METRICS
 from ..evaluation.task import Task
+from ..evaluation.transferability import h_score, logme, transrate
 from .ranking import LINEAR, RankedNetwork
 
 TRANSFERABILITY: dict[str, Callable[[Tensor, Any], float]] = dict(logme=logme, h_score=h_score, transrate=transrate)

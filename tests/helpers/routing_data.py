@@ -107,5 +107,5 @@ def evaluator(task, **options):
         ('finalists', 'finalists'), ('first_images', 'first_images'), ('per_cluster', 'per_cluster'),
         ('screen_bn', 'bn'), ('share_prefixes', 'share_prefixes')) if old in options})
     if isinstance(task, (str, Path)):
-        task = dict(place=task, seed=seed, splits=options.pop('splits', 1))
+        task = dict(source=task, seed=seed, splits=options.pop('splits', 1))
     return RoutingEvaluator(task, search=build_search(search), bn=bn, scorer=scorer, **options)
