@@ -19,9 +19,11 @@ from processes import run_ranks
 from repository import ROOT
 from torchvision import transforms
 
-from sdr_mm.clustering.features import Features, _reserve
+from sdr_mm.clustering.features import Features, _reserve, extract_features
 from sdr_mm.clusters import Clusters
-from sdr_mm.images import fingerprint
+from sdr_mm.datasets.image_folder import ImageFolder
+from sdr_mm.errors import InputError
+from sdr_mm.images import ZERO_TO_ONE, fingerprint, read_rgb, resize_and_crop
 
 COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 40)]
 
@@ -181,6 +183,33 @@ def test_an_output_that_exists_is_kept(root, tmp_path):
     os.remove(tmp_path / 'old' / 'meta.json')
     assert extract(root, '--overwrite', out=tmp_path / 'old').labels is None
     assert not leftovers(tmp_path)
+
+
+class Corners(torch.nn.Module):
+    """A network of another kind: no map, and no name that a ResNet has."""
+
+    def forward(self, images):
+        return {'corners': images[:, :, ::31, ::31]}
+
+
+def test_any_network_has_features_by_the_callers_pool(root, tmp_path):
+    images = ImageFolder(str(root / 'images'))
+    features = extract_features(
+        Corners(), images, tmp_path / 'out', pool=lambda output: output['corners'].flatten(1),
+        normalization=ZERO_TO_ONE, resize=36, size=32, read=lambda path: 255 - read_rgb(path), batch_size=7)
+    assert features.array.shape == (40, 12) and features.labels is None
+    image = resize_and_crop(255 - read_rgb(root / 'images' / features.names[8]), 36, 32)
+    np.testing.assert_allclose(features.array[8], image[::31, ::31].transpose(2, 0, 1).ravel() / 255, rtol=1e-6)
+    with pytest.raises(InputError, match='at least one image'):
+        extract_features(Corners(), images, tmp_path / 'no', pool=torch.flatten, batch_size=0)
+
+
+def test_clustering_knows_neither_data_sets_nor_networks():
+    code = ('import sys, sdr_mm.clustering; others = ("sdr_mm.datasets", "sdr_mm.models", "mmpretrain"); '
+            'print([name for name in sys.modules if name.startswith(others)])')
+    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, cwd=ROOT,
+                         check=True)
+    assert run.stdout.strip() == '[]'
 
 
 def test_the_disk_has_room_for_all_features_before_the_first_is_computed(tmp_path):
