@@ -205,7 +205,11 @@ def check_sizes(sizes: np.ndarray, minimum: int, where: str) -> None:
         raise InputError(f'{where}: cluster {smallest} is empty ({int((sizes == 0).sum())} of {sizes.size} are): '
                          'use fewer clusters or give tools/cluster.py --min-size')
     if sizes[smallest] < minimum:
+        images = int(sizes.sum())
+        advice = (f'use smaller batches or fewer clusters, or give tools/cluster.py --min-size {minimum}'
+                  if images >= minimum * sizes.size else
+                  f'{images} images cannot fill {sizes.size} of them, use batches of at most {images // sizes.size} '
+                  'over all ranks, or fewer clusters')
         raise InputError(
             f'{where}: cluster {smallest} has {sizes[smallest]} images, fewer than a batch of {minimum} over all ranks '
-            f'({int((sizes < minimum).sum())} of {sizes.size} are too small): use smaller batches or fewer clusters, '
-            f'or give tools/cluster.py --min-size {minimum}')
+            f'({int((sizes < minimum).sum())} of {sizes.size} are too small): {advice}')

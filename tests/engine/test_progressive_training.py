@@ -188,8 +188,18 @@ def test_a_network_without_subnets_is_refused(folder):
 def test_a_cluster_smaller_than_a_batch_is_refused(folder):
     runner = make_runner(folder)
     runner._train_dataloader['batch_size'] = 7
-    with pytest.raises(InputError, match=r'clusters\.npz: cluster 0 has 6 images, fewer than a batch of 7'):
+    with pytest.raises(InputError, match=r'clusters\.npz: cluster 0 has 6 images, fewer than a batch of 7 .* 24 images '
+                                         r'cannot fill 4 of them, use batches of at most 6 over all ranks'):
         runner.train()
+
+
+def test_a_phase_that_never_begins_is_named(folder):
+    runner = make_runner(folder, hook=dict(phase_epochs=[0, 1, 4]))
+    warnings = []
+    runner.logger.warning = warnings.append
+    runner.train()
+    assert [line for line in warnings if line.startswith('the last phase would begin at iteration 24, and the training '
+                                                         'ends at 24')]
 
 
 def test_a_loop_that_would_replay_batches_is_refused(folder):
