@@ -1,6 +1,6 @@
 """Successive halving against the exact ranking: passes and winners, in one run.
 
-    python tools/prepare_data.py animal_silhouettes wesnoth_race fluent_category --out data
+    python -m projects.real_data animal_silhouettes wesnoth_race fluent_category --out data
     python benchmarks/halving.py data/animal_silhouettes data/wesnoth_race data/fluent_category
     python benchmarks/halving.py data/animal_silhouettes --checkpoint work_dirs/sdr256/epoch_20.pth
 
@@ -19,7 +19,7 @@ from networks import sdr_network
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.evaluation.agreement import rank_correlation
-from sdr_mm.routing import RoutingEvaluator
+from sdr_mm.routing import Exact, Halving, Ranking, RoutingEvaluator, Scorer, Search
 
 
 def main() -> None:
@@ -39,10 +39,14 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     backbone, normalization = sdr_network(args.checkpoint, depth=18, stem_channels=16, base_channels=(4, 12))
     for task in args.tasks:
-        options = dict(k=args.k, splits=args.splits, bn_reset='task', resize=args.size, size=args.size)
-        exact = RoutingEvaluator(task, **options).evaluate(backbone, **normalization)
-        scores = [row.score for row in exact.subnets]
-        splits = np.array([row.scores for row in exact.subnets])
+        def ranked(search: Search, task: str = task) -> Ranking:
+            evaluator = RoutingEvaluator(dict(source=task, splits=args.splits), search=search, bn='task',
+                                         scorer=Scorer(k=args.k), resize=args.size, size=args.size)
+            return evaluator.evaluate(backbone, normalization=normalization)
+
+        exact = ranked(Exact())
+        scores = [network.score for network in exact.subnets]
+        splits = np.array([network.scores for network in exact.subnets])
         agreement = ''
         if splits.shape[1] > 1:
             spearman = rank_correlation(splits[:, 0], splits[:, 1:].mean(1)).spearman
@@ -53,13 +57,11 @@ def main() -> None:
               f'by one, {exact.cost.passes:9,.0f} as a tree, {exact.cost.seconds:6.1f} s')
         for setting in args.settings:
             finalists, _, first = setting.partition(':')
-            halved = RoutingEvaluator(task, search='halving', finalists=int(finalists),
-                                      first_images=int(first) if first else None, **options).evaluate(
-                                          backbone, **normalization)
-            place = [row.name for row in exact.subnets].index(halved.best.name) + 1
+            halved = ranked(Halving(int(finalists), first_images=int(first) if first else None))
+            rank = [network.name for network in exact.subnets].index(halved.best.name) + 1
             print(f'  halving {setting:8} {halved.best.name:12} {halved.best.score:.2f} %  {halved.cost.passes:10,.0f} '
                   f'passes, 1/{halved.cost.one_by_one / halved.cost.passes:.1f} of one by one, '
-                  f'{halved.cost.seconds:6.1f} s; rank {place} of the exact ranking, '
+                  f'{halved.cost.seconds:6.1f} s; rank {rank} of the exact ranking, '
                   f'{scores[0] - halved.best.score:.2f} points below its winner', flush=True)
 
 

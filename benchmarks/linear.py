@@ -28,18 +28,17 @@ import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import METRICS, Task, load_task, task_features
+from sdr_mm.evaluation._logistic import fit_logistic
 from sdr_mm.evaluation.linear import BALANCE, L2_GRID, LAST_BALANCE, LinearResult, choosing, linear_probe
-from sdr_mm.evaluation.logistic import fit_logistic
-from sdr_mm.images import IMAGENET
-from sdr_mm.models.checkpoints import build_resnet
+from sdr_mm.models.backbone import build_plain
 from sdr_mm.models.zoo import Network, load_network
 
 
 def random_network(depth: int, base_channels: int) -> Network:
     """A ResNet as PyTorch initializes it. Under MMPretrain's initialization each residual branch begins as zero."""
     torch.manual_seed(0)
-    network = build_resnet(dict(depth=depth, base_channels=base_channels, stem_channels=base_channels))
-    return Network(f'a random ResNet-{depth} of base width {base_channels}', network, *IMAGENET)
+    network = build_plain(dict(type='mmpretrain.ResNet', depth=depth, base_channels=base_channels, stem_channels=base_channels))
+    return Network(f'a random ResNet-{depth} of base width {base_channels}', network)
 
 
 def probe(task: Task, features: np.ndarray, solver: str) -> LinearResult:
@@ -103,8 +102,8 @@ def compare(folder: str, network: Network, args: argparse.Namespace) -> tuple[fl
     task = load_task(folder)
     if task.multi_label or len(task.classes) == 2:
         raise InputError(f'{task.name}: this benchmark takes tasks of three classes or more and one label an image')
-    found, task = task_features(network.module, task, mean=network.mean, std=network.std, resize=args.size,
-                                size=args.size, batch_size=100)
+    found, task = task_features(network.module, task, normalization=network.settings.normalization,
+                                resize=args.size, size=args.size, batch_size=100)
     features = found.numpy()
     train, test = task.splits[0].scoring()
     print(f'{task.name}: {len(task.classes)} classes, {len(train)} training and {len(test)} test images, '

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from sdr_mm.images import IMAGENET
-from sdr_mm.models import SDRResNet
-from sdr_mm.routing import load_sdr
+from sdr_mm.images import IMAGENET, Normalization
+from sdr_mm.models import SDRBackbone, SDRResNet
+from sdr_mm.models.eval_settings import EvalSettings
+from sdr_mm.models.load_sdr import load_sdr
 
 
-def sdr_network(checkpoint: str | None, **options: Any) -> tuple[SDRResNet, dict[str, Any]]:
+def sdr_network(checkpoint: str | None, **options: Any) -> tuple[SDRBackbone, Normalization]:
     """A trained SDRNet, or one of seeded random weights that anybody can make.
 
     Args:
@@ -19,12 +20,11 @@ def sdr_network(checkpoint: str | None, **options: Any) -> tuple[SDRResNet, dict
         **options: Of the :class:`SDRResNet` of random weights.
 
     Returns:
-        tuple: The network, and ``mean`` and ``std`` of its input.
+        tuple: The network, and the normalization of its input.
     """
     if checkpoint is not None:
-        backbone, info = load_sdr(checkpoint)
-        return backbone, dict(mean=info.mean, std=info.std)
+        backbone, config = load_sdr(checkpoint)
+        return backbone, EvalSettings.of(config).normalization
     torch.manual_seed(0)
     # PyTorch's own initialization: under MMPretrain's each residual branch begins as zero.
-    backbone = SDRResNet(zero_init_residual=False, init_cfg=None, **options)
-    return backbone.eval(), dict(mean=IMAGENET.mean, std=IMAGENET.std)
+    return SDRResNet(zero_init_residual=False, init_cfg=None, **options).eval(), IMAGENET

@@ -18,11 +18,11 @@ from networks import sdr_network
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.evaluation import Task, stratified_splits
-from sdr_mm.routing import RoutingEvaluator
+from sdr_mm.routing import BNReset, Exact, RoutingEvaluator, Scorer
 
 
 def part_of(task: Task, count: int) -> Task:
-    """``count`` images of a task, chosen at random, split anew."""
+    """``count`` images of a task, chosen at random, split again."""
     chosen = np.sort(np.random.default_rng(0).permutation(len(task.paths))[:count])
     common = [label for label in np.unique(task.labels[chosen]) if (task.labels[chosen] == label).sum() > 1]
     chosen = chosen[np.isin(task.labels[chosen], common)]
@@ -45,15 +45,15 @@ def main() -> None:
     task = part_of(Task.from_folder(args.task), args.images)
     results = {}
     for name, share in (('one by one', False), ('tree of prefixes', True)):
-        evaluator = RoutingEvaluator(task, k=5, bn_reset='task', resize=args.size, size=args.size, batch_size=100,
-                                     share_prefixes=share)
-        results[name] = evaluator.evaluate(backbone, **normalization)
+        evaluator = RoutingEvaluator(task, search=Exact(share), bn=BNReset('task', batch_size=100), scorer=Scorer(k=5),
+                                     resize=args.size, size=args.size)
+        results[name] = evaluator.evaluate(backbone, normalization=normalization)
         cost = results[name].cost
-        print(f'{name:17} {cost.passes:9,.0f} images through a network  {cost.seconds:7.1f} s '
-              f'(expected {cost.expected:.1f} s)')
+        print(f'{name:17} {cost.passes:9,.0f} images through a network  {cost.seconds:7.1f} s')
     alone, tree = results['one by one'], results['tree of prefixes']
-    same = [row.name for row in alone.rows] == [row.name for row in tree.rows]
-    scores = all(row.scores == tree.row(row.name).scores for row in alone.rows)  # type: ignore[union-attr]
+    same = [network.name for network in alone.networks] == [network.name for network in tree.networks]
+    scores = all(network.scores == tree.network(network.name).scores  # type: ignore[union-attr]
+                 for network in alone.networks)
     fewer, faster = alone.cost.passes / tree.cost.passes, alone.cost.seconds / tree.cost.seconds
     print(f'{len(alone.subnets)} sub-nets, {len(task.paths)} images of {task.name}, {args.size} px: the tree takes '
           f'1/{fewer:.2f} of the passes and 1/{faster:.2f} of the time; ranking '

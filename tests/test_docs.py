@@ -1,0 +1,112 @@
+"""What the pages tell people to type does work: the commands of the README and of the tutorial, on small images."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from repository import ROOT
+
+from sdr_mm.models import SDRResNet
+from sdr_mm.models.checkpoints import load_resnet
+from sdr_mm.routing import Ranking, export_subnet, extract_subnet
+
+pytestmark = pytest.mark.slow
+EPOCHS = 2
+
+
+def blocks(page, language):
+    """The fenced blocks of a page that are marked as tested, or follow one another under such a mark."""
+    text = (ROOT / page).read_text(encoding='utf-8')
+    found = re.findall(rf'<!-- tested[^>]*-->\n```{language}\n(.*?)```', text, re.DOTALL)
+    assert found, f'{page} has no tested {language} blocks'
+    return found
+
+
+def shell(commands, folder):
+    """Runs a block as somebody would in the root of the repository; its results go to ``folder``."""
+    for name in ('configs', 'tools', 'projects'):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+    done = subprocess.run(
+        ['bash', '-euo', 'pipefail', '-c', commands], cwd=folder, capture_output=True, text=True, timeout=900,
+        env={**os.environ, 'PATH': path, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'})
+    assert done.returncode == 0, f'{commands}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
+    return done.stdout
+
+
+def pictures(folder, count, hue, random):
+    folder.mkdir(parents=True)
+    for number in range(count):
+        image = random.integers(0, 120, (36, 40, 3), dtype=np.uint8)
+        image[8:28, 8:28, hue] += 100
+        Image.fromarray(image).save(folder / f'{number:04d}.png')
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    """A folder with images, in which the commands of the README for one machine were run."""
+    root = tmp_path_factory.mktemp('readme')
+    random = np.random.default_rng(0)
+    pictures(root / 'photos', 1040, 0, random)  # 16 clusters of a batch of 64, and a few
+    for hue, name in enumerate(('red', 'green', 'blue')):
+        pictures(root / 'task' / name, 12, hue, random)
+    first, *_ = blocks('README.md', 'bash')
+    assert 'epoch_15' in first
+    commands = first.replace('FOLDER', 'photos').replace('TASK', 'task').replace('epoch_15', f'epoch_{EPOCHS}')
+    commands = re.sub(r'(python tools/train\.py \S+)', rf'\1 --epochs {EPOCHS}', commands)
+    return root, shell(commands, root)
+
+
+def test_the_readmes_commands_for_one_machine_lead_to_a_backbone(world):
+    root, printed = world
+    assert 'clusters' in printed and '16 of 16 sub-nets scored in full' in printed
+    # The network of 32 px is fed 32 px, with as many neighbors as fit it, though nobody said so.
+    assert '32 of 32 px' in printed and 'knn k=20' in printed
+    network, info = load_resnet(root / 'backbone.pth')
+    assert info['config']['base_channels'] == 16 and info['settings'].size == 32
+    assert Ranking.load(root / 'work_dirs/routing.json').network('baseline') is not None
+
+
+def test_the_readmes_first_screen_runs(world, monkeypatch):
+    root, _ = world
+XX
+    code = code.replace("'epoch_200.pth', device='cuda'", f"'work_dirs/sdr/epoch_{EPOCHS}.pth', device='cpu'")
+    code = code.replace('my_images', 'task').replace('backbone.pth', 'first.pth')
+    monkeypatch.chdir(root)
+    names = {}
+    exec(code, names)  # A page of the repository, not a file of somebody's.
+    assert load_resnet(root / 'first.pth')[1]['settings'].size == 32
+    assert names['net'].features('task').shape == (36, 128) and names['net'].bn == 'task'
+
+
+def test_other_libraries_load_the_backbone_as_the_readme_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, layout in (('backbone.pth', (52, 12)), ('backbone_51_12.pth', (51, 12))):
+        backbone = SDRResNet(base_channels=layout, num_groups=2, routed_blocks=(3, ))
+        export_subnet(extract_subnet(backbone, (1, )), tmp_path / name, config=backbone.subnet_config())
+    names = {'torch': torch}
+    for code in blocks('README.md', 'python'):
+        exec(code, names)
+
+
+def test_the_tutorials_commands_run(world):
+    root, _ = world
+    folder = root / 'work_dirs' / 'demo'
+    for name in ('sdr', 'simsiam'):
+        (folder / name).mkdir(parents=True)
+        (folder / name / 'epoch_7.pth').symlink_to(root / 'work_dirs' / name / f'epoch_{EPOCHS}.pth')
+    (root / 'data').mkdir()
+    (root / 'data' / 'sweet_home').symlink_to(root / 'task')
+    # The first tested block sets D for those that follow.
+    printed = shell('\n'.join(block.replace('backbone.pth', 'tutorial.pth') for block in blocks(
+        'docs/best_backbone.md', 'bash')).replace('work_dirs/routing.json', 'work_dirs/tutorial.json'), root)
+    assert 'BN reset: task' in printed and 'linear probe of tutorial.pth' in printed
+    meta = torch.load(root / 'tutorial.pth')['meta']
+    assert meta['bn_reset']['statistics'] == 'task' and meta['settings']['evaluation']['size'] == 32
