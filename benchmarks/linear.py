@@ -37,7 +37,8 @@ from sdr_mm.models.zoo import Network, load_network
 def random_network(depth: int, base_channels: int) -> Network:
     """A ResNet as PyTorch initializes it. Under MMPretrain's initialization each residual branch begins as zero."""
     torch.manual_seed(0)
-    network = build_plain(dict(type='mmpretrain.ResNet', depth=depth, base_channels=base_channels, stem_channels=base_channels))
+    network = build_plain(dict(type='mmpretrain.ResNet', depth=depth, base_channels=base_channels,
+                               stem_channels=base_channels))
     return Network(f'a random ResNet-{depth} of base width {base_channels}', network)
 
 

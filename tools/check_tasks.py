@@ -10,11 +10,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import TaskConfig
+from sdr_mm.text_table import text_table
+
+if TYPE_CHECKING:
+    from sdr_mm.evaluation import TaskConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'tasks'
 
@@ -41,15 +44,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets (default: data)')
     args = parser.parse_args(argv)
 
+    from sdr_mm.evaluation import TaskConfig
     files = args.configs or sorted(str(path) for path in CONFIGS.glob('*.py'))
     configs = [TaskConfig.from_file(file, args.data_root) for file in files]
-    rows = [('task', 'state', '')]
+    rows: list[tuple[str, str, str]] = []
     for config in configs:
         state, (line, *more) = check(config)
         rows += [(config.name, state, line), *(('', '', text) for text in more)]
-    width = max(len(name) for name, *_ in rows)
-    for name, state, text in rows:
-        print(f'{name:{width}}  {state:8}  {text}'.rstrip())
+    print(text_table(('task', 'state', ''), rows, left=(0, 1, 2)))
     ready = sum(state == 'ready' for _, state, _ in rows)
     print(f'{ready} of {len(configs)} ready')
     if ready < len(configs):

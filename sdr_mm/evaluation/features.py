@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from itertools import chain
 
 import numpy as np
@@ -11,8 +11,9 @@ from mmengine import dist
 from torch import Tensor, nn
 
 from ..cli import progress
-from ..errors import InputError
-from ..images.store import ImageStore
+from ..distributed import gather, share
+from ..images import IMAGENET, ImageStore, Normalization
+from ..models.backbone import pool_features
 from .task import Task
 
 
@@ -21,9 +22,8 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     """Global average of the last feature map.
 
     Args:
-        network (nn.Module): A backbone that returns a map ``(N, C, h, w)``, a tuple of which the last
-            one is taken, or features ``(N, C)``. It runs in evaluation mode and is in its former mode
-            afterwards.
+        network (nn.Module): A backbone that returns what :func:`pool_features` takes. It runs in evaluation
+            mode and is in its former mode afterwards.
         batches (Iterable[Tensor]): At least one; images ``(N, 3, H, W)``, normalized, on the network's
             device.
 
@@ -36,7 +36,7 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     mode = network.training
     network.eval()
     try:
-        return torch.cat([_pool(network(batch)) for batch in batches])
+        return torch.cat([pool_features(network(batch)) for batch in batches])
     finally:
         network.train(mode)
 
@@ -44,8 +44,7 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
 def task_features(network: nn.Module,
                   task: Task,
                   *,
-                  mean: Sequence[float],
-                  std: Sequence[float],
+                  normalization: Normalization = IMAGENET,
                   resize: int = 256,
                   size: int = 224,
                   batch_size: int = 200,
@@ -60,8 +59,7 @@ def task_features(network: nn.Module,
     Args:
         network (nn.Module): As for :func:`pooled_features`. It is moved to ``device``.
         task (Task): The task.
-        mean (Sequence[float]): Normalization of the network's input, RGB, 0 to 255.
-        std (Sequence[float]): The same.
+        normalization (Normalization): Of the network's input. Defaults to ImageNet's.
         resize (int): Short side of the images, in pixels. Defaults to 256.
         size (int): Side of the center crop, in pixels. Defaults to 224.
         batch_size (int): Most images in a batch. Defaults to 200.
@@ -80,48 +78,28 @@ def task_features(network: nn.Module,
     """
     # Nothing is kept: each image is used once.
     store = ImageStore(task.paths, resize=resize, size=size, on_error=on_error, workers=workers, memory=0)
-    parts = np.array_split(np.arange(len(store)), -(-len(store) // batch_size))
-    mine = parts[dist.get_rank()::dist.get_world_size()]
-
-    def batches() -> Iterator[Tensor]:
-        for part in progress(mine, desc=f'features of {task.name}'):
-            yield from store.batches(part, batch_size, mean=mean, std=std, device=device)
-
+    mine = share(np.array_split(np.arange(len(store)), -(-len(store) // batch_size)))
     found = torch.empty(0, 0, device=device)
-    error: InputError | None = None
-    try:
-        images = batches()
-        first = next(images, None)
+
+    def compute() -> tuple[int, list[int]]:
+        nonlocal found
+        batches = (batch for part in progress(mine, desc=f'features of {task.name}')
+                   for batch in store.batches(part, batch_size, device=device, **normalization._asdict()))
+        first = next(batches, None)
         # With few batches, or damaged images only, a rank may have none.
         if first is not None:
-            found = pooled_features(network.to(device), chain([first], images))
-    except InputError as caught:
-        error = caught
-    # Exchanged even after an error, or the other ranks would wait for ever.
-    ranks = dist.all_gather_object((found.shape[1], sorted(store.failed), None if error is None else str(error)))
-    for *_, message in ranks:
-        if message is not None:
-            raise error or InputError(message)
-    failed = sorted({number for _, numbers, _ in ranks for number in numbers})
+            found = pooled_features(network.to(device), chain([first], batches))
+        return found.shape[1], sorted(store.failed)
+
+    ranks = gather(compute)
+    failed = sorted({number for _, numbers in ranks for number in numbers})
     rest = task.without(failed)
     # Each row gets the features of one rank, and -0, to which anything adds exactly, from the others.
-    features = torch.full((len(store), max(width for width, *_ in ranks)), -0.0, device=device)
+    features = torch.full((len(store), max(width for width, _ in ranks)), -0.0, device=device)
     if len(found):
-        rows = np.concatenate(mine)
-        features[torch.from_numpy(rows[~np.isin(rows, failed)]).to(device)] = found
+        numbers = np.concatenate(mine)
+        features[torch.from_numpy(numbers[~np.isin(numbers, failed)]).to(device)] = found
     dist.all_reduce(features)
     if failed:
         features = features[torch.from_numpy(np.setdiff1d(np.arange(len(store)), failed)).to(device)]
     return features, rest
-
-
-def _pool(output: object) -> Tensor:
-    if isinstance(output, (tuple, list)) and output:
-        output = output[-1]
-    if isinstance(output, Tensor) and output.dim() == 4:
-        return output.float().mean((2, 3))
-    if isinstance(output, Tensor) and output.dim() == 2:
-        return output.float()
-    what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    raise InputError(f'the network returns {what}, not feature maps (N, C, h, w) or features (N, C): '
-                     'give a backbone without its head')

@@ -11,8 +11,7 @@ from mmengine import dist
 from torch import Tensor
 
 from ..errors import InputError
-
-Array = np.ndarray | Tensor
+from .checks import Array, check_finite, check_labeled, count_classes
 
 MEMORY = 256 * 2**20
 """Bytes that the similarities of one chunk of test samples may take."""
@@ -191,25 +190,13 @@ def _check(train: Tensor, labels: Tensor, test: Tensor, k: Sequence[int], temper
     if train.dim() != 2 or test.dim() != 2 or train.shape[1] != test.shape[1] or not train.numel() or not test.numel():
         raise InputError(f'kNN needs features (n, d) and (m, d) with the same d, got {tuple(train.shape)} for training '
                          f'and {tuple(test.shape)} for test')
-    if labels.dim() not in (1, 2) or len(labels) != len(train):
-        raise InputError(f'kNN needs one label for each of {len(train)} training samples, got {tuple(labels.shape)}')
+    check_labeled(train, labels, 'kNN')
     if not k or min(k) < 1:
         raise InputError(f'the k of kNN must be at least 1, got {tuple(k)}')
     if not temperature > 0:
         raise InputError(f'the temperature of kNN must be positive, got {temperature}')
-    for name, features in (('training', train), ('test', test)):
-        broken = int((~features.isfinite().all(1)).sum())
-        if broken:
-            raise InputError(f'features of {broken} of {len(features)} {name} samples are not finite (NaN or '
-                             f'infinite): the network has diverged, take another checkpoint')
-    if labels.dim() == 2:
-        classes = labels.shape[1]
-    else:
-        if labels.is_floating_point() or labels.min() < 0:
-            raise InputError('the labels of kNN must be class numbers from 0')
-        if labels.unique().numel() < 2:
-            raise InputError('kNN needs samples of at least two classes: the training part has one')
-        classes = int(labels.max()) + 1
-    if num_classes is not None and (num_classes < classes or labels.dim() == 2 and num_classes != classes):
-        raise InputError(f'the labels have {classes} classes, but {num_classes} were announced')
-    return num_classes or classes
+    check_finite(train, 'training samples')
+    check_finite(test, 'test samples')
+    if labels.dim() == 1 and labels.unique().numel() < 2:
+        raise InputError('kNN needs samples of at least two classes: the training part has one')
+    return count_classes(labels, num_classes)

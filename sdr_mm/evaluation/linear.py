@@ -15,11 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from ..errors import InputError
-from .logistic import fit_logistic
+from ._logistic import fit_logistic
+from .checks import Array, check_finite, check_labeled, count_classes, rows
 from .metrics import METRICS
 from .task import Split, hold_out
-
-Array = np.ndarray | Tensor
 
 L2_GRID: tuple[float, ...] = tuple(np.logspace(-6, 5, 45).tolist())
 """The l2 weights that the protocol tries, ``1 / C``, in this order."""
@@ -42,8 +41,8 @@ class LinearResult:
         score (float): On the test images, per cent.
         l2 (float): The weight of the penalty that was chosen.
         val_scores (dict[float, float]): For each l2 the score on the validation images, per cent.
-        iterations (dict[float, int]): For each l2 the steps of the solver; where there is a fit for each
-            class, the most.
+        iterations (dict[float, int]): For each l2 the steps of the solver; where scikit-learn fits each
+            class by itself, the most.
         refit_iterations (int): Steps of the last fit, on training and validation images.
         unconverged (int): How many of these fits, the last one included, did not come down to their
             tolerance in 1000 steps.
@@ -169,13 +168,10 @@ class _Torch:
 
     def _fits(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], balance: float) -> Iterator[_Fit]:
         present, labels = _present(self.labels[train])
-        fit = fit_logistic(self._rows(train), labels, l2, tol=self.tol, balance=balance, max_iter=MAX_ITER)
-        for scores, iterations, converged in zip(fit.scores(self._rows(held_out)), fit.iterations.tolist(),
+        fit = fit_logistic(rows(self.features, train), labels, l2, tol=self.tol, balance=balance, max_iter=MAX_ITER)
+        for scores, iterations, converged in zip(fit.scores(rows(self.features, held_out)), fit.iterations.tolist(),
                                                  fit.converged.tolist()):
             yield _Fit(_spread(scores.cpu().numpy(), present, self.classes), iterations, converged)
-
-    def _rows(self, numbers: np.ndarray) -> Tensor:
-        return self.features[torch.from_numpy(numbers).to(self.features.device)]
 
 
 class _ScikitLearn:
@@ -245,9 +241,7 @@ def _check(features: Tensor, labels: np.ndarray, parts: tuple[np.ndarray, ...], 
         raise InputError(f'the metric of a linear probe is one of {", ".join(METRICS)}, got {metric!r}')
     if not l2 or not all(0 < weight < np.inf for weight in l2) or len(set(l2)) != len(l2):
         raise InputError(f'l2 weights must be positive and different numbers, got {l2}')
-    if features.dim() != 2 or not features.numel() or labels.ndim not in (1, 2) or len(labels) != len(features):
-        raise InputError(f'a linear probe needs features (n, d) and a label for each, got {tuple(features.shape)} and '
-                         f'{labels.shape}')
+    check_labeled(features, torch.as_tensor(labels), 'a linear probe')
     if (labels.ndim == 2) != (metric == 'map_11'):
         raise InputError(f'the metric {metric!r} does not fit images that have '
                          f'{"several labels: map_11 does" if labels.ndim == 2 else "one label"}')
@@ -257,16 +251,8 @@ def _check(features: Tensor, labels: np.ndarray, parts: tuple[np.ndarray, ...], 
         raise InputError(f'of {len(both)} training images none can be held out for validation: a linear probe needs '
                          f'5 or more, or a split with val')
     used = np.union1d(both, test)
-    broken = int((~features[torch.from_numpy(used).to(features.device)].isfinite().all(1)).sum())
-    if broken:
-        raise InputError(f'features of {broken} of {len(used)} images are not finite (NaN or infinite): '
-                         f'the network has diverged, take another checkpoint')
-    if labels.ndim == 1 and (labels.dtype.kind not in 'iu' or labels[used].min() < 0):
-        raise InputError('the labels of a linear probe must be class numbers from 0')
-    classes = labels.shape[1] if labels.ndim == 2 else int(labels[used].max()) + 1
-    if num_classes is not None and (num_classes < classes or labels.ndim == 2 and num_classes != classes):
-        raise InputError(f'the labels have {classes} classes, but {num_classes} were announced')
-    classes = num_classes or classes
+    check_finite(rows(features, used))
+    classes = count_classes(torch.as_tensor(labels[used]), num_classes)
     if classes < 2 and labels.ndim == 1:
         raise InputError('the task has one class: a linear probe needs two or more')
     count = labels[both].sum(0) if labels.ndim == 2 else np.bincount(labels[both], minlength=classes)

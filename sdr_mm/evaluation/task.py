@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..images import find_images
-from ..images.store import ImageSource
+from ..images import ImageSource, find_images
 from .metrics import METRICS
 
 HELD_OUT = ('val', 'test')

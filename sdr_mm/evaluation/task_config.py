@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ..errors import InputError
-from ..images.store import ImageSource
+from ..images import ImageSource
 from ..registry import DATASETS
 from .task import Split, Task, check_classes, hold_out
 
@@ -230,12 +230,7 @@ class TaskConfig:
         raise InputError(f'task {self.name}: {what}: {todo}') from cause
 
 
-def check_files(config: TaskConfig | str | Path) -> list[str]:
-    """Files of a task, or of a config file, that are missing, relative to its ``data_root``."""
-    return (config if isinstance(config, TaskConfig) else TaskConfig.from_file(config)).missing()
-
-
-def load_task(place: str | Path,
+def load_task(source: str | Path,
               *,
               splits: int = 1,
               seed: int = 0,
@@ -244,7 +239,7 @@ def load_task(place: str | Path,
     """Reads a task from a folder (:meth:`Task.from_folder`) or a config (:class:`TaskConfig`).
 
     Args:
-        place (str | Path): A folder of labeled images, or a file ``*.py``.
+        source (str | Path): A folder of labeled images, or a file ``*.py``.
         splits (int): Random splits of a folder without its own. Defaults to 1.
         seed (int): Seed of the random splits. Defaults to 0.
         metric (str, optional): In place of the task's own. Defaults to None.
@@ -253,15 +248,15 @@ def load_task(place: str | Path,
     Raises:
         InputError: If the task cannot be used.
     """
-    place = Path(place).expanduser()
-    if place.suffix == '.py' and not place.is_dir():
+    source = Path(source).expanduser()
+    if source.suffix == '.py' and not source.is_dir():
         if splits != 1:
-            raise InputError(f'{place} comes with its own split, so --splits {splits} cannot be: leave it out')
-        task = TaskConfig.from_file(place, data_root).load()
-    elif place.is_dir():
-        task = Task.from_folder(place, splits=splits, seed=seed)
+            raise InputError(f'{source} comes with its own split, so --splits {splits} cannot be: leave it out')
+        task = TaskConfig.from_file(source, data_root).load()
+    elif source.is_dir():
+        task = Task.from_folder(source, splits=splits, seed=seed)
     else:
-        raise InputError(f'there is no folder {place}: give a folder with one subfolder of images for each class, '
+        raise InputError(f'there is no folder {source}: give a folder with one subfolder of images for each class, '
                          f'or a task config like configs/tasks/food101.py')
     return task if metric is None else replace(task, metric=metric)
 

@@ -1,6 +1,5 @@
 """Features of frozen networks: what networks may return, and the same from any number of processes."""
 
-
 import features_worker
 import numpy as np
 import pytest
@@ -11,9 +10,9 @@ from torch import nn
 
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Split, Task, pooled_features, task_features
-from sdr_mm.images import ImageStore
+from sdr_mm.images import ZERO_TO_ONE, ImageStore
 
-OPTIONS = dict(mean=(0, 0, 0), std=(255, 255, 255), resize=16, size=16, workers=1)
+OPTIONS = dict(normalization=ZERO_TO_ONE, resize=16, size=16, workers=1)
 
 
 class Returns(nn.Module):

@@ -19,7 +19,6 @@ from sklearn.neighbors import KNeighborsClassifier
 import sdr_mm.evaluation.knn as knn
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import (
-    ImageStore,
     accuracy,
     average_precision_11,
     knn_predict,
@@ -29,6 +28,7 @@ from sdr_mm.evaluation import (
     stratified_splits,
     task_features,
 )
+from sdr_mm.images import ImageStore
 from sdr_mm.models.zoo import load_network
 
 knn_eval = load_tool('knn_eval')
@@ -175,7 +175,7 @@ NAN = np.array([[1, np.nan]])
     (dict(train_features=np.concatenate([np.ones((3, 2)), NAN])), '1 of 4 training samples are not finite'),
     (dict(test_features=NAN), '1 of 1 test samples are not finite'),
     (dict(train_labels=np.zeros(4, int)), 'at least two classes'),
-    (dict(train_labels=np.zeros(3, int)), 'one label for each of 4'),
+    (dict(train_labels=np.zeros(3, int)), 'a class number, .* for each of 4'),
     (dict(train_labels=np.array([0, 1, -1, 0])), 'class numbers from 0'),
     (dict(train_features=np.ones((4, 3))), 'the same d'),
     (dict(test_features=np.ones((0, 2))), 'the same d'),
@@ -281,8 +281,8 @@ def test_the_tool_prints_and_writes_each_k(checkpoint, tmp_path, capsys):
     text = capsys.readouterr().out
     assert 'task: 2 classes, 14 training and 6 test images' in text and 'k = 200 (clamped to 14)' in text
     scores = json.loads(out.read_text())['scores']
-    assert set(scores) == {'1', '200'} and len(scores['1']) == 3
-    assert f'k = 1: {np.mean(scores["1"]):.2f} ± {np.std(scores["1"]):.2f} over 3 splits' in text
+    assert list(scores) == ['k = 1', 'k = 200'] and len(scores['k = 1']) == 3
+    assert f'k = 1: {np.mean(scores["k = 1"]):.2f} ± {np.std(scores["k = 1"]):.2f} over 3 splits' in text
     with pytest.raises(InputError, match='exists already'):
         knn_eval.main([checkpoint, '--task', str(folder), '--out', str(out), *SMALL])
 
@@ -296,14 +296,31 @@ def test_a_task_with_val_is_tested_on_test_with_all_the_others_in_the_bank(check
     assert '10 training and 8 test images' in capsys.readouterr().out
     network = load_network(checkpoint)
     task = load_task(tmp_path / 'task')
-    found, _ = task_features(network.module, task, mean=network.mean, std=network.std, resize=32, size=32)
+    found, _ = task_features(network.module, task, normalization=network.settings.normalization, resize=32, size=32)
     bank, test = np.concatenate([task.splits[0].train, task.splits[0].val]), task.splits[0].test
     reference = KNeighborsClassifier(
         3, metric='cosine', algorithm='brute', weights=lambda distance: np.exp((1 - distance) / 0.07))
     reference.fit(found[bank].double(), task.labels[bank])
     predicted = reference.predict(found[test].double())
     expected = np.mean([100 * np.mean(predicted[task.labels[test] == label] == label) for label in (0, 1)])
-    assert json.loads(out.read_text())['scores']['3'] == [pytest.approx(expected)]
+    assert json.loads(out.read_text())['scores']['k = 3'] == [pytest.approx(expected)]
+
+
+def test_size_and_neighbors_are_those_that_the_checkpoint_stores(checkpoint, tmp_path, capsys):
+    """A network of 32 pixels is not fed 224."""
+    folder = write(tmp_path / 'task', CLASSES, 10, seed=1)
+    content = dict(state_dict=torch.load(checkpoint), meta=dict(cfg='evaluation = dict(resize=36, size=32, k=5)'))
+    torch.save(content, checkpoint)
+    tail = ['--task', str(folder), '--workers', '1', '--device', 'cpu']
+    knn_eval.main([checkpoint, *tail, '--out', str(tmp_path / 'stored.json')])
+    text = capsys.readouterr().out
+    assert '32 of 36 px' in text and 'k = 5:' in text
+    own = ['--k', '3', '--size', '16', '--resize', '20', '--out', str(tmp_path / 'own.json')]
+    knn_eval.main([checkpoint, *tail, *own])
+    text = capsys.readouterr().out
+    assert '16 of 20 px' in text and 'k = 3:' in text
+    for name, expected in (('stored', dict(resize=36, size=32, k=[5])), ('own', dict(resize=20, size=16, k=[3]))):
+        assert json.loads((tmp_path / f'{name}.json').read_text())['settings'].items() >= expected.items()
 
 
 def test_a_damaged_image_stops_or_is_skipped_and_counted(checkpoint, tmp_path, capsys):
@@ -343,7 +360,7 @@ def _all_damaged(folder):
     (_one_image, [], "class 'stripes' has one image"),
     (_no_test, [], 'neither of test/, val/'),
     (_strange, [], "class 'waves' of test/"),
-    (lambda folder: write(folder, CLASSES, 3, 0), ['--size', '64'], 'size=64 and resize=32'),
+    (lambda folder: write(folder, CLASSES, 3, 0), ['--size', '64'], 'size=64, resize=32'),
     (lambda folder: write(folder, CLASSES, 3, 0), ['--splits', '0'], 'splits >= 1'),
     (lambda folder: write(folder, CLASSES, 3, 0), ['--device', 'nowhere'], "no device 'nowhere'"),
     (_all_damaged, ['--on-error', 'skip'], "no readable image of class 'rings'"),

@@ -14,7 +14,6 @@ import sdr_mm.evaluation.linear as linear
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import METRICS, Split, hold_out
 from sdr_mm.evaluation.linear import L2_GRID, linear_probe
-from sdr_mm.routing import network_on_task
 
 linear_eval = load_tool('linear_eval')
 
@@ -173,10 +172,10 @@ SEVERAL = np.eye(2, dtype=int)[LABELS]
     (dict(l2=[1, 1]), 'positive and different'),
     (dict(features=BROKEN), '1 of 20 images are not finite'),
     (dict(features=np.ones((20, 3))), 'all 10 training images are equal'),
-    (dict(features=FEATURES[:7]), 'a label for each'),
+    (dict(features=FEATURES[:7]), 'a class number, .* for each of 7'),
     (dict(labels=LABELS * 0), 'the task has one class'),
     (dict(labels=LABELS - 1), 'class numbers from 0'),
-    (dict(labels=LABELS / 2), 'class numbers from 0'),
+    (dict(labels=LABELS / 2), 'needs a class number, .* of torch.float64'),
     (dict(labels=np.where(np.arange(20) == 15, 2, LABELS)), 'class number 2 has no training image'),
     (dict(num_classes=3), 'class number 2 has no training image'),
     (dict(num_classes=1), '2 classes, but 1'),
@@ -226,21 +225,20 @@ def test_the_tool_prints_and_writes_each_split(solver, checkpoint, tmp_path, cap
         linear_eval.main([checkpoint, '--task', str(folder), '--out', str(out), *SMALL])
 
 
-def test_images_are_resized_to_224_unless_told_otherwise(checkpoint, tmp_path, capsys, monkeypatch):
+def test_images_are_resized_to_the_crop_unless_told_otherwise(checkpoint, tmp_path, capsys):
+    """To 224 as in ssl-transfer, or to what the checkpoint stores."""
     folder = write(tmp_path / 'task', CLASSES, 5, seed=1)
-    sizes = []
-    real = network_on_task.task_features
-
-    def watched(*args, resize, size, **options):
-        sizes.append((resize, size))
-        return real(*args, resize=32, size=32, **options)
-
-    monkeypatch.setattr(network_on_task, 'task_features', watched)
-    tail = ['--l2', '1', '--workers', '1', '--device', 'cpu']
-    linear_eval.main([checkpoint, '--task', str(folder), *tail])
-    linear_eval.main([checkpoint, '--task', str(folder), '--resize', '256', *tail])
+    arguments = [checkpoint, '--task', str(folder), '--l2', '1', '--workers', '1', '--device', 'cpu']
+    linear_eval.main(arguments)
+    linear_eval.main([*arguments, '--resize', '256'])
     text = capsys.readouterr().out
-    assert sizes == [(224, 224), (256, 224)] and '224 of 224 px' in text and '224 of 256 px' in text
+    assert '224 of 224 px' in text and '224 of 256 px' in text
+    state = torch.load(checkpoint)
+    torch.save(dict(state_dict=state, meta=dict(cfg='evaluation = dict(resize=36, size=32, k=5)')), checkpoint)
+    linear_eval.main(arguments)
+    linear_eval.main([*arguments, '--resize', '36'])
+    text = capsys.readouterr().out
+    assert '32 of 32 px' in text and '32 of 36 px' in text
 
 
 def test_a_damaged_image_is_skipped_and_counted(checkpoint, tmp_path, capsys):

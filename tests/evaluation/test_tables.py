@@ -1,4 +1,4 @@
-"""The paper's Table 1 with numbers of our own: what is computed, stored, computed anew and written."""
+"""The paper's Table 1 with numbers of our own: what is computed, stored, computed again and written."""
 
 import csv
 import io
@@ -6,9 +6,10 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +21,30 @@ from routing_data import CLASSES, write
 from sklearn.neighbors import KNeighborsClassifier
 
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import Split, Task, load_task, paper, table_run
-from sdr_mm.evaluation.cells import Cell, CellFile, Protocol, task_fingerprint
+from sdr_mm.evaluation import Evaluation, Protocol, Split, Task, evaluate_network, load_task, paper
+from sdr_mm.evaluation.evaluate import task_fingerprint
 from sdr_mm.evaluation.linear import linear_probe
-from sdr_mm.evaluation.table1 import Table1
-from sdr_mm.evaluation.table_axes import Column, Row, paper_rows, read_columns
-from sdr_mm.evaluation.table_run import Outcome, fill_table
-from sdr_mm.evaluation.table_text import markdown
+from sdr_mm.evaluation.table1 import (
+    Column,
+    Outcome,
+    Row,
+    evaluate_missing,
+    evaluation_file,
+    markdown,
+    paper_rows,
+    read_columns,
+    tabulate,
+)
 from sdr_mm.images import IMAGENET, ImageStore
 from sdr_mm.models.checkpoints import load_resnet
+from sdr_mm.models.eval_settings import EvalSettings
+from sdr_mm.models.zoo import load_network
 
 tool = load_tool('table1')
 
 FAST = ['--resize', '32', '--size', '32', '--workers', '1', '--device', 'cpu', '--batch-size', '8']
 KNN = [*FAST, '--protocol', 'knn', '--k', '5']
-SMALL = Protocol('knn', resize=32, size=32, k=5)
+SMALL = Protocol('knn', resize=32, size=32, k=(5, ))
 
 
 def checkpoint(file, seed, prefix='', broken=False):
@@ -94,7 +104,7 @@ def table(root, *options, out='out', status=0):
 def counts(capsys):
     """(computed, stored, failed) as the tool printed them, and what it said on the way."""
     printed = capsys.readouterr()
-    found = re.findall(r'cells: (\d+) computed, (\d+) stored before, (\d+) failed', printed.out)
+    found = re.findall(r'evaluations: (\d+) computed, (\d+) stored before, (\d+) failed', printed.out)
     return tuple(map(int, found[-1])), printed.err.splitlines()
 
 
@@ -137,7 +147,7 @@ def features(file, task):
         return network(x.permute(0, 3, 1, 2))[-1].mean((2, 3))
 
 
-def test_knn_cells_are_those_of_scikit_learn(root):
+def test_knn_scores_are_those_of_scikit_learn(root):
     content = table(root)
     found = scores(content)
     for name, file in (('first', '1.pth'), ('second', '2.pth')):
@@ -153,7 +163,7 @@ def test_knn_cells_are_those_of_scikit_learn(root):
         assert row['average']['ours'] == pytest.approx(mean)
 
 
-def test_linear_cells_are_those_of_the_linear_probe_and_say_their_l2(root):
+def test_linear_scores_are_those_of_the_linear_probe_and_say_their_l2(root):
     tool.main([*networks(root), *tasks(root), *FAST, '--out', str(root / 'linear')])
     content = json.loads((root / 'linear' / 'table.json').read_text())
     for row, file in zip(content['rows'], ('1.pth', '2.pth')):
@@ -164,10 +174,49 @@ def test_linear_cells_are_those_of_the_linear_probe_and_say_their_l2(root):
     assert content['settings'] == dict(protocol='linear', resize=32, size=32)
 
 
-def test_the_protocols_have_their_own_image_sizes():
-    assert Protocol('linear').settings == dict(protocol='linear', resize=224, size=224)
-    assert Protocol('knn').settings == dict(protocol='knn', resize=256, size=224, k=200, temperature=0.07)
-    assert Protocol('linear', resize=256).settings['resize'] == 256
+def test_images_of_one_group_are_held_out_together(root):
+    for number, path in enumerate(sorted((root / 'plain' / CLASSES[0]).iterdir())):
+        (path.parent / f'unit{number % 3}').mkdir(exist_ok=True)
+        path.rename(path.parent / f'unit{number % 3}' / path.name)
+    task = load_task(root / 'plain')
+    x = features(root / '1.pth', task)
+    found = evaluate_network(load_network(str(root / '1.pth')), task, Protocol(resize=32, size=32), workers=1)
+    whole = linear_probe(x, task.labels, task.splits[0], num_classes=2, groups=task.groups)
+    assert found.splits[0]['l2'] == whole.l2
+    assert [entry['score'] for entry in found.splits[0]['val_scores']] == list(whole.val_scores.values())
+    apart = linear_probe(x, task.labels, task.splits[0], num_classes=2)
+    assert list(apart.val_scores.values()) != list(whole.val_scores.values())
+
+
+def test_sizes_and_neighbors_are_those_that_fit_the_network_unless_others_are_given():
+    small = EvalSettings(resize=36, size=32, k=20)
+    sizes = dict(resize=256, size=224)
+    for protocol, network, expected in (
+            (Protocol('linear'), EvalSettings(), dict(resize=224, size=224)),
+            (Protocol('linear'), small, dict(resize=32, size=32)),
+            (Protocol('linear', resize=36), small, dict(resize=36, size=32)),
+            (Protocol('linear', size=64), small, dict(resize=64, size=64)),
+            (Protocol('knn'), EvalSettings(), dict(sizes, k=[200], temperature=0.07)),
+            (Protocol('knn'), small, dict(resize=36, size=32, k=[20])),
+            (Protocol('knn', **sizes, k=(5, 1)), small, dict(sizes, k=[5, 1]))):
+        assert protocol.settings(network).items() >= expected.items()
+    with pytest.raises(InputError, match='0 < size <= resize'):
+        Protocol('knn', size=64).settings(small)
+
+
+def test_an_evaluation_is_read_as_it_was_written_and_nothing_else_is(root):
+    task = load_task(root / 'plain', splits=2)
+    found = evaluate_network(load_network(str(root / '1.pth')), task, SMALL, name='first', workers=1)
+    found.save(root / 'one.json')
+    assert Evaluation.load(root / 'one.json') == found
+    assert found.mean == np.mean(found.scores['k = 5']) and found.deviation == np.std(found.scores['k = 5'])
+    content = json.loads((root / 'one.json').read_text())
+    for broken in ('{"format"', '[]', json.dumps({**content, 'format': 'sdr_mm evaluation 0'}),
+                   json.dumps({**content, 'scores': {'k = 5': ['a']}}), json.dumps({**content, 'scores': 3}),
+                   json.dumps({**content, 'scores': {'k = 5': [float('nan')]}}), json.dumps({**content, 'new': 1})):
+        (root / 'other.json').write_text(broken)
+        with pytest.raises(InputError, match='evaluate again'):
+            Evaluation.load(root / 'other.json')
 
 
 def test_several_splits_give_a_mean_and_a_deviation(root):
@@ -177,8 +226,8 @@ def test_several_splits_give_a_mean_and_a_deviation(root):
         entry = row['tasks']['plain']
         assert f'{entry["ours"]:.2f} ± {entry["deviation"]:.2f}' in text
         assert row['tasks']['official']['deviation'] is None
-    stored = [json.loads(path.read_text())['cell'] for path in (root / 'out' / 'cells').glob('first-plain-*')]
-    assert np.std(stored[0]['scores']) == content['rows'][0]['tasks']['plain']['deviation']
+    path, = (root / 'out' / 'evaluations').glob('first-plain-*')
+    assert np.std(Evaluation.load(path).scores['k = 5']) == content['rows'][0]['tasks']['plain']['deviation']
     assert 'plain: mean ± standard deviation over 3 random splits' in text
 
 
@@ -202,7 +251,7 @@ def test_a_second_call_computes_only_what_is_missing(root, capsys):
     assert counts(capsys)[0] == (2, 2, 0)
 
 
-def test_a_failing_cell_is_named_the_others_go_on_and_it_alone_is_computed_later(root, capsys):
+def test_a_failing_evaluation_is_named_the_others_are_computed_and_it_alone_is_later(root, capsys):
     (root / 'plain.pth').write_bytes(b'cut short')
     shutil.copy(root / '2.pth', root / 'official.pth')
     row = ['--networks', f'first={root}/1.pth', f'routed={root}/{{task}}.pth']
@@ -220,7 +269,7 @@ def test_a_failing_cell_is_named_the_others_go_on_and_it_alone_is_computed_later
     assert content['rows'][1]['average']['tasks'] == 2
 
 
-def test_an_interruption_loses_no_cell_that_is_ready(root):
+def test_an_interruption_loses_no_evaluation_that_is_ready(root):
     rows = [Row('first', f'{root}/1.pth'), Row('second', f'{root}/2.pth')]
     columns = read_columns([root / 'plain', root / 'official'])
     lines = []
@@ -231,32 +280,33 @@ def test_an_interruption_loses_no_cell_that_is_ready(root):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill_table(rows, columns, SMALL, root / 'out', batch_size=8, workers=1, say=interrupt)
-    assert lines[-1] == f'interrupted: what was computed is in {root / "out"}, the same command goes on from there'
-    outcomes = fill_table(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
-    assert [outcome.state for outcome in outcomes] == ['stored', 'stored', 'stored', 'computed']
+        evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1, say=interrupt)
+    assert lines[-1] == f'interrupted: what was computed is in {root / "out"}, the same command resumes from there'
+    outcomes = evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
+    assert [outcome.state for outcome in outcomes.values()] == ['stored', 'stored', 'stored', 'computed']
 
 
-def test_a_cell_whose_checkpoint_or_task_has_changed_is_computed_anew(root, capsys):
+def test_an_evaluation_whose_checkpoint_or_task_has_changed_is_computed_anew(root, capsys):
     table(root)
     checkpoint(root / '2.pth', 7)
     capsys.readouterr()
     table(root)
     found, lines = counts(capsys)
     assert found == (2, 2, 0)
-    assert lines[0] == ('[3/4] second on plain: the stored cell was computed with another network, it is computed anew')
+    assert lines[0] == ('[3/4] second on plain: the stored evaluation was computed with another network, it is '
+                        'computed again')
     (root / 'plain' / CLASSES[0] / f'{CLASSES[0]}000.png').unlink()
     table(root)
     found, lines = counts(capsys)
     assert found == (2, 2, 0)
     assert sum('was computed with other images, labels or splits' in line for line in lines) == 2
-    next((root / 'out' / 'cells').glob('first-plain-*')).write_text('{"format"')
+    next((root / 'out' / 'evaluations').glob('first-plain-*')).write_text('{"format"')
     table(root)
     found, lines = counts(capsys)
     assert found == (1, 3, 0) and 'cannot be read' in lines[0]
 
 
-def test_the_same_file_under_another_name_and_place_is_the_same_cell(root, capsys):
+def test_the_same_file_under_another_name_and_place_is_the_same_network(root, capsys):
     table(root)
     (root / 'moved').mkdir()
     for name in ('1.pth', '2.pth', 'plain', 'official'):
@@ -279,25 +329,28 @@ def test_a_task_is_known_by_its_images_labels_splits_and_metric():
             (images, labels, [Split(split.test, split.train)]),
             (images, labels, [Split(split.train, split.test[:1], split.test[1:])]),
             (images, labels, [split], 'mean_per_class'),
+            (images, labels, [split], 'accuracy', np.array([0, 1, 0, 1])),
             (['x/1.png', 'x/2.png', 'y/1.png', 'y/2.png'], labels, [split]),
             (['x/1.png', 'x/2.png', 'y/1.png', 'y/3.png'], labels, [split]),
         )
     }
-    assert len(prints) == 8
+    assert len(prints) == 9
     assert task_fingerprint(Task('other', ['a', 'b'], images, labels, [split])) in prints
     moved = ['/elsewhere/x/1.png', '/elsewhere/x/2.png', '/elsewhere/y/1.png', '/elsewhere/y/2.png']
     assert task_fingerprint(Task('name', ['a', 'b'], moved, labels, [split])) in prints
 
 
-def test_names_that_differ_in_a_character_have_files_of_their_own(tmp_path):
-    files = {CellFile(tmp_path, row, 'dtd').path for row in ('SDR (BYOL)', 'SDR [BYOL]', 'sdr/BYOL', '../SDR BYOL')}
-    assert len(files) == 4 and {file.parent for file in files} == {tmp_path}
+def test_names_and_options_that_differ_in_a_character_have_files_of_their_own(tmp_path):
+    files = {evaluation_file(tmp_path, row, 'dtd', SMALL)
+             for row in ('SDR (BYOL)', 'SDR [BYOL]', 'sdr/BYOL', '../SDR BYOL')}
+    files.add(evaluation_file(tmp_path, 'SDR (BYOL)', 'dtd', Protocol('knn', resize=32, size=32, k=(20, ))))
+    assert len(files) == 5 and {file.parent.parent for file in files} == {tmp_path}
 
 
-# What may go wrong in a cell
+# What may go wrong in an evaluation
 
 
-def test_features_with_nan_cost_their_cells_only(root, capsys):
+def test_features_with_nan_cost_their_evaluations_only(root, capsys):
     checkpoint(root / '2.pth', 2, broken=True)
     content = table(root, status=2)
     found, lines = counts(capsys)
@@ -375,12 +428,18 @@ def made_columns(keys=tuple(paper.TASKS)):
     return [Column(key, paper.TASKS[key], True, task) for key in keys]
 
 
+LARGE = EvalSettings()
+
+
+def made(name, score, protocol, train=300, network=LARGE):
+    return Outcome('stored', Evaluation(name, 'made', 'accuracy', protocol.settings(network), {}, {'k = 5': [score]}, 2,
+                                        train, 100, 0, 1.))
+
+
 def made_table(values, keys=('dtd', 'food101'), protocol=SMALL):
     """A table from numbers: ``{network: {task: score}}``."""
-    columns = made_columns(keys)
-    outcomes = [Outcome(name, paper.TASKS[key], 'stored', Cell([score], 300, 100))
-                for name, row in values.items() for key, score in row.items()]
-    return Table1.build([Row(name, f'{name}.pth') for name in values], columns, protocol, outcomes)
+    outcomes = {(name, key): made(name, score, protocol) for name, row in values.items() for key, score in row.items()}
+    return tabulate([Row(name, f'{name}.pth') for name in values], made_columns(keys), protocol, outcomes)
 
 
 def test_best_and_second_are_marked_in_each_column_the_supervised_network_apart():
@@ -404,32 +463,44 @@ def test_best_and_second_are_marked_in_each_column_the_supervised_network_apart(
 
 def test_averages_are_compared_over_the_same_tasks():
     linear = Protocol('linear')
-    row = made_table({'SwAV': dict(dtd=70., food101=80.)}, protocol=linear).lines[0]
-    assert row.average.ours == 75 and row.average.paper == pytest.approx((78.09 + 75.92) / 2)
-    assert row.entries[0].difference == pytest.approx(70 - 78.09) and row.epochs == 400
+    row = made_table({'SwAV': dict(dtd=70., food101=80.)}, protocol=linear)['rows'][0]
+    assert row['average']['ours'] == 75 and row['average']['paper'] == pytest.approx((78.09 + 75.92) / 2)
+    assert row['tasks']['dtd']['difference'] == pytest.approx(70 - 78.09) and row['epochs'] == 400
     complete = dict.fromkeys(paper.TASKS, 70.)
-    row = made_table({'SwAV': complete}, tuple(paper.TASKS), linear).lines[0]
-    assert row.average.paper == 77.09 and row.average.difference == pytest.approx(-7.09)
-    row = made_table({'SwAV': {**complete, 'dtd': 80.}, }, tuple(paper.TASKS)[:-1], linear).lines[0]
-    assert row.average.paper == pytest.approx(np.mean(paper.TABLE1['SwAV'].scores[:-1]))
+    row = made_table({'SwAV': complete}, tuple(paper.TASKS), linear)['rows'][0]
+    assert row['average']['paper'] == 77.09 and row['average']['difference'] == pytest.approx(-7.09)
+    row = made_table({'SwAV': {**complete, 'dtd': 80.}, }, tuple(paper.TASKS)[:-1], linear)['rows'][0]
+    assert row['average']['paper'] == pytest.approx(np.mean(paper.TABLE1['SwAV'].scores[:-1]))
 
 
 def test_knn_is_compared_with_the_two_averages_that_the_paper_has():
     complete = dict.fromkeys(paper.TASKS, 50.)
     values = {'SimSiam': complete, 'SDR (SimSiam)': complete, 'SwAV': complete}
-    lines = made_table(values, tuple(paper.TASKS), Protocol('knn')).lines
-    assert [line.average.paper for line in lines] == [53.42, 58.13, None]
-    assert all(entry.paper is None for line in lines for entry in line.entries)
+    lines = made_table(values, tuple(paper.TASKS), Protocol('knn'))['rows']
+    assert [line['average']['paper'] for line in lines] == [53.42, 58.13, None]
+    assert all(entry['paper'] is None for line in lines for entry in line['tasks'].values())
     for keys, protocol in ((tuple(paper.TASKS), SMALL), (tuple(paper.TASKS)[1:], Protocol('knn'))):
-        assert not made_table(values, keys, protocol).compared
+        assert all(line['epochs'] is None for line in made_table(values, keys, protocol)['rows'])
+
+
+def test_networks_of_different_sizes_share_a_table_that_says_so():
+    columns, protocol = made_columns(('dtd', )), Protocol('knn')
+    rows = [Row('small', 'small.pth'), Row('large', 'large.pth')]
+    outcomes = {('small', 'dtd'): made('small', 50., protocol, 15, EvalSettings(resize=36, size=32, k=20)),
+                ('large', 'dtd'): made('large', 60., protocol, 15)}
+    table = tabulate(rows, columns, protocol, outcomes)
+    assert table['settings'] == dict(protocol='knn', temperature=0.07)
+    assert 'k as it fits each network, T = 0.07; images of the size that fits each network' in markdown(table)
+    assert 'DTD: k = 15, the number of training images.' in table['notes']
 
 
 def test_a_folder_that_is_called_as_a_task_of_the_paper_is_not_compared(root):
     (root / 'plain').rename(root / 'dtd')
     columns = read_columns([root / 'dtd', root / 'official'])
     rows = [Row('SimSiam', f'{root}/1.pth')]
-    outcomes = [Outcome('SimSiam', column.title, 'stored', Cell([50.], 5, 5)) for column in columns]
-    assert not Table1.build(rows, columns, Protocol('linear'), outcomes).compared
+    linear = Protocol('linear')
+    outcomes = {('SimSiam', column.key): made('SimSiam', 50., linear) for column in columns}
+    assert tabulate(rows, columns, linear, outcomes)['rows'][0]['epochs'] is None
 
 
 def test_the_papers_rows_stand_there_with_and_without_a_weight_file(root):
@@ -462,13 +533,10 @@ def test_of_several_files_for_a_row_the_first_that_is_there_counts(root):
 # Several processes
 
 
-def test_two_processes_share_the_cells_and_find_what_one_finds(root, monkeypatch):
+def test_two_processes_share_the_evaluations_and_find_what_one_finds(root, monkeypatch):
     checkpoint(root / '2.pth', 2, broken=True)
     alone = table(root, out='one', status=2)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    for name, value in dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK='0').items():
+    for name, value in dict(WORLD_SIZE='2', RANK='0').items():
         monkeypatch.setenv(name, value)
     path = os.pathsep.join([str(Path(tool.__file__).parents[1]), os.environ.get('PYTHONPATH', '')])
     arguments = [*networks(root), *tasks(root), *KNN, '--out', str(root / 'two')]
@@ -484,22 +552,38 @@ def test_two_processes_share_the_cells_and_find_what_one_finds(root, monkeypatch
         lines.append(line)
         second.wait(timeout=120)  # The other process takes all that this one leaves.
 
-    outcomes = fill_table(rows, columns, SMALL, root / 'two', batch_size=8, workers=1, say=say)
+    outcomes = evaluate_missing(rows, columns, SMALL, root / 'two', batch_size=8, workers=1, say=say)
     printed, errors = second.communicate()
     assert second.returncode == 0 and 'network' not in printed, errors
     others = [line for line in errors.splitlines() if line.startswith('[')]
-    assert len(lines) <= 1
-    assert sorted(line[:5] for line in lines + others) == ['[1/4]', '[2/4]', '[3/4]', '[4/4]']
-    assert [outcome.state for outcome in outcomes] == ['computed', 'computed', 'failed', 'failed']
-    assert json.loads(json.dumps(Table1.build(rows, columns, SMALL, outcomes).content())) == alone
+    # The first process takes one, then all that the other has left: the failures, which it reports.
+    assert len(others) == 3 and sum('no result' in line for line in others + lines[:1]) == 2
+    assert sorted(line[:5] for line in lines[:1] + others) == ['[1/4]', '[2/4]', '[3/4]', '[4/4]']
+    assert [outcome.state for outcome in outcomes.values()] == ['computed', 'stored', 'failed', 'failed']
+    assert json.loads(json.dumps(tabulate(rows, columns, SMALL, outcomes))) == alone
 
 
-def test_a_process_that_stops_ends_the_table_but_not_what_is_ready(root):
-    store = torch.distributed.HashStore()
-    store.set('rank 0', '{}')
-    store.set('rank 1', '"MemoryError: "')
-    with pytest.raises(InputError, match='process 1 stopped .MemoryError: .: what was computed is in out'):
-        table_run._gather(store, 2, 0, 'out')
+def test_a_process_that_waits_takes_what_the_other_has_found(root):
+    rows, columns = [Row('first', f'{root}/1.pth')], read_columns([root / 'plain'])
+    file = evaluation_file(root / 'out', 'first', 'plain', SMALL)
+    file.parent.mkdir(parents=True)
+    code = """
+import fcntl, sys, time
+with open(sys.argv[1], 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print('taken', flush=True)
+    sys.stdin.readline()
+"""
+    other = subprocess.Popen([sys.executable, '-c', code, str(file.with_name(f'.{file.stem}.lock'))],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == 'taken\n'
+    timer = threading.Timer(3, other.kill)  # Without a word: the system ends its claim.
+    timer.start()
+    started = time.monotonic()
+    outcomes = evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
+    timer.join()
+    assert time.monotonic() - started >= 2.5 and outcomes['first', 'plain'].state == 'computed'
+    other.communicate()
 
 
 # Bad input
@@ -519,19 +603,14 @@ def test_a_process_that_stops_ends_the_table_but_not_what_is_ready(root):
     (['--weights', 'nowhere'], 'there is no folder nowhere: give --weights'),
     (['--protocol', 'linear'], '--k and --temperature are options of kNN'),
     (['--k', '0'], 'kNN needs k >= 1'),
-    (['--size', '64'], 'the crop must fit'),
+    (['--size', '64'], '0 < size <= resize'),
     (['--out', 'plain'], 'plain has files in it that are no table'),
     (['--out', '1.pth'], '1.pth is no folder'),
-    (['--out', 'strange'], 'settings.json is not that of a table'),
-    (['--out', 'old'], 'old holds a table of k 20, this one is of k 5: give --out another folder'),
 ])
 def test_one_line_says_what_is_wrong_and_nothing_is_written(root, monkeypatch, options, message):
     monkeypatch.chdir(root)
     (root / 'copy' / 'plain').mkdir(parents=True)
     shutil.copy('1.pth', 'only_plain.pth')
-    fill_table([], [], Protocol('knn', resize=32, size=32, k=20), 'old')
-    (root / 'strange').mkdir()
-    (root / 'strange' / 'settings.json').write_text('[]')
     before = sorted(map(str, root.rglob('*')))
     defaults = ['--networks', 'first=1.pth', '--tasks', 'plain', 'official', *KNN, '--out', 'out']
     with pytest.raises(InputError) as error:

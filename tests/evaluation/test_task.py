@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from routing_data import CLASSES, write
 
-from projects.demo.splits import routing_splits
+from projects.demo.scoring import routing_splits
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import METRICS, ImageStore, Split, Task, hold_out, stratified_splits
+from sdr_mm.evaluation import METRICS, Split, Task, hold_out, stratified_splits
+from sdr_mm.images import ImageStore
 
 
 def parts(task, numbers):

@@ -13,7 +13,7 @@ from scipy.io import savemat
 from task_layouts import LAYOUTS, image, lines
 
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import Task, TaskConfig, check_files, load_task
+from sdr_mm.evaluation import Task, TaskConfig, load_task
 from sdr_mm.images import ImageStore
 
 tool = load_tool('check_tasks')
@@ -284,9 +284,9 @@ def test_the_tool_says_what_is_ready_and_what_to_fetch(tmp_path, capsys):
         tool.main(['--data-root', str(tmp_path)])
     assert caught.value.code == 1
     text = capsys.readouterr().out
-    states = {line[:13].strip(): line[15:].split()[0] for line in text.splitlines()[1:-1] if line[0] != ' '}
+    states = {line[:13].strip(): line[15:].split()[0] for line in text.splitlines()[2:-1] if line[0] != ' '}
     assert len(states) == 11 and states.pop('Caltech-101') == 'ready' and states.pop('FGVC Aircraft') == 'unusable'
     assert set(states.values()) == {'missing'}
     assert f'{tmp_path}/dtd lacks labels/val1.txt\n' in text and 'https://www.robots.ox.ac.uk/~vgg/data/dtd/' in text
     assert 'train lists 100 images, not 3334' in text and '1 of 11 ready' in text
-    assert check_files(TaskConfig.from_file(CONFIGS / 'dtd.py', tmp_path)) == ['labels/val1.txt']
+    assert TaskConfig.from_file(CONFIGS / 'dtd.py', tmp_path).missing() == ['labels/val1.txt']

@@ -8,9 +8,7 @@ from scipy.stats import multivariate_normal, ortho_group
 from sklearn.covariance import LedoitWolf
 
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation.h_score import h_score
-from sdr_mm.evaluation.logme import logme
-from sdr_mm.evaluation.transrate import transrate
+from sdr_mm.evaluation.transferability import h_score, logme, transrate
 
 SCORES = [logme, h_score, transrate]
 

@@ -9,6 +9,7 @@ from mmpretrain.models.backbones import ResNet
 
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Task, task_features
+from sdr_mm.images import Normalization
 
 
 def network():
@@ -22,7 +23,7 @@ def network():
 
 def features(root):
     """Of a sound task, in many batches and in one, and of one with damaged images, skipped and not."""
-    options = dict(mean=(120., 115., 100.), std=(60., 55., 50.), resize=32, size=32, workers=1)
+    options = dict(normalization=Normalization((120., 115., 100.), (60., 55., 50.)), resize=32, size=32, workers=1)
     sound, damaged = Task.from_folder(root / 'sound'), Task.from_folder(root / 'damaged')
     found = [task_features(network(), sound, batch_size=size, **options)[0] for size in (3, 100)]
     values, rest = task_features(network(), damaged, batch_size=4, on_error='skip', **options)
@@ -39,3 +40,4 @@ if __name__ == '__main__':
     dist.init_process_group('gloo')
     folder = Path(sys.argv[1])
     torch.save(features(folder), folder / f'rank{dist.get_rank()}.pt')
+    dist.destroy_process_group()

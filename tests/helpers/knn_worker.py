@@ -33,3 +33,4 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     dist.init_process_group('gloo')
     torch.save(predictions(), Path(sys.argv[1]) / f'rank{dist.get_rank()}.pt')
+    dist.destroy_process_group()

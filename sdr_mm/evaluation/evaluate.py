@@ -1,0 +1,308 @@
+"""One evaluation: a frozen network on a task by a protocol, and the JSON file that keeps it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from torch import Tensor
+
+from ..arguments import given
+from ..cli import progress
+from ..distributed import process_group
+from ..errors import InputError
+from ..files import atomic_write, check_output
+from ..images import ImageSource
+from ..models.checkpoints import weights_fingerprint
+from ..models.eval_settings import EvalSettings
+from ..models.zoo import Network, load_network
+from .checks import rows
+from .features import task_features
+from .knn import knn_predict
+from .linear import L2_GRID, MAX_ITER, TOL, linear_probe
+from .metrics import METRICS
+from .task import Task
+from .task_config import load_task
+
+FORMAT = 'sdr_mm evaluation 1'
+PROTOCOLS = ('linear', 'knn')
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How frozen features are scored.
+
+    Both protocols learn from the training and validation images of a split and are tested on its test
+    images; the linear one chooses its l2 weight on the validation images first.
+
+    Args:
+        name (str): ``'linear'``, the many-shot protocol of ssl-transfer, or ``'knn'``. Defaults to 'linear'.
+        resize (int, optional): Short side of the images, in pixels. Defaults to None: for kNN what fits the
+            network, for the linear protocol ``size``, as in ssl-transfer.
+        size (int, optional): Side of the center crop, in pixels. Defaults to None, what fits the network.
+        k (Sequence[int]): Numbers of neighbors of kNN, clamped to the training images. Defaults to (), the
+            one that fits the network.
+        temperature (float): ``T`` of kNN. Defaults to 0.07.
+        solver (str): Of :func:`linear_probe`, as the next two. Defaults to 'torch'.
+        l2 (Sequence[float]): Weights that are tried. Defaults to :data:`L2_GRID`.
+        tol (float): Tolerance of the gradient. Defaults to :data:`TOL`.
+
+    Raises:
+        InputError: If a value cannot be used.
+    """
+
+    name: str = 'linear'
+    resize: int | None = None
+    size: int | None = None
+    k: Sequence[int] = ()
+    temperature: float = 0.07
+    solver: str = 'torch'
+    l2: Sequence[float] = L2_GRID
+    tol: float = TOL
+
+    def __post_init__(self) -> None:
+        if self.name not in PROTOCOLS:
+            raise InputError(f'the protocol is one of {", ".join(PROTOCOLS)}, got {self.name!r}')
+        if any(k < 1 for k in self.k) or not self.temperature > 0:
+            raise InputError(f'kNN needs k >= 1 and a positive temperature, got {tuple(self.k)} and {self.temperature}')
+        if self.size is not None and self.resize is not None:
+            EvalSettings(size=self.size, resize=self.resize)
+
+    def settings(self, network: EvalSettings) -> dict[str, Any]:
+        """All that determines the scores of a network beside its weights and the task.
+
+        Raises:
+            InputError: If the crop is larger than the resized image.
+        """
+        resize = self.resize or ((self.size or network.size) if self.name == 'linear' else None)
+        fitting = network.but(resize=resize, size=self.size)
+        mean, std = (list(values) for values in fitting.normalization)
+        settings = dict(protocol=self.name, resize=fitting.resize, size=fitting.size, mean=mean, std=std)
+        if self.name == 'knn':
+            return dict(settings, k=list(self.k or [fitting.k]), temperature=self.temperature)
+        return dict(settings, solver=self.solver, l2=list(self.l2), tol=self.tol)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a frozen network on a task, per cent by the task's metric.
+
+    Args:
+        network (str): Its name.
+        task (str): Its name.
+        metric (str): Key of :data:`METRICS`.
+        settings (dict): Those of :meth:`Protocol.settings`.
+        fingerprints (dict): Of ``network``, its weights, and of ``task``, see :func:`task_fingerprint`.
+        scores (dict): One number a split, for ``'linear'`` or for each ``'k = …'``; the first ones count.
+        classes (int): Of the task.
+        train (int): Images that train, those that validate included, in the first split.
+        test (int): Images that test, in the first split.
+        skipped (int): Images that could not be decoded and were left out.
+        seconds (float): What it took, decoding included.
+        splits (list[dict]): How the linear probe of each split came about: see :class:`LinearResult`.
+    """
+
+    network: str
+    task: str
+    metric: str
+    settings: dict[str, Any]
+    fingerprints: dict[str, str]
+    scores: dict[str, list[float]]
+    classes: int
+    train: int
+    test: int
+    skipped: int
+    seconds: float
+    splits: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the splits."""
+        return float(np.mean(next(iter(self.scores.values()))))
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over the splits, None if there is one."""
+        scores = next(iter(self.scores.values()))
+        return float(np.std(scores)) if len(scores) > 1 else None
+
+    def save(self, file: str | Path, overwrite: bool = False) -> None:
+        """Writes JSON, whole or not at all.
+
+        Raises:
+            InputError: If the file exists and may not be replaced, or the disk is full.
+        """
+        with atomic_write(file, overwrite) as temporary:
+            temporary.write_text(json.dumps(dict(format=FORMAT, **asdict(self)), indent=1) + '\n', encoding='utf-8')
+
+    @classmethod
+    def load(cls, file: str | Path) -> Evaluation:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            InputError: If it is something else.
+        """
+        try:
+            content = json.loads(Path(file).read_text(encoding='utf-8'))
+            found = content.pop('format')
+            if found != FORMAT:
+                raise InputError(f'{file} is not {FORMAT!r}: evaluate again')
+            evaluation = cls(**content)
+            if {*map(type, vars(evaluation).values())} - {str, int, float, dict, list} or not all(
+                    np.isfinite(scores).all() and len(scores) for scores in evaluation.scores.values()):
+                raise ValueError('a value of another kind')
+            return evaluation
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f'{file} cannot be read as an evaluation ({type(error).__name__}): evaluate '
+                             'again') from error
+
+    def report(self, val_scores: bool = False) -> str:
+        """Text for a terminal; ``val_scores`` asks for the validation score of each l2 of a linear probe."""
+        how = self.settings
+        method, options = (('kNN', f'T = {how["temperature"]}') if how['protocol'] == 'knn' else
+                           ('linear probe', f'solver {how["solver"]}'))
+        skipped = f', {self.skipped} images could not be decoded' if self.skipped else ''
+        lines = [f'{self.task}: {self.classes} classes, {self.train} training and {self.test} test images{skipped}; '
+                 f'{method} of {self.network}, {self.metric} in %, {options}, {how["size"]} of {how["resize"]} px']
+        for split in self.splits:
+            best = max(split['val_scores'], key=lambda entry: entry['score'])
+            lines.append(f'{split["score"]:.2f} with l2 = {split["l2"]:.4g} (C = {1 / split["l2"]:.4g}), the best of '
+                         f'{len(how["l2"])} on validation images ({best["score"]:.2f}); {split["seconds"]:.1f} s')
+            lines += [f'  l2 = {entry["l2"]:<10.4g} {entry["score"]:6.2f}  {entry["iterations"]:4} steps'
+                      for entry in split['val_scores'] if val_scores]
+            if split['unconverged']:
+                lines.append(f'  {split["unconverged"]} of {len(how["l2"]) + 1} fits did not reach their tolerance in '
+                             f'{MAX_ITER} steps')
+        for k, (name, scores) in zip(how.get('k', [0]), self.scores.items()):
+            name += f' (clamped to {self.train})' if k > self.train else ''
+            spread = f' ± {np.std(scores):.2f} over {len(scores)} splits' if len(scores) > 1 else ''
+            if spread or not self.splits:
+                lines.append(f'{name}: {np.mean(scores):.2f}{spread}')
+        return '\n'.join(lines)
+
+
+def evaluate_network(network: Network,
+                     task: Task,
+                     protocol: Protocol = Protocol(),
+                     *,
+                     name: str | None = None,
+                     on_error: str = 'stop',
+                     batch_size: int = 200,
+                     workers: int = 2,
+                     device: str | torch.device = 'cpu') -> Evaluation | None:
+    """Scores a frozen network on a task. All ranks must call.
+
+    Args:
+        network (Network): The network, which is moved to ``device``.
+        task (Task): The task, with labels.
+        protocol (Protocol): How it is scored. Defaults to the linear one.
+        name (str, optional): Of the network. Defaults to None, its own.
+        on_error (str): What to do about an image that cannot be decoded, ``'stop'`` or ``'skip'``.
+            Defaults to 'stop'.
+        batch_size (int): Most images in a batch. Defaults to 200.
+        workers (int): Threads that decode, on each rank. Defaults to 2.
+        device (str | torch.device): Where the network runs. Defaults to 'cpu'.
+
+    Returns:
+        Evaluation | None: On the first rank; None on the others.
+
+    Raises:
+        InputError: If images, features or options cannot be used.
+    """
+    start = time.perf_counter()
+    settings = protocol.settings(network.settings)
+    features, readable = task_features(
+        network.module, task, normalization=network.settings.normalization, resize=settings['resize'],
+        size=settings['size'], batch_size=batch_size, on_error=on_error, workers=workers, device=device)
+    scores, splits = _knn(features, readable, settings) if protocol.name == 'knn' else _linear(
+        features, readable, settings)
+    if not is_main_process():
+        return None
+    train, test = readable.splits[0].scoring()
+    return Evaluation(name or network.name, task.name, task.metric, settings,
+                      dict(network=weights_fingerprint(network.module), task=task_fingerprint(task)), scores,
+                      len(task.classes), len(train), len(test), len(task.paths) - len(readable.paths),
+                      round(time.perf_counter() - start, 2), splits)
+
+
+def evaluate_given(args: argparse.Namespace, protocol: Protocol) -> Evaluation | None:
+    """The evaluation that the arguments of a tool ask for, saved where they say. All ranks must call.
+
+    Args:
+        args (argparse.Namespace): Of the parsers of :mod:`sdr_mm.arguments` for a network, task, images and output.
+        protocol (Protocol): How it is scored.
+
+    Returns:
+        Evaluation | None: On the first rank; None on the others.
+
+    Raises:
+        InputError: If the output could not be written, or task, network or images cannot be used.
+    """
+    check_output(args.out, args.overwrite)
+    task = load_task(args.task, splits=args.splits, **given(args, 'seed', 'metric', 'data_root'))
+    with process_group(args.device) as device:
+        evaluation = evaluate_network(load_network(args.network), task, protocol, batch_size=args.batch_size,
+                                      workers=args.workers, device=device, **given(args, 'on_error'))
+    if evaluation is not None and args.out is not None:
+        evaluation.save(args.out, args.overwrite)
+    return evaluation
+
+
+Scores = tuple[dict[str, list[float]], list[dict[str, Any]]]
+
+
+def _knn(features: Tensor, task: Task, settings: dict[str, Any]) -> Scores:
+    scores: dict[str, list[float]] = {f'k = {k}': [] for k in settings['k']}
+    for split in task.splits:
+        train, test = split.scoring()
+        votes = knn_predict(rows(features, train), task.labels[train], rows(features, test), k=settings['k'],
+                            temperature=settings['temperature'], num_classes=len(task.classes), across_ranks=True)
+        for k, vote in votes.items():
+            scores[f'k = {k}'].append(METRICS[task.metric](vote, task.labels[test]))
+    return scores, []
+
+
+def _linear(features: Tensor, task: Task, settings: dict[str, Any]) -> Scores:
+    """On the first rank."""
+    results = [linear_probe(features, task.labels, split, metric=task.metric, num_classes=len(task.classes),
+                            groups=task.groups, **{key: settings[key] for key in ('solver', 'l2', 'tol')})
+               for split in progress(task.splits if is_main_process() else [], desc=f'linear probe on {task.name}')]
+    splits = [dict(score=float(result.score), l2=result.l2, unconverged=result.unconverged,
+                   seconds=round(result.seconds, 2),
+                   val_scores=[dict(l2=l2, score=float(score), iterations=result.iterations[l2])
+                               for l2, score in result.val_scores.items()]) for result in results]
+    return dict(linear=[float(result.score) for result in results]), splits
+
+
+def task_fingerprint(task: Task) -> str:
+    """Stands for the images, by their names, the labels, the groups, the splits and the metric of a task.
+
+    The content of image files is not read, and it does not matter where the task lies.
+    """
+    digest = hashlib.sha256(json.dumps([task.metric, list(task.classes)]).encode())
+    for name in _names(task.paths):
+        digest.update(name)
+    parts = [part for split in task.splits for part in (split.train, split.val, split.test)]
+    for part in (task.labels, task.groups, *parts):
+        digest.update(b'none' if part is None else
+                      f'{part.shape}'.encode() + np.ascontiguousarray(part, dtype='<i8').tobytes())
+    return f'sha256:{digest.hexdigest()}'
+
+
+def _names(images: Sequence[ImageSource]) -> list[bytes]:
+    """Files relative to the folder that they have in common; the content of those in memory."""
+    files = [os.path.abspath(image) for image in images if not isinstance(image, np.ndarray)]
+    root = os.path.commonpath(files) if files else ''
+    names = iter(Path(os.path.relpath(file, root)).as_posix().encode() + b'\n' for file in files)
+    return [hashlib.sha256(image.tobytes()).digest() + f'{image.shape}\n'.encode()
+            if isinstance(image, np.ndarray) else next(names) for image in images]
