@@ -1,0 +1,178 @@
+"""The configs: what the paper and its baseline name, SDR against the baseline, a fresh process, the model index."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from mmengine.config import Config
+from repository import ROOT
+
+from sdr_mm.models.eval_settings import EvalSettings
+
+CONFIGS = ROOT / 'configs'
+SMALL = 'small/{}simsiam_resnet18_b64-15e_32px.py'
+PAIRS = [('simsiam.py', 'sdr_simsiam.py'), (SMALL.format(''), SMALL.format('sdr_'))]
+TRAINING = [path for path in sorted(CONFIGS.rglob('*.py')) if not {'_base_', 'tasks'} & {*path.parts}]
+
+
+def resolved(name):
+    """A config as plain dictionaries, without the scopes that inherited entries carry."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items() if key != '_scope_'}
+        return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(Config.fromfile(CONFIGS / name).to_dict())
+
+
+def test_the_baseline_is_mmpretrains_recipe(tmp_path):
+    """MMPretrain's file is read where it is installed, so the two cannot drift apart unnoticed."""
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text("_base_ = 'mmpretrain::simsiam/simsiam_resnet50_8xb32-coslr-200e_in1k.py'\n")
+    ours, theirs = resolved('simsiam.py'), resolved(recipe)
+    for key in ('model', 'data_preprocessor', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'env_cfg', 'visualizer'):
+        assert ours[key] == theirs[key], key
+    assert ours['default_hooks'] == theirs['default_hooks']
+    loader, expected = ours['train_dataloader'], theirs['train_dataloader']
+    # Two transforms are ours: the loader of the files, and the color jitter, of the same strength.
+    pipeline = json.dumps(loader['dataset']['pipeline'])
+    pipeline = pipeline.replace('sdr_mm.ColorJitter', 'ColorJitter').replace('sdr_mm.LoadImage', 'LoadImageFromFile')
+    assert json.loads(pipeline) == expected['dataset']['pipeline']
+    assert loader == {**expected, 'dataset': {**expected['dataset'], 'pipeline': loader['dataset']['pipeline']}}
+
+
+def test_sdr_on_imagenet_is_the_papers():
+    cfg = resolved('sdr_simsiam.py')
+    assert cfg['model'] == dict(
+        type='SimSiamSDR',
+        backbone=dict(type='SDRResNet', depth=50, base_channels=[52, 12], num_groups=4, norm_cfg=dict(type='SyncBN')),
+        neck=dict(type='SDRNonLinearNeck', hid_channels=2048, out_channels=2048, num_layers=3,
+                  with_last_bn_affine=False, norm_cfg=dict(type='SyncBN')),
+        head=dict(type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'), predictor=dict(
+            type='SDRNonLinearNeck', in_channels=2048, hid_channels=512, out_channels=2048, with_avg_pool=False,
+            with_last_bn=False, with_last_bias=True, norm_cfg=dict(type='SyncBN'))),
+        distillation=dict(type='SiamKDLoss'))
+    assert cfg['optim_wrapper'] == dict(
+        type='SubnetOptimWrapper', optimizer=dict(type='SGD', lr=0.05, weight_decay=1e-4, momentum=0.9),
+        paramwise_cfg=dict(custom_keys=dict(predictor=dict(fix_lr=True))))
+    assert cfg['train_cfg'] == dict(type='SDRTrainLoop', max_epochs=200)
+    assert cfg['train_dataloader']['batch_size'] == 32
+    assert cfg['auto_scale_lr'] == dict(base_batch_size=256)
+
+
+def test_the_small_ones_are_as_they_were():
+    baseline, sdr = map(resolved, PAIRS[1])
+    batch_norm, batch_norm_1d = dict(type='BN'), dict(type='BN1d')
+    assert baseline['model']['backbone'] == dict(
+        type='ResNet', depth=18, stem_channels=16, base_channels=16, norm_cfg=batch_norm, zero_init_residual=False)
+    assert baseline['model']['neck'] == dict(
+        type='NonLinearNeck', in_channels=128, hid_channels=512, out_channels=512, num_layers=3,
+        with_last_bn_affine=False, with_avg_pool=True, norm_cfg=batch_norm_1d)
+    assert baseline['model']['head']['predictor'] == dict(
+        type='NonLinearNeck', in_channels=512, hid_channels=128, out_channels=512, with_avg_pool=False,
+        with_last_bn=False, with_last_bias=True, norm_cfg=batch_norm_1d)
+    assert sdr['model']['backbone'] == dict(
+        type='SDRResNet', depth=18, stem_channels=16, base_channels=[12, 4], num_groups=4, routed_blocks=[2, 3],
+        norm_cfg=batch_norm, zero_init_residual=False)
+    assert sdr['model']['neck'] == dict(
+        type='SDRNonLinearNeck', hid_channels=512, out_channels=512, num_layers=3, with_last_bn_affine=False,
+        norm_cfg=batch_norm)
+    assert sdr['model']['head']['predictor'] == dict(
+        type='SDRNonLinearNeck', in_channels=512, hid_channels=128, out_channels=512, with_avg_pool=False,
+        with_last_bn=False, with_last_bias=True, norm_cfg=batch_norm)
+    for cfg in (baseline, sdr):
+        assert cfg['param_scheduler'] == [
+            dict(type='CosineAnnealingLR', T_max=15, end=15, by_epoch=True, convert_to_iter_based=True)]
+        assert cfg['optim_wrapper']['optimizer'] == dict(type='SGD', lr=0.05, weight_decay=5e-4, momentum=0.9)
+        assert cfg['train_cfg']['max_epochs'] == 15 and cfg['channels_last'] is True
+        assert cfg['randomness'] == dict(seed=0, deterministic=False)
+        assert cfg['default_hooks']['checkpoint'] == dict(type='CheckpointHook', interval=5, max_keep_ckpts=3)
+        assert cfg['default_hooks']['logger'] == dict(type='LoggerHook', interval=20)
+        loader = cfg['train_dataloader']
+        assert (loader['batch_size'], loader['num_workers'], loader['persistent_workers']) == (64, 1, True)
+
+
+@pytest.mark.parametrize('baseline, sdr', PAIRS)
+def test_sdr_differs_from_its_baseline_in_what_makes_it_sdr(baseline, sdr):
+    plain, sdr = resolved(baseline), resolved(sdr)
+    model, hooks = sdr.pop('model'), sdr.pop('custom_hooks')
+    assert [hook['type'] for hook in hooks] == [
+        'ProgressiveTrainingHook', 'SubnetStepHook', 'FixedLRHook', 'CollapseMonitorHook', 'SkipCountHook']
+    assert [hook['type'] for hook in plain.pop('custom_hooks')] == ['FixedLRHook', 'SkipCountHook']
+    assert (model['type'], plain.pop('model')['type']) == ('SimSiamSDR', 'SimSiam')
+    loader = plain['train_dataloader']
+    assert loader['drop_last'] and 'batch_sampler' not in loader
+    loader.update(drop_last=False, batch_sampler=dict(type='ClusterAwareSampler'), dataset=dict(
+        type='ClusterDataset', clusters='work_dirs/clusters.npz', dataset=loader['dataset']))
+    plain['optim_wrapper']['type'] = 'SubnetOptimWrapper'
+    plain['train_cfg']['type'] = 'SDRTrainLoop'
+    sdr.pop('norm')
+    assert sdr == plain
+
+
+@pytest.mark.parametrize('pair, sizes', zip(PAIRS, [(256, 224, 200), (32, 32, 20)]))
+def test_a_checkpoint_will_know_how_to_be_evaluated(pair, sizes):
+    for name in pair:
+        settings = EvalSettings.of(Config.fromfile(CONFIGS / name).to_dict())
+        assert (settings.resize, settings.size, settings.k) == sizes
+
+
+BUILD = """
+import sys
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+for file in sys.argv[1:]:
+    cfg = Config.fromfile(file)
+    if 'model' not in cfg:
+        continue
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    space = getattr(model.backbone, 'space', ())
+    print(len(space), sum(weights.numel() for weights in model.backbone.parameters()), cfg.default_scope)
+"""
+
+
+@pytest.mark.slow
+def test_each_config_builds_its_model_in_a_fresh_process():
+    """Sub-nets, and weights of the backbone: of ResNet-50 and of the super-net whose sub-nets are one."""
+    files = [*(CONFIGS / name for pair in PAIRS for name in pair), *sorted(CONFIGS.glob('tasks/*.py'))]
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', BUILD, *map(str, files)], capture_output=True,
+                          text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [int(line[0]) for line in lines] == [0, 256, 0, 16]
+    assert [int(line[1]) for line in lines[:2]] == [23_508_032, 57_314_336]
+    assert {line[2] for line in lines} == {'sdr_mm'}
+
+
+@pytest.mark.slow
+@pytest.mark.ops
+def test_each_detector_loads_in_a_fresh_process():
+    files = [str(path) for path in TRAINING if path.parent.name == 'detection']
+    code = ('import sys\nfrom mmengine.config import Config\n'
+            'for file in sys.argv[1:]: print(Config.fromfile(file).model.type)')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *files], capture_output=True, text=True,
+                          cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    # The maintained MMDetection prints lines of its own before.
+    assert done.stdout.splitlines()[-5:] == 4 * ['FasterRCNN'] + ['MaskRCNN'] and len(files) == 5
+
+
+def test_the_model_index_names_each_training_config_once():
+    modelindex = pytest.importorskip('modelindex')
+    index = modelindex.load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    assert sorted(model.config for model in index.models) == [str(path.relative_to(ROOT)) for path in TRAINING]
+    for model in index.models:
+        assert model.name == (ROOT / model.config).stem and model.in_collection == 'SDR'
+        assert not model.results and not model.weights, 'nothing is claimed that was not measured'
+    collection, = index.collections
+    assert (ROOT / collection.readme).is_file() and '2205.13267' in collection.paper['URL']
+    for name in ('simsiam.py', 'sdr_simsiam.py', *PAIRS[1]):
+        metadata = next(model for model in index.models if model.config == f'configs/{name}').metadata.data
+        cfg = Config.fromfile(CONFIGS / name)
+        ranks = 8 if 'small' not in name else 1
+        assert metadata['Epochs'] == cfg.train_cfg.max_epochs
+        assert metadata['Batch Size'] == cfg.train_dataloader.batch_size * ranks
