@@ -4,7 +4,7 @@
         --config configs/detection/faster-rcnn_sdr_fpn_24k_voc0712.py --data-root data/VOCdevkit/ \
         --work-dir work_dirs/route_voc --baseline simsiam.pth
 
-It uses all GPUs, one candidate on each. The same command goes on where it was stopped.
+It uses all GPUs, one network on each. The same command resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -12,19 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import DictAction
 
-import sdr_mm  # noqa: F401
+import sdr_mm
+from sdr_mm.arguments import bn_arguments, given, image_arguments
 from sdr_mm.cli import run
-from sdr_mm.engine.configs import load_config, use_amp, use_folder, voc_folders
 from sdr_mm.errors import InputError
-from sdr_mm.routing import RoutingResult, load_pool, load_sdr
-from sdr_mm.routing.arguments import bn_arguments, choose_device, given, image_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,18 +41,16 @@ def parser() -> argparse.ArgumentParser:
                       help='all candidates to a quarter of the iterations, the best half to a half, the best quarter '
                            'to the end')
     race.add_argument('--images', type=int, metavar='N',
-                      help='images in a batch of a candidate, the learning rate is scaled with it (default: as many as '
+                      help='images in a batch of a network, the learning rate is scaled with it (default: as many as '
                            'the learning rate of the config is for)')
     race.add_argument('--supernet', action=argparse.BooleanOptionalAction, default=True,
                       help='fine-tune the super-net too, to compare with')
-    race.add_argument('--baseline', nargs='+', default=(), metavar='FILE',
-                      help="checkpoints of ResNets of a sub-net's size to compare with, or 'random' for random weights")
-    race.add_argument('--save-every', type=int, metavar='N',
-                      help='iterations between two saves of the state (default: a tenth of --iters)')
+    race.add_argument('--baseline', dest='baselines', nargs='+', default=(), metavar='FILE',
+                      help="networks to compare with: checkpoints of a sub-net's size, or 'random' for random weights")
     race.add_argument('--devices', nargs='+', metavar='DEVICE',
                       help="one process on each, for example 'cuda:0 cuda:1' (default: all GPUs, or the CPU)")
     shortlist = parser.add_argument_group('candidates')
-    shortlist.add_argument('--shortlist', choices=('label_free', 'knn_crops', 'all'),
+    shortlist.add_argument('--shortlist', choices=('label_free', 'knn_crops', 'all'), default='label_free',
                            help='label_free: by the clusters that the images resemble; knn_crops: by kNN on the '
                                 'annotated boxes; all: no shortlist (default: label_free)')
     shortlist.add_argument('--candidates', type=int, metavar='M', help='how many sub-nets it leaves (default: 8)')
@@ -67,21 +62,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def next_steps(args: argparse.Namespace, cfg: Any, result: RoutingResult, folder: Path) -> str:
+def next_steps(args: argparse.Namespace, evaluator: Any, best: Any) -> str:
     """The commands for the full run."""
-    from sdr_mm.detection.backbone_config import pretrained_parts
-    from sdr_mm.detection.fine_tuning import STATE
-    from sdr_mm.detection.routing import BACKBONE
+    from sdr_mm.detection.detector_config import pretrained_parts
+    folder, model = evaluator.folder(best), evaluator.config.model
     options = [f'{key}={value}' for key, value in (args.cfg_options or {}).items()]
-    options += [f'{part}.init_cfg.checkpoint={folder / BACKBONE}' for part, _ in pretrained_parts(cfg.model)]
-    if str(cfg.model.backbone.type).split('.')[-1] == 'SDRResNet' and result.best.path is not None:
-        options.append(f'model.backbone.path=({",".join(map(str, result.best.path))})')
+    options += [f'{part}.init_cfg.checkpoint={folder / "backbone.pth"}' for part, _ in pretrained_parts(model)]
+    if 'path' in model.backbone:
+        options.append(f'model.backbone.path=({",".join(map(str, best.path))})')
     words = ['python', 'tools/train.py', args.config, *(['--data', args.data_root] if args.data_root else []),
              *(['--amp'] if args.amp else []), '--work-dir', str(Path('work_dirs') / Path(args.config).stem)]
-    done = result.best.others['iterations'][0]
-    return (f'best: {result.best.name}, exported to {folder / BACKBONE}\n'
+    return (f'best: {best.name}, exported to {folder / "backbone.pth"}\n'
             f'full run:  {shlex.join([*words, "--cfg-options", *options])}\n'
-            f'or, to go on from iteration {done:.0f}, add  --resume {shlex.quote(str(folder / STATE))}')
+            f'or, to resume it from iteration {best.others["iterations"][0]:.0f}, add  '
+            f'--resume {shlex.quote(str(evaluator.checkpoint(best)))}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -89,10 +83,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:
         raise InputError('tools/route_detection.py starts one process for each GPU by itself: run it with python, not '
                          'with torchrun')
+    from sdr_mm.engine.configs import load_config, use_amp, use_folder, voc_folders
     cfg = load_config(args.config, args.cfg_options)
-    from sdr_mm.detection.routing import DetectionRoutingEvaluator
-    from sdr_mm.detection.routing_table import detection_table
-    from sdr_mm.detection.shortlist import Shortlist
+    from sdr_mm.detection import DetectionRoutingEvaluator, Shortlist
+    from sdr_mm.routing import BNReset
     if args.data_root:
         if not voc_folders(cfg):
             raise InputError(f'--data-root {args.data_root} has no use: {args.config} is not trained on a folder of '
@@ -100,23 +94,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         use_folder(cfg, args.data_root)
     if args.amp:
         use_amp(cfg)
-    shortlist = given(args, 'candidates', 'k', 'per_cluster', 'most_crops')
-    if args.shortlist:
-        shortlist['mode'] = args.shortlist
+    sdr = sdr_mm.load(args.checkpoint, device=args.device)
+    fits = sdr.settings.but(resize=args.resize, size=args.size)
+    bn = dict(mode=args.bn_reset, num_images=args.bn_images, batch_size=args.batch_size, seed=args.seed)
     evaluator = DetectionRoutingEvaluator(
-        cfg, args.work_dir, shortlist=Shortlist(**shortlist), halving=args.halving, supernet=args.supernet,
-        baselines=args.baseline, workers=args.workers,
-        **given(args, 'iters', 'subnets', 'images', 'save_every', 'devices', 'bn_reset', 'bn_images', 'batch_size',
-                'resize', 'size', 'seed', 'on_error'))
-    backbone, info = load_sdr(args.checkpoint)
+        cfg, args.work_dir, halving=args.halving, supernet=args.supernet, baselines=args.baselines,
+        shortlist=Shortlist(args.shortlist, **given(args, 'candidates', 'k', 'per_cluster', 'most_crops')),
+        bn=BNReset(**{name: value for name, value in bn.items() if value is not None}),
+        resize=fits.resize, size=fits.size, workers=args.workers,
+        **given(args, 'iters', 'subnets', 'images', 'devices', 'seed', 'on_error'))
     pool = None
-    if evaluator.needs_pool(len(backbone.space)):
-        pool = load_pool(info, backbone, data=args.data, clusters=args.clusters,
-                         need_clusters=evaluator.needs_clusters(len(backbone.space)))
-    result = evaluator.evaluate(backbone.to(choose_device(args.device)), pool=pool, mean=info.mean, std=info.std,
-                                say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(detection_table(result))
-    print(f'\n{next_steps(args, cfg, result, evaluator.folder(result.best))}')
+    if evaluator.needs_pool(len(sdr.space)):
+        pool = sdr.pool(args.data, args.clusters, evaluator.needs_clusters(len(sdr.space)))
+    ranking = evaluator.evaluate(sdr.backbone, pool=pool, normalization=fits.normalization)
+    print(ranking.table())
+    print(f'\n{next_steps(args, evaluator, ranking.best)}')
 
 
 if __name__ == '__main__':

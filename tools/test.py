@@ -12,23 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import DictAction
-from mmengine.dist import is_main_process
 
-import sdr_mm  # noqa: F401
-from sdr_mm.cli import run
-from sdr_mm.engine.configs import load_config
-from sdr_mm.engine.testing import evaluate
-from sdr_mm.files import atomic_write
-from sdr_mm.routing.arguments import check_output
+from sdr_mm.arguments import output_arguments
+from sdr_mm.cli import is_main_process, run
+from sdr_mm.files import atomic_write, check_output
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     parents=[output_arguments(required=False)])
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='what tools/train.py wrote with this config')
     parser.add_argument('--work-dir', help='where to keep the log')
-    parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON')
-    parser.add_argument('--overwrite', action='store_true', help='replace FILE if it is there')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='replace entries of the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -36,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    if args.out:
-        check_output(args.out, args.overwrite)
+    check_output(args.out, args.overwrite)
+    from sdr_mm.engine.configs import load_config
+    from sdr_mm.engine.testing import evaluate
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)

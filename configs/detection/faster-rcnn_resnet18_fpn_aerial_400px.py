@@ -1,6 +1,6 @@
 # Faster R-CNN with FPN on aerial photos of trees, for 2 CPU cores: the norms and the head of
 # faster-rcnn_sdr_fpn_24k_voc0712.py, at a quarter of its width, and 300 iterations of 4 images.
-#     python tools/prepare_data.py aerial_trees --out data
+#     python -m projects.real_data aerial_trees --out data
 #     python tools/train.py configs/detection/faster-rcnn_resnet18_fpn_aerial_400px.py
 # The backbone is a sub-net of configs/small/sdr_simsiam_resnet18_b64-15e_32px.py, exported to backbone.pth, or one of
 # the same size: --cfg-options model.backbone.init_cfg.checkpoint=FILE, or model.backbone.init_cfg=None for random

@@ -2,25 +2,32 @@
 
 VOC-format data, the VOC metric, MoCo's C4 head; routing by early stopping.
 
-A package of its own, because it is the only one that needs MMDetection and mmcv's compiled operators: its
-import says so if they are not there. Configs load it with ``custom_imports = dict(imports=['sdr_mm.detection'])``.
+The only subpackage that needs MMDetection and mmcv's compiled operators: its import says so if they are not
+there. Configs load it with ``custom_imports = dict(imports=['sdr_mm.detection'])``.
 """
 
-from .requirements import require_mmdet
+from ..errors import InputError
 
-require_mmdet()
+_ADVICE = "set up the full environment, 'make .venv-full/.installed', and use its python"
 
-from .divergence import FiniteLossHook  # noqa: E402
-from .early_stop_loop import EarlyStopLoop  # noqa: E402
+try:
+    import mmcv.ops  # noqa: F401
+except ImportError as error:
+    raise InputError(f'detection needs mmcv with its compiled operators for this version of torch, which this '
+                     f'environment lacks ({error}): {_ADVICE}') from error
+try:
+    import mmdet.models  # noqa: F401
+except ImportError as error:
+    raise InputError(f'detection needs MMDetection, which this environment lacks ({error}): {_ADVICE}') from error
+
 from .extra_norm import ExtraNormResLayer  # noqa: E402
+from .fine_tuning import PartialTrainLoop  # noqa: E402
+from .ranking import DetectionRanking  # noqa: E402
 from .routing import DetectionRoutingEvaluator  # noqa: E402
-from .seeded_batches import NumberedBatches, SeededDataset  # noqa: E402
 from .shortlist import Shortlist  # noqa: E402
-from .state_hook import StateHook  # noqa: E402
-from .voc_dataset import VOCFolder  # noqa: E402
-from .voc_metric import VOCDetectionMetric  # noqa: E402
+from .voc import VOCDetectionMetric, VOCFolder  # noqa: E402
 
 __all__ = [
-    'DetectionRoutingEvaluator', 'EarlyStopLoop', 'ExtraNormResLayer', 'FiniteLossHook', 'NumberedBatches',
-    'SeededDataset', 'Shortlist', 'StateHook', 'VOCDetectionMetric', 'VOCFolder'
+    'DetectionRanking', 'DetectionRoutingEvaluator', 'ExtraNormResLayer', 'PartialTrainLoop', 'Shortlist',
+    'VOCDetectionMetric', 'VOCFolder'
 ]

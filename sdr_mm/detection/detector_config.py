@@ -1,19 +1,24 @@
-"""What a config needs so that candidates can be raced with it."""
+"""Configs of detectors: what a race needs of them, and another backbone in them."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmengine.config import Config
+import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 
 from ..engine.configs import is_detector
 from ..errors import InputError
+from ..images import Normalization
+from ..models.backbone import SDRBackbone, build_plain
+from ..models.sdr_resnet import SDRResNet
 
 
 def check_config(cfg: Config, iters: int) -> None:
-    """Refuses configs of other trainings.
+    """Refuses configs of other trainings than a race can run.
 
     Raises:
         InputError: Saying what to change.
@@ -21,14 +26,12 @@ def check_config(cfg: Config, iters: int) -> None:
     name = cfg.filename
     if not is_detector(cfg) or not cfg.get('val_dataloader'):
         raise InputError(f'{name} is no config of a detector with a validation set: take one of configs/detection')
-    if str(cfg.train_cfg.get('type')).split('.')[-1] != 'IterBasedTrainLoop':
+    if _kind(cfg.train_cfg) != 'IterBasedTrainLoop' or any(
+            schedule.get('by_epoch', True) for schedule in cfg.get('param_scheduler') or []):
         raise InputError(f"{name} trains by epochs, and a race needs iterations: give train_cfg=dict("
                          f"type='IterBasedTrainLoop', max_iters=…) and schedules with by_epoch=False")
-    if any(schedule.get('by_epoch', True) for schedule in cfg.get('param_scheduler') or []):
-        raise InputError(f'{name} has a param_scheduler that goes by epochs, and a race needs iterations: set '
-                         f'by_epoch=False')
     metric = cfg.get('val_evaluator')
-    if not isinstance(metric, dict) or str(metric.get('type')).split('.')[-1] != 'VOCDetectionMetric':
+    if not isinstance(metric, dict) or _kind(metric) != 'VOCDetectionMetric':
         raise InputError(f"val_evaluator of {name} does not give AP, AP50 and AP75 of VOC: make it dict("
                          f"type='sdr_mm.VOCDetectionMetric')")
     if iters > cfg.train_cfg.max_iters:
@@ -48,3 +51,134 @@ def build_dataset(cfg: Config, loader: str) -> Any:
     if not len(dataset):
         raise InputError(f'{loader} of {cfg.filename} has no images with objects: check its ann_file and filter_cfg')
     return dataset
+
+
+def check_normalization(cfg: Config, normalization: Normalization) -> None:
+    """Refuses a detector that feeds the backbone other colors than its pre-training did.
+
+    Raises:
+        InputError: Saying what to set.
+    """
+    own = cfg.model.get('data_preprocessor') or {}
+    given = [*own.get('mean', ()), *own.get('std', ())]
+    mean, std = normalization
+    if len(given) != 6 or max(abs(a - b) for a, b in zip(given, [*mean, *std])) > 1e-2 or not own.get('bgr_to_rgb'):
+        raise InputError(f'the checkpoint was pre-trained on RGB with mean={[*mean]} and std={[*std]}, and '
+                         f'model.data_preprocessor of {cfg.filename} has others: set them, and bgr_to_rgb=True')
+
+
+def check_backbone(cfg: Config, network: Mapping[str, Any], where: str) -> None:
+    """Refuses a network of another size than the backbone of the config.
+
+    Args:
+        cfg (Config): Of a detector.
+        network (Mapping): Config of a plain network, as :meth:`SDRBackbone.subnet_config`.
+        where (str): What it is, for the message.
+
+    Raises:
+        InputError: Saying what to set.
+    """
+    own, given = (_resnet_sizes(config) for config in (cfg.model.get('backbone') or {}, network))
+    if own is None:
+        raise InputError(f'the backbone of {cfg.filename} is {_kind(cfg.model.get("backbone") or {})}, not ResNet or '
+                         f'sdr_mm.SDRResNet: take one of configs/detection')
+    if given is None:
+        raise InputError(f'{where} is {_kind(network)}, and detectors are trained on a ResNet only')
+    if own != given:
+        texts = [', '.join(f'{name}={size}' for name, size in sizes.items()) for sizes in (given, own)]
+        raise InputError(f'{where} is a ResNet with {texts[0]}, but the backbone of {cfg.filename} has {texts[1]}: '
+                         f'set these in the config, and in_channels of its neck, or take another config')
+
+
+def pretrained_parts(model: dict[str, Any], name: str = 'model') -> Iterator[tuple[str, ConfigDict]]:
+    """The parts of a detector that start from the backbone's checkpoint, by their names in the config."""
+    for key, value in model.items():
+        if isinstance(value, dict):
+            init_cfg = value.get('init_cfg')
+            kind = (init_cfg.get('type'), init_cfg.get('_scope_')) if isinstance(init_cfg, dict) else ()
+            if kind == ('Pretrained', 'sdr_mm'):
+                yield f'{name}.{key}', value
+            yield from pretrained_parts(value, f'{name}.{key}')
+
+
+def with_backbone(cfg: Config, file: str | None, path: Sequence[int] | None = None) -> Config:
+    """The config with the backbone, and the stages in its head, started from another file.
+
+    Args:
+        cfg (Config): Of a detector; it is not changed.
+        file (str, optional): A network of the config's size. None: random weights.
+        path (Sequence[int], optional): Of the sub-net, for a config whose backbone takes one. Defaults to None.
+
+    Raises:
+        InputError: If no part of the detector takes a checkpoint.
+    """
+    changed = copy.deepcopy(cfg)
+    parts = list(pretrained_parts(changed.model))
+    if not parts:
+        raise InputError(f'the backbone of {cfg.filename} takes no checkpoint: give it init_cfg=dict('
+                         f"type='Pretrained', _scope_='sdr_mm', checkpoint='backbone.pth')")
+    for _, part in parts:
+        if file is None:
+            part.init_cfg = None
+        else:
+            part.init_cfg.checkpoint = file
+    if path is not None and 'path' in changed.model.backbone:
+        changed.model.backbone.path = tuple(path)
+    return changed
+
+
+def with_supernet(cfg: Config, backbone: SDRBackbone, file: str) -> Config:
+    """The config with the super-net as its backbone, and the neck's inputs as wide.
+
+    Args:
+        cfg (Config): Of a detector; it is not changed.
+        backbone (SDRBackbone): For its arguments.
+        file (str): Its weights.
+
+    Raises:
+        InputError: If the detector has no neck whose inputs could be widened.
+    """
+    changed = copy.deepcopy(cfg)
+    neck: Any = changed.model.get('neck') or {}
+    if not isinstance(neck.get('in_channels'), (list, tuple)):
+        raise InputError(f'the super-net is wider than a sub-net, and {cfg.filename} has no neck whose in_channels '
+                         f'could follow: pass --no-supernet')
+    own = changed.model.backbone
+    network = dict(_sdr_arguments(backbone), out_indices=tuple(own.get('out_indices', (0, 1, 2, 3))))
+    with torch.no_grad():
+        maps: Any = build_plain(network)(torch.zeros(1, backbone.in_channels, 64, 64))
+    neck.in_channels = [one.shape[1] for one in maps]
+    changed.model.backbone = ConfigDict(
+        network,
+        norm_cfg=own.get('norm_cfg', dict(type='BN', requires_grad=True)),
+        norm_eval=own.get('norm_eval', True),
+        frozen_stages=own.get('frozen_stages', -1),
+        init_cfg=dict(type='Pretrained', _scope_='sdr_mm', checkpoint=file))
+    return changed
+
+
+# All that detection knows of a family of networks. MMDetection's backbones know no contract: it builds them from a
+# config, and a neck has to be as wide.
+
+
+def _resnet_sizes(config: Mapping[str, Any]) -> dict[str, int] | None:
+    """What two configs of a ResNet have to agree in, MMPretrain's, MMDetection's or an SDRResNet's; None for others."""
+    kind = _kind(config)
+    if kind not in ('ResNet', 'SDRResNet'):
+        return None
+    base = config.get('base_channels', 64 if kind == 'ResNet' else (52, 12))
+    base = base if isinstance(base, int) else sum(base)
+    stem = config.get('stem_channels') or (base if kind == 'ResNet' else 64)
+    return dict(depth=config.get('depth', 50), stem_channels=stem, base_channels=base)
+
+
+def _sdr_arguments(backbone: SDRBackbone) -> dict[str, Any]:
+    """Config of the whole SDRNet, as a backbone of MMDetection."""
+    assert isinstance(backbone, SDRResNet), type(backbone)
+    names = ('depth', 'base_channels', 'routed_blocks', 'in_channels', 'stem_channels', 'strides', 'dilations', 'style')
+    return dict({name: getattr(backbone, name) for name in names}, type='sdr_mm.SDRResNet',
+                num_groups=backbone.space.num_groups)
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    return str(config.get('type')).split('.')[-1]

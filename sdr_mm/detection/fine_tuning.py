@@ -1,207 +1,241 @@
-"""Fine-tuning one candidate inside the detector, for some of the full schedule's iterations."""
+"""Fine-tuning one network inside the detector, for some of the full schedule's iterations."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
+from torch import nn
 
 from ..engine.training import build_runner, check_resumed_weights
 from ..errors import InputError
 from ..files import atomic_write
-from .divergence import Diverged, is_finite
+from ..registry import LOOPS
+from .voc import COLUMNS
 
-COLUMNS = ('AP', 'AP50', 'AP75')
-FORMAT = 'sdr_mm fine-tuning 1'
-RECORD, STATE = 'record.json', 'state.pth'
+RECORD = 'record.json'
 _RUNS = count()
 
 
 @dataclass
 class FineTuning:
-    """What is known of one candidate; the file ``record.json`` in its folder.
+    """What is known of the fine-tuning of one network; the file ``record.json`` in its folder.
 
     Args:
-        weights (str): Stands for the weights it started from.
+        bn (str): What the BN statistics of its backbone come from; '' before the backbone is written.
         scores (dict[int, dict[str, float]]): AP, AP50 and AP75 in per cent, by iteration.
-        done (int): Iteration of the saved state.
+        done (int): Iteration of its checkpoint.
         seconds (float): What training and evaluation took so far.
-        per_iteration (float): Median seconds of an iteration of the last part; 0 before the first.
-        per_evaluation (float): Seconds of an evaluation; 0 before the first.
-        per_part (float): Seconds of the last part beside both: building, loading, saving.
         diverged (str): Why it cannot go on. Defaults to '', it can.
     """
 
-    weights: str
+    bn: str = ''
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
     done: int = 0
     seconds: float = 0.0
-    per_iteration: float = 0.0
-    per_evaluation: float = 0.0
-    per_part: float = 0.0
     diverged: str = ''
 
     @classmethod
-    def load(cls, folder: Path, weights: str) -> FineTuning:
+    def load(cls, folder: Path) -> FineTuning:
         """Reads the record in ``folder``; a new one if there is none.
 
         Raises:
-            InputError: If it is damaged, or of other weights.
+            InputError: If it is damaged.
         """
         file = folder / RECORD
         if not file.exists():
-            return cls(weights)
+            return cls()
         try:
             content = json.loads(file.read_text(encoding='utf-8'))
-            if content.pop('format') != FORMAT:
-                raise KeyError('format')
-            scores = {int(iteration): scores for iteration, scores in content.pop('scores').items()}
-            record = cls(scores=scores, **content)
-        except (ValueError, KeyError, TypeError) as error:
+            content['scores'] = {int(iteration): scores for iteration, scores in content['scores'].items()}
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f'{file} is no record of a fine-tuning: remove {folder} to start it again') from error
-        if record.weights != weights:
-            raise InputError(f'{folder} holds the fine-tuning of other weights: pass another --work-dir, or remove it')
-        return record
 
     def save(self, folder: Path) -> None:
         """Writes the record, whole or not at all."""
         with atomic_write(folder / RECORD, overwrite=True) as temporary:
-            temporary.write_text(json.dumps(dict(asdict(self), format=FORMAT), indent=1) + '\n', encoding='utf-8')
+            temporary.write_text(json.dumps(asdict(self), indent=1) + '\n', encoding='utf-8')
+
+    def checkpoint(self, folder: Path) -> Path:
+        """The state of the detector at iteration ``done``, with optimizer and schedules."""
+        return folder / f'iter_{self.done}.pth'
 
 
 @dataclass(frozen=True)
-class Leg:
-    """One part of a fine-tuning; what a process needs to run it.
+class Part:
+    """A part of a fine-tuning: from the last checkpoint to the next stop, in one run of MMEngine.
+
+    Nothing of the schedule is shorter: iteration ``i`` has the learning rate it has in the full run. Images,
+    augmentations and boxes drawn follow from the seed and the iteration at which the part begins, so that all
+    networks see the same in the same part. The checkpoint is written at its end, and the record after that, so
+    that a part which was interrupted anywhere is repeated from its beginning.
 
     Args:
-        name (str): Of the candidate.
+        name (str): Of the network.
         folder (Path): Its own.
-        cfg (Config): Of the full training of the detector, with the candidate's backbone.
-        weights (str): Stands for the weights it starts from.
+        cfg (Config): Of the full training of the detector, with the network as its backbone.
         stop (int): Iteration at which to stop.
         images (int): Images in a batch.
-        seed (int): Of the head's weights, the order of images, their augmentation and the boxes drawn.
-        save_every (int): Iterations between two saves of the state.
-        evaluates (bool): Whether to evaluate at the end.
-        bar (bool): Whether to show a progress bar.
+        seed (int): Defaults to 0.
+        evaluates (bool): Whether to evaluate at the end. Defaults to True.
     """
 
     name: str
     folder: Path
     cfg: Config
-    weights: str
     stop: int
     images: int
-    seed: int
-    save_every: int
+    seed: int = 0
     evaluates: bool = True
-    bar: bool = False
 
-    def run(self) -> FineTuning:
-        """Goes on from the saved state, if there is one, up to ``stop``.
+    def run(self, step: Callable[[], None] = lambda: None) -> FineTuning:
+        """Runs the part, unless that was done before.
 
-        A network that diverges is noted as such in its record.
+        Args:
+            step (Callable): Is called after each iteration.
+
+        Returns:
+            FineTuning: The record, in which a network that diverges is noted as such.
 
         Raises:
-            InputError: If the data cannot be used, or the GPU has too little memory.
+            InputError: If the data cannot be used, the GPU has too little memory, or the network has been trained
+                further already.
         """
-        record = FineTuning.load(self.folder, self.weights)
+        record = FineTuning.load(self.folder)
         if record.diverged or self.stop in record.scores or not self.evaluates and record.done >= self.stop:
             return record
+        before = record.checkpoint(self.folder)
+        start = record.done if before.exists() else 0
+        if start > self.stop:
+            raise InputError(f'{self.folder} has been trained to iteration {start}, further than to {self.stop}, where '
+                             f'it is to be evaluated: pass more --iters, or another --work-dir')
         begin = time.monotonic()
-        state = self.folder / STATE
-        runner = None
+        runner: Runner | None = None
         try:
             with _quiet():
-                runner = build_runner(self.config(resume=state.exists()))
+                runner = build_runner(self.config(start, before if start else None))
                 check_resumed_weights(runner)
+                runner.train_loop.step = step
                 runner.train()
+            record.diverged = divergence(runner)
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(f'{self.name}: the GPU has too little memory for {self.images} images at once: pass a '
                              f'lower --images') from error
-        except Diverged as error:
-            record.diverged = str(error)
         except InputError:
             raise
-        except Exception as error:
-            # Where numbers are not finite, heads fail in many ways before there is a loss.
-            if runner is None or is_finite(runner.model):
+        except Exception:
+            # CheckInvalidLossHook, or a head: where numbers are not finite they fail before there is a loss.
+            record.diverged = '' if runner is None else divergence(runner)
+            if not record.diverged:
                 raise
-            record.diverged = f'weights are not finite ({type(error).__name__} in the detector)'
-        seconds = time.monotonic() - begin
-        record.seconds = round(record.seconds + seconds, 3)
-        if record.diverged:
-            state.unlink(missing_ok=True)
-        else:
+        if not record.diverged:
             assert runner is not None
-            self._note(record, runner.train_loop, seconds)
+            record.done = self.stop
+            with atomic_write(record.checkpoint(self.folder), overwrite=True) as file, _quiet():
+                runner.save_checkpoint(str(file.parent), file.name, meta=dict(epoch=0, iter=self.stop))
+            if self.evaluates:
+                record.scores[self.stop] = runner.train_loop.scores
+        record.seconds = round(record.seconds + time.monotonic() - begin, 3)
         record.save(self.folder)
+        for file in self.folder.glob('iter_*.pth'):
+            if record.diverged or file != record.checkpoint(self.folder):
+                file.unlink()
         return record
 
-    def _note(self, record: FineTuning, loop: Any, seconds: float) -> None:
-        record.done = self.stop
-        if loop.seconds:
-            # The first ones are slower: processes start, memory is allocated.
-            record.per_iteration = float(np.median(loop.seconds[min(2, len(loop.seconds) - 1):]))
-        record.per_evaluation = loop.evaluation_seconds
-        record.per_part = seconds - sum(loop.seconds)
-        if self.evaluates:
-            record.per_part -= loop.evaluation_seconds
-            named = {name.split('/')[-1]: float(value) for name, value in loop.scores.items()}
-            record.scores[self.stop] = {column: named[column] for column in COLUMNS}
-
-    def config(self, resume: bool) -> Config:
-        """The config of this part: as for the full training, but for its end, its batches and its files."""
-        # It is stored with each state, and to format it takes a second.
+    def config(self, start: int = 0, checkpoint: Path | None = None) -> Config:
+        """The config of the full training, but for the end of this part, its batches and its files."""
+        # It is stored with each checkpoint, and to format it takes a second.
         cfg = Config(self.cfg.to_dict(), filename=self.cfg.filename, format_python_code=False)
+        seed = self.seed + start
         loader = cfg.train_dataloader
-        loader.dataset = dict(type='sdr_mm.SeededDataset', dataset=loader.dataset, seed=self.seed)
-        loader.sampler = dict(type='InfiniteSampler', shuffle=True, seed=self.seed)
-        loader.batch_sampler = dict(type='sdr_mm.NumberedBatches', batches=loader.get('batch_sampler'))
+        loader.sampler = dict(type='InfiniteSampler', shuffle=True, seed=seed)
         loader.batch_size = self.images
         loader.pop('drop_last', None)  # There is no last batch.
-        cfg.train_cfg = dict(
-            type='sdr_mm.EarlyStopLoop',
-            max_iters=cfg.train_cfg.max_iters,
-            stop=self.stop,
-            seed=self.seed,
-            evaluates=self.evaluates,
-            desc=self.name if self.bar else None)
-        cfg.randomness = dict(cfg.get('randomness') or {}, seed=self.seed)
+        cfg.train_cfg = dict(type='sdr_mm.PartialTrainLoop', max_iters=cfg.train_cfg.max_iters, stop=self.stop,
+                             seed=seed, evaluates=self.evaluates)
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
         cfg.auto_scale_lr = None
         cfg.default_hooks.checkpoint = None
-        state = str(self.folder / STATE)
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='sdr_mm.FiniteLossHook'),
-                            dict(type='sdr_mm.StateHook', file=state, every=self.save_every, stop=self.stop)]
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmdet.CheckInvalidLossHook', interval=1)]
         cfg.work_dir, cfg.launcher = str(self.folder), 'none'
         # MMEngine keeps loggers by name, and several runs may begin in one second.
         cfg.experiment_name = f'{self.folder.name}_{self.stop}_{os.getpid()}_{next(_RUNS)}'
-        cfg.resume, cfg.load_from = resume, state if resume else None
+        cfg.resume, cfg.load_from = checkpoint is not None, None if checkpoint is None else str(checkpoint)
         return cfg
 
 
-class _Nowhere(io.StringIO):
-    """A stream that keeps nothing."""
+@LOOPS.register_module()
+class PartialTrainLoop(IterBasedTrainLoop):
+    """MMEngine's loop over a training of ``max_iters``, but only up to iteration ``stop``.
 
-    def write(self, text: str) -> int:
-        return len(text)
+    When it resumes it does not load the images of the earlier iterations to throw them away, as MMEngine does:
+    ``seed`` alone determines its images.
+
+    Args:
+        runner (Runner): Its owner.
+        dataloader (dict | DataLoader): Without an end.
+        max_iters (int): Iterations of the full training.
+        stop (int): Where to stop, at most ``max_iters``.
+        seed (int): Of this part. Defaults to 0.
+        evaluates (bool): Whether to evaluate at the end, into ``scores``. Defaults to True.
+        kwargs (Any): Further arguments of ``IterBasedTrainLoop``.
+    """
+
+    def __init__(self, runner: Runner, dataloader: Any, max_iters: int, stop: int, seed: int = 0,
+                 evaluates: bool = True, **kwargs: Any) -> None:
+        super().__init__(runner, dataloader, max_iters, **kwargs)
+        self.stop, self.seed, self.evaluates = stop, seed, evaluates
+        self.step: Callable[[], None] = lambda: None
+        self.scores: dict[str, float] = {}
+
+    def run(self) -> nn.Module:
+        """Runs the iterations that are left, and the evaluation."""
+        # What building the model has drawn, and the seed in the checkpoint, depend on the network.
+        set_random_seed(self.seed)
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        while self._iter < self.stop:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self.step()
+        if self.evaluates:
+            values = {name.split('/')[-1]: float(value) for name, value in self.runner.val_loop.run().items()}
+            self.scores = {column: values[column] for column in COLUMNS}
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+
+def divergence(runner: Runner) -> str:
+    """Why the training in ``runner`` cannot go on; '' if its loss and its weights are finite."""
+    losses = runner.message_hub.log_scalars.get('train/loss')
+    if losses is not None and not math.isfinite(losses.current()):
+        return f'the loss is {losses.current()} at iteration {runner.iter + 1}'
+    return '' if is_finite(runner.model) else f'weights are not finite after iteration {runner.iter}'
+
+
+def is_finite(module: nn.Module) -> bool:
+    """Whether all weights and statistics of ``module`` are finite."""
+    return all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values())
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """MMEngine's log goes to its file only: its handler keeps the stream that is there when it is made."""
-    with contextlib.redirect_stdout(_Nowhere()), warnings.catch_warnings():
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield

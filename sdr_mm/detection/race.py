@@ -1,35 +1,36 @@
-"""How far which candidates of a detection routing are fine-tuned."""
+"""Which candidates are fine-tuned how far (successive halving by AP)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+from mmengine.config import Config
+
+from ..cli import progress, say
 from ..errors import InputError
+from .devices import Devices
+from .fine_tuning import COLUMNS, FineTuning, Part
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One step of the race.
-
-    Args:
-        candidates (int): How many enter.
-        stop (int): To which iteration they are fine-tuned.
-    """
+class RaceStep(NamedTuple):
+    """One step of the race: how many candidates enter, and to which iteration they are fine-tuned."""
 
     candidates: int
     stop: int
 
 
-def race_rungs(candidates: int, iters: int, halving: bool = True) -> list[Rung]:
-    """The steps of a race: all to a quarter of the iterations, the best half to a half, the best quarter to the end.
+def race_steps(candidates: int, iters: int, halving: bool = True) -> list[RaceStep]:
+    """All candidates to a quarter of the iterations, the best half to a half, the best quarter to the end.
 
-    A step after which nobody would leave is left out.
+    A step after which nobody would be eliminated is left out.
 
     Args:
         candidates (int): At the start.
         iters (int): Iterations of those that stay to the end.
-        halving (bool): Whether anybody leaves early. Defaults to True.
+        halving (bool): Whether any are eliminated early. Defaults to True.
 
     Raises:
         InputError: If there are too few iterations.
@@ -38,16 +39,107 @@ def race_rungs(candidates: int, iters: int, halving: bool = True) -> list[Rung]:
         raise InputError(f'a race{" with halving" if halving else ""} needs --iters of at least '
                          f'{4 if halving else 1}, got {iters}')
     if not halving:
-        return [Rung(candidates, iters)]
-    steps = [Rung(math.ceil(candidates / part), math.ceil(iters * part / 4)) for part in (1, 2, 4)]
-    return [step for step, after in zip(steps, [*steps[1:], None]) if after is None
-            or after.candidates < step.candidates]
+        return [RaceStep(candidates, iters)]
+    steps = [RaceStep(math.ceil(candidates / part), math.ceil(iters * part / 4)) for part in (1, 2, 4)]
+    return [step for step, after in zip(steps, [*steps[1:], None])
+            if after is None or after.candidates < step.candidates]
 
 
-def race_iterations(rungs: list[Rung]) -> int:
-    """Iterations of all candidates together; nobody runs one twice."""
-    before, total = 0, 0
-    for rung in rungs:
-        total += rung.candidates * (rung.stop - before)
-        before = rung.stop
-    return total
+def race_iterations(steps: list[RaceStep]) -> int:
+    """Iterations of all candidates together."""
+    return sum(step.candidates * (step.stop - before) for step, before in zip(steps, [0, *(s.stop for s in steps)]))
+
+
+def describe(steps: list[RaceStep]) -> str:
+    """The steps in words."""
+    return ', '.join(f'{step.candidates} to iteration {step.stop}' for step in steps)
+
+
+@dataclass
+class Candidate:
+    """One network of the race: its folder, the detector with its backbone, and what is known of it.
+
+    ``subnet`` is its index; None for a network to compare with.
+    """
+
+    name: str
+    folder: Path
+    cfg: Config
+    subnet: int | None
+    record: FineTuning
+
+
+class Race:
+    """The race itself. A progress bar over its iterations estimates how long it takes.
+
+    Args:
+        candidates (list[Candidate]): Sub-nets, in the order in which they begin.
+        references (list[Candidate]): Networks to compare with. They run the same parts, all of them, and are
+            evaluated at the end.
+        steps (list[RaceStep]): From :func:`race_steps`.
+        images (int): Images in a batch.
+        seed (int): See :class:`Part`.
+
+    Attributes:
+        last (dict[str, int]): Iteration of the last evaluation of each network, in this race.
+    """
+
+    def __init__(self, candidates: list[Candidate], references: list[Candidate], steps: list[RaceStep],
+                 images: int, seed: int) -> None:
+        self.candidates, self.references, self.steps = candidates, references, steps
+        self.images, self.seed = images, seed
+        self.last: dict[str, int] = {}
+
+    def run(self, devices: Devices) -> None:
+        """Runs all steps.
+
+        Raises:
+            InputError: If all candidates diverge.
+        """
+        for network in self.candidates + self.references:
+            if network.record.diverged:
+                say(f'{network.name} has diverged ({network.record.diverged}): it is left out')
+        say(f'{len(self.candidates)} candidates ({describe(self.steps)}), {len(self.references)} networks to compare '
+            f'with: {self.iterations:,} iterations of {self.images} images')
+        remaining, before = self._alive(self.candidates), 0
+        with progress(total=self.iterations, desc='fine-tuning') as bar:
+            for number, (size, stop) in enumerate(self.steps):
+                final = number == len(self.steps) - 1
+                remaining = remaining[:size]  # Fewer than the step allows, if others diverged.
+                references = [network for network in self.references if not network.record.diverged]
+                known = sum(min(max(network.record.done - before, 0), stop - before)
+                            for network in remaining + references)
+                bar.initial += known  # What was done earlier does not count for the estimate.
+                bar.update(known)
+                devices.run([Part(network.name, network.folder, network.cfg, stop, self.images, self.seed,
+                                  evaluates=final or network.subnet is not None)
+                             for network in remaining + references], self._note, bar.update)
+                remaining = sorted(self._alive(remaining),
+                                   key=lambda network: (-network.record.scores[stop]['AP'], network.subnet))
+                for network in [] if final else remaining[self.steps[number + 1].candidates:]:
+                    # Its scores are known, and it does not go on.
+                    network.record.checkpoint(network.folder).unlink(missing_ok=True)
+                before = stop
+
+    @property
+    def iterations(self) -> int:
+        """Of all networks together; nobody runs one twice."""
+        return race_iterations(self.steps) + len(self.references) * self.steps[-1].stop
+
+    def _alive(self, candidates: list[Candidate]) -> list[Candidate]:
+        alive = [network for network in candidates if not network.record.diverged]
+        if not alive:
+            first = candidates[0]
+            raise InputError(f'all {len(self.candidates)} candidates have diverged, the last ones as {first.name} did '
+                             f'({first.record.diverged}): lower optim_wrapper.optimizer.lr, or set clip_grad')
+        return alive
+
+    def _note(self, part: Part, record: FineTuning) -> None:
+        network = next(one for one in self.candidates + self.references if one.name == part.name)
+        network.record = record
+        if record.diverged:
+            say(f'{part.name} has diverged ({record.diverged}): it is left out')
+        elif part.evaluates:
+            self.last[part.name] = part.stop
+            scores = '  '.join(f'{column} {record.scores[part.stop][column]:.2f}' for column in COLUMNS)
+            say(f'{part.name} at iteration {part.stop}: {scores}')

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+from ..cli import progress
+from ..datasets.pool import Pool
 from ..errors import InputError
-from ..evaluation.task import Task
-from ..models.sdr_resnet import SDRResNet
-from ..routing.evaluator import RoutingEvaluator
-from ..routing.load_sdr import Pool
-from ..routing.result import RoutingResult
-from .crops import crops_task, images_task
+from ..evaluation.task import Task, stratified_splits
+from ..images import IMAGENET, Normalization, read_rgb, resize_and_crop
+from ..models.backbone import SDRBackbone
+from ..routing import BNReset, Exact, LabelFree, Ranking, RoutingEvaluator, Scorer
 
 SHORTLISTS = ('label_free', 'knn_crops', 'all')
+BACKGROUND = 'background'
+TRIES = 50
+"""Positions that are tried for a background crop of one object."""
 
 
 @dataclass(frozen=True)
@@ -63,42 +67,35 @@ class Shortlist:
         return self.mode != 'all' and self.candidates < subnets
 
     def rank(self,
-             backbone: SDRResNet,
+             backbone: SDRBackbone,
              dataset: Any,
              name: str,
              *,
+             bn: BNReset,
              images: dict[str, Any],
-             bn: dict[str, Any],
-             pool: Pool | None,
-             mean: Sequence[float],
-             std: Sequence[float],
-             say: Callable[[str], None]) -> RoutingResult:
+             pool: Pool | None = None,
+             normalization: Normalization = IMAGENET) -> Ranking:
         """Ranks all sub-nets.
 
         Args:
-            backbone (SDRResNet): On the device where it shall run.
+            backbone (SDRBackbone): On the device where it shall run.
             dataset (BaseDataset): Training images of the detector.
             name (str): Of the data, for tables.
-            images (dict): ``resize``, ``size``, ``on_error``, ``workers`` and ``seed`` of
-                :class:`RoutingEvaluator`.
-            bn (dict): ``bn_images`` and ``batch_size`` of the same.
-            pool (Pool, optional): Images of pre-training, for ``'label_free'``.
-            mean (Sequence[float]): Normalization of the SDRNet.
-            std (Sequence[float]): The same.
-            say (Callable): Is told the expected time.
+            bn (BNReset): Its number of images, batch size and seed.
+            images (dict): ``resize``, ``size``, ``on_error`` and ``workers`` of :class:`RoutingEvaluator`.
+            pool (Pool, optional): Images of pre-training, for ``'label_free'``. Defaults to None.
+            normalization (Normalization): Of the SDRNet's input. Defaults to ImageNet's.
         """
+        bn = BNReset('task', bn.num_images, bn.batch_size, bn.seed)
         if self.mode == 'label_free':
-            evaluator = RoutingEvaluator(images_task(dataset, name), search='label_free', per_cluster=self.per_cluster,
-                                         **images, **bn)
+            evaluator = RoutingEvaluator(images_task(dataset, name), search=LabelFree(per_cluster=self.per_cluster),
+                                         bn=bn, **images)
         else:
-            evaluator = RoutingEvaluator(self.crops(dataset, name, images), search='exact', bn_reset='task', k=self.k,
-                                         temperature=self.temperature, **images, **bn)
-        return evaluator.evaluate(backbone, pool=pool, mean=mean, std=std, say=say)
-
-    def crops(self, dataset: Any, name: str, images: dict[str, Any]) -> Task:
-        """The task of ``'knn_crops'``."""
-        return crops_task(dataset, name, most=self.most_crops,
-                          **{key: images[key] for key in ('resize', 'size', 'seed')})
+            task = crops_task(dataset, name, most=self.most_crops, resize=images['resize'], size=images['size'],
+                              seed=bn.seed)
+            evaluator = RoutingEvaluator(task, search=Exact(), bn=bn, **images,
+                                         scorer=Scorer(k=self.k, temperature=self.temperature))
+        return evaluator.evaluate(backbone, pool=pool, normalization=normalization)
 
     def sentence(self, subnets: int) -> str:
         """What was not done in full."""
@@ -108,3 +105,96 @@ class Shortlist:
         else:
             how = f'kNN on crops of the training boxes (at most {self.most_crops} a class, BN statistics of the crops)'
         return f'{subnets} sub-nets were ordered by {how}; the first {self.candidates} were fine-tuned'
+
+
+def images_task(dataset: Any, name: str) -> Task:
+    """The images of a detection set, whole and without labels."""
+    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    return Task(name, [], paths, np.zeros(len(paths), dtype=np.int64), [])
+
+
+def crops_task(dataset: Any, name: str, *, resize: int = 256, size: int = 224, most: int = 100, smallest: int = 8,
+               seed: int = 0) -> Task:
+    """The objects of a detection set, cropped from the images, with their class as label.
+
+    A crop is the square around a box, moved into the image where it leaves it. With one class only, crops
+    of the same sizes and images that overlap no box are a second class, the background. Crops of one image
+    that have the same class stay on one side of the split.
+
+    Args:
+        dataset (BaseDataset): Of MMDetection.
+        name (str): For tables.
+        resize (int): Short side of the crops in pixels, as for kNN. Defaults to 256.
+        size (int): Side of their center that is kept. Defaults to 224.
+        most (int): Most crops of a class; which ones is random. Defaults to 100.
+        smallest (int): Boxes with a shorter longer side in pixels are left out. Defaults to 8.
+        seed (int): Of the choice, the positions of the background and the split. Defaults to 0.
+
+    Returns:
+        Task: Classes with fewer than two crops are left out.
+
+    Raises:
+        InputError: If fewer than two classes have two crops, or an image cannot be decoded.
+    """
+    classes = list(dataset.metainfo['classes'])
+    random = np.random.default_rng(seed)
+    objects = [(index, int(instance['bbox_label']), np.asarray(instance['bbox'], dtype=np.float64))
+               for index in range(len(dataset)) for instance in dataset.get_data_info(index)['instances']
+               if not instance.get('ignore_flag') and _longer_side(instance['bbox']) >= smallest]
+    chosen = []
+    for label in range(len(classes)):
+        mine = [entry for entry in objects if entry[1] == label]
+        chosen += [mine[number] for number in sorted(random.permutation(len(mine))[:most].tolist())]
+    with_background = len(classes) == 1
+    crops: list[np.ndarray] = []
+    found: list[tuple[int, int]] = []  # class and image of each crop
+    chosen.sort(key=lambda entry: entry[0])  # An image is decoded once.
+    image, read = np.empty((0, 0, 3), np.uint8), -1
+    for index, label, box in progress(chosen, len(chosen), f'cropping {name}'):
+        info = dataset.get_data_info(index)
+        if index != read:
+            image, read = read_rgb(info['img_path']), index
+        height, width, _ = image.shape
+        squares = [(label, square_around(box, height, width))]
+        if with_background:
+            boxes = np.array([instance['bbox'] for instance in info['instances']], dtype=np.float64)
+            free = background_square(squares[0][1], boxes, height, width, random)
+            squares += [] if free is None else [(1, free)]
+        for number, (left, top, side) in squares:
+            crops.append(resize_and_crop(np.ascontiguousarray(image[top:top + side, left:left + side]), resize, size))
+            found.append((number, index))
+    classes += [BACKGROUND] * with_background
+    labels, groups = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    counts = np.bincount(labels, minlength=len(classes))
+    kept = np.flatnonzero(counts >= 2)
+    if len(kept) < 2:
+        counted = ', '.join(f'{count} of {title}' for title, count in zip(classes, counts))
+        raise InputError(f'kNN on crops needs two classes with two crops each, and {name} gives {counted}: choose '
+                         f'--shortlist label_free, which needs no labels')
+    numbers, titles = np.flatnonzero(np.isin(labels, kept)), [classes[label] for label in kept]
+    labels, groups = np.searchsorted(kept, labels[numbers]), groups[numbers]
+    splits = stratified_splits(labels, seed=seed, classes=titles, where=name, groups=groups)
+    return Task(f'crops of {name}', titles, [crops[number] for number in numbers], labels, splits, groups=groups)
+
+
+def _longer_side(box: Any) -> float:
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+def square_around(box: np.ndarray, height: int, width: int) -> tuple[int, int, int]:
+    """Left, top and side of the square around ``box`` (left, top, right, bottom), inside the image."""
+    side = min(max(1, round(_longer_side(box))), height, width)
+    left, top = (round(float(low + high - side) / 2) for low, high in ((box[0], box[2]), (box[1], box[3])))
+    return min(max(left, 0), width - side), min(max(top, 0), height - side), side
+
+
+def background_square(like: tuple[int, int, int], boxes: np.ndarray, height: int, width: int,
+                      random: np.random.Generator) -> tuple[int, int, int] | None:
+    """A square of the side of ``like``, at a random position that overlaps no box; None if none was found."""
+    side = like[2]
+    for left, top in zip(random.integers(0, width - side + 1, TRIES), random.integers(0, height - side + 1, TRIES)):
+        apart = ((boxes[:, 0] >= left + side) | (boxes[:, 2] <= left) |
+                 (boxes[:, 1] >= top + side) | (boxes[:, 3] <= top))
+        if apart.all():
+            return int(left), int(top), side
+    return None

@@ -160,35 +160,31 @@ def test_nothing_found_scores_zero():
     assert score(sample(objects=[(0, A)])) == {f'pascal_voc/{name}': 0.0 for name in ('AP', 'AP50', 'AP75')}
 
 
-def test_metric_equals_mmdetections_on_random_boxes():
-    from mmdet.evaluation import eval_map
+def test_metric_equals_mmdetections_own_on_random_boxes():
+    """Which rounds AP50 and AP75 to 0.1, but not the mean over the overlaps."""
+    from mmdet.evaluation import VOCMetric
     random = np.random.default_rng(0)
 
-    def place(count):
+    def boxes_at_random(count):
         corner = random.uniform(0, 60, (count, 2))
         return np.concatenate([corner, corner + random.uniform(5, 40, (count, 2))], axis=1)
 
     # 7 and 13 objects to find: no recall but 0 and 1 then meets one of the 11 points exactly.
     counts = {0: [3, 0, 4], 1: [6, 5, 2]}
-    samples, truth, found = [], [], []
+    samples = []
     for image in range(3):
-        objects = [(label, box) for label in counts for box in place(counts[label][image])]
-        difficult = [(label, box) for label in counts for box in place(2)]
+        objects = [(label, box) for label in counts for box in boxes_at_random(counts[label][image])]
+        difficult = [(label, box) for label in counts for box in boxes_at_random(2)]
         near = [(label, box + random.normal(0, 1.5, 4), random.uniform()) for label, box in objects + difficult] * 2
         near = [(label, box + random.normal(0, 1.5, 4), random.uniform()) for label, box, _ in near]
         samples.append(sample(near, objects, difficult))
-        part = samples[-1]
-        truth.append(dict(
-            bboxes=part['gt_instances']['bboxes'].numpy(), labels=part['gt_instances']['labels'].numpy(),
-            bboxes_ignore=part['ignored_instances']['bboxes'].numpy(),
-            labels_ignore=part['ignored_instances']['labels'].numpy()))
-        rows = np.concatenate([part['pred_instances']['bboxes'], part['pred_instances']['scores'][:, None]], axis=1)
-        found.append([rows[part['pred_instances']['labels'].numpy() == label] for label in counts])
-    values = [
-        eval_map(found, truth, iou_thr=twentieth / 20, dataset=['a', 'b'], logger='silent', eval_mode='11points',
-                 use_legacy_coordinate=True, nproc=1)[0] for twentieth in range(10, 20)
-    ]
-    assert 0.1 < np.mean(values) < 0.9
-    assert score(*samples, classes=('a', 'b')) == pytest.approx({
-        'pascal_voc/AP': 100 * np.mean(values), 'pascal_voc/AP50': 100 * values[0], 'pascal_voc/AP75': 100 * values[5]},
-        rel=1e-5)
+    theirs = VOCMetric(iou_thrs=[twentieth / 20 for twentieth in range(10, 20)])
+    theirs.dataset_meta = dict(classes=('a', 'b'))
+    theirs.process(None, samples)
+    expected = theirs.evaluate(len(samples))
+    ours = score(*samples, classes=('a', 'b'))
+    assert 0.1 < expected['pascal_voc/mAP'] < 0.9
+    assert ours['pascal_voc/AP'] == pytest.approx(100 * expected['pascal_voc/mAP'], rel=1e-6)
+    for column in ('AP50', 'AP75'):
+        assert ours[f'pascal_voc/{column}'] == pytest.approx(100 * expected[f'pascal_voc/{column}'], abs=0.05)
+        assert ours[f'pascal_voc/{column}'] != round(ours[f'pascal_voc/{column}'], 1)

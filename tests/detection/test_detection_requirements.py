@@ -29,7 +29,6 @@ def test_detection_without_operators_ends_the_tool_with_one_line():
 def test_package_says_which_part_is_missing():
     result = python('''
 from sdr_mm.errors import InputError
-from repository import ROOT
 try:
     import sdr_mm.detection
 except InputError as error:

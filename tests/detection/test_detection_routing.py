@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,21 +20,25 @@ import pytest
 import torch
 from detection_data import Square, voc_folder, write_image, write_lists
 from PIL import Image
-from repository import ROOT
+from repository import ROOT, load_tool
 from routing_data import BACKBONE, MEAN, STD, make_run, network
 
 from sdr_mm.clusters import Clusters
+from sdr_mm.datasets.pool import Pool, load_pool
 from sdr_mm.engine.configs import load_config
-from sdr_mm.errors import InputError
-from sdr_mm.images import fingerprint
+from sdr_mm.errors import InputError, NotFiniteError
+from sdr_mm.images import ImageStore, Normalization, fingerprint
 from sdr_mm.models.checkpoints import read_checkpoint
-from sdr_mm.routing import BNReset, Pool, RoutingResult, extract_subnet, load_pool, load_sdr, reset_bn
+from sdr_mm.models.eval_settings import EvalSettings
+from sdr_mm.models.load_sdr import load_sdr
+from sdr_mm.routing import BNImages, BNReset, Ranking, extract_subnet, reset_bn
 
 pytestmark = pytest.mark.ops
 
 CONFIGS = ROOT / 'configs/detection'
 AERIAL = CONFIGS / 'faster-rcnn_resnet18_fpn_aerial_400px.py'
 ITERS, STOPS = 8, (2, 8)
+NORMALIZATION = Normalization(MEAN, STD)
 LR, WARM_UP, MILESTONES = 0.02, 4, (5, 7)
 # Pictures of 64 pixels, the layout of routing_data.py, all of the schedule within the iterations of the race.
 CONFIG = f'''
@@ -82,15 +89,19 @@ def config(files, **options):
 
 def evaluator(files, work_dir, cfg=None, **options):
     from sdr_mm.detection import DetectionRoutingEvaluator
-    defaults = dict(iters=ITERS, subnets=[0, 3], supernet=False, bn_reset='task', resize=32, size=32, save_every=1,
-                    devices=['cpu'])
+    defaults = dict(iters=ITERS, subnets=[0, 3], supernet=False, bn='task', resize=32, size=32, devices=['cpu'])
     return DetectionRoutingEvaluator(cfg or config(files), work_dir, **{**defaults, **options})
 
 
-def route(files, work_dir, backbone=None, said=None, pool=None, **options):
+def route(files, work_dir, backbone=None, pool=None, **options):
     backbone = backbone or load_sdr(files / 'sdr.pth')[0]
-    say = (lambda text: None) if said is None else said.append
-    return evaluator(files, work_dir, **options).evaluate(backbone, mean=MEAN, std=STD, say=say, pool=pool)
+    return evaluator(files, work_dir, **options).evaluate(backbone, normalization=NORMALIZATION, pool=pool)
+
+
+def logged(folder):
+    """What MMEngine logged of all networks, or of one; lines that are being written are left out."""
+    lines = [line for file in Path(folder).rglob('vis_data/scalars.json') for line in file.read_text().split('\n')[:-1]]
+    return [json.loads(line) for line in lines if line]
 
 
 def records(folder):
@@ -100,74 +111,93 @@ def records(folder):
 @pytest.fixture(scope='module')
 def whole(files):
     """A race that nobody disturbed: its folder, its result and what it said."""
-    said = []
-    return files / 'whole', route(files, files / 'whole', said=said), said
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        result = route(files, files / 'whole')
+    return files / 'whole', result, said.getvalue()
 
 
 COMMAND = ['--iters', str(ITERS), '--subnets', '0', '3', '--no-supernet', '--bn-reset', 'task', '--resize', '32',
-           '--size', '32', '--save-every', '1', '--devices', 'cpu']
+           '--size', '32', '--devices', 'cpu']
 
 
 def command(files, work_dir):
     return [str(files / 'sdr.pth'), '--config', str(files / 'config.py'), '--work-dir', str(work_dir), *COMMAND]
 
 
+@pytest.mark.slow
 def test_killed_race_ends_in_the_ranking_of_an_undisturbed_one(files, whole, tmp_path):
     process = subprocess.Popen(
         [sys.executable, '-W', 'ignore', str(ROOT / 'tools/route_detection.py'), *command(files, tmp_path)],
         env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
 
-    def half_way():
-        known = sorted(tmp_path.glob('*/record.json'))
-        last = max([file.stat().st_mtime for file in known], default=0)
-        # Both have their first score, and one has saved a state since.
-        return (sum('"AP"' in file.read_text() for file in known) == 2
-                and any(file.stat().st_mtime > last for file in tmp_path.glob('*/state.pth')))
+    def in_the_last_part():
+        """Both have their first score, and the better one has trained since."""
+        scored = [record for record in records(tmp_path).values() if record['scores']]
+        steps = [line['step'] for line in logged(tmp_path) if 'loss' in line]
+        return len(scored) == 2 and max(steps, default=0) > STOPS[0] + 1
 
-    while not half_way():
+    while not in_the_last_part():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert all(list(record['scores']) == [str(STOPS[0])] for record in records(tmp_path).values())
-    states = {file: read_checkpoint(file)['meta']['iter'] for file in tmp_path.glob('*/state.pth')}
-    assert STOPS[0] < max(states.values()) < ITERS
+    assert {file.name for file in tmp_path.glob('*/iter_*.pth')} == {f'iter_{STOPS[0]}.pth'}
 
     folder, expected, _ = whole
     result = route(files, tmp_path)
-    assert [(row.name, row.scores, row.others, row.left) for row in result.rows] == [
-        (row.name, row.scores, row.others, row.left) for row in expected.rows]
-    ours, theirs = (read_checkpoint(place / expected.best.name.replace(' ', '_') / 'state.pth')
+    assert [(network.name, network.scores, network.others, network.eliminated) for network in result.networks] == [
+        (network.name, network.scores, network.others, network.eliminated) for network in expected.networks]
+    ours, theirs = (read_checkpoint(place / expected.best.name.replace(' ', '_') / f'iter_{ITERS}.pth')
                     for place in (tmp_path, folder))
     assert ours['meta']['iter'] == theirs['meta']['iter'] == ITERS
     for name, tensor in theirs['state_dict'].items():
         assert torch.equal(ours['state_dict'][name], tensor), name
 
 
+def test_checkpoint_that_was_not_noted_is_not_resumed_from(files, whole, tmp_path):
+    """As after a kill between the two: the part is repeated from its beginning."""
+    folder = tmp_path / 'race'
+    shutil.copytree(whole[0], folder)
+    name = whole[1].best.name.replace(' ', '_')
+    record = json.loads((folder / name / 'record.json').read_text())
+    record.update(done=0, scores={})
+    (folder / name / 'record.json').write_text(json.dumps(record))
+    (folder / name / f'iter_{ITERS}.pth').write_bytes(b'cut short')
+    result = route(files, folder)
+    assert result.best == whole[1].best
+    assert read_checkpoint(folder / name / f'iter_{ITERS}.pth')['meta']['iter'] == ITERS
+
+
 def test_race_halves_by_ap_and_keeps_its_records(whole):
+    from sdr_mm.detection import DetectionRanking
     folder, result, said = whole
     scores = {name: {int(stop): values['AP'] for stop, values in record['scores'].items()}
               for name, record in records(folder).items()}
     first = {name: by_stop[STOPS[0]] for name, by_stop in scores.items()}
     assert set(first) == {'sub-net_0', 'sub-net_3'} and len(set(first.values())) == 2
     winner = max(first, key=first.get)
-    assert [row.name for row in result.rows] == [name.replace('_', ' ') for name in sorted(first, key=first.get)[::-1]]
+    assert [network.name for network in result.networks] == [
+        name.replace('_', ' ') for name in sorted(first, key=first.get)[::-1]]
     assert list(scores[winner]) == list(STOPS)
     assert result.best.scores == [scores[winner][ITERS]] and result.best.others['iterations'] == [ITERS]
-    loser = result.rows[1]
-    assert loser.left == 1 and loser.scores == [min(first.values())] and loser.others['iterations'] == [STOPS[0]]
-    # Only who may go on keeps the weights of its detector.
-    assert [file.parent.name for file in folder.glob('*/state.pth')] == [winner]
-    assert RoutingResult.load(folder / 'routing.json') == result
-    assert any('2 to iteration 2, 1 to iteration 8' in line and '10 iterations of 2 images' in line for line in said)
-    assert any('expected to take' in line for line in said)
+    loser = result.networks[1]
+    assert loser.eliminated == 1 and loser.scores == [min(first.values())]
+    assert loser.others['iterations'] == [STOPS[0]]
+    # Only who may go on keeps the weights of its detector, and those of its last part.
+    assert [(file.parent.name, file.name) for file in folder.glob('*/*.pth') if file.name != 'backbone.pth'] == [
+        (winner, f'iter_{ITERS}.pth')]
+    assert DetectionRanking.load(folder / 'routing.json') == result
+    assert f'{result.best.score:.4g}' in Ranking.load(folder / 'routing.json').table()
+    assert re.search(r'2 to iteration 2, 1 to iteration 8\).* 10 iterations of 2 images', said)
+    assert re.search(rf'{result.best.name} at iteration {ITERS}: AP {result.best.score:.2f}', said)
+    assert re.search(r'fine-tuning:.*10/10', said)
 
 
 def test_learning_rate_is_that_of_the_full_schedule(whole):
     folder, result, _ = whole
-    lines = [json.loads(line) for file in (folder / result.best.name.replace(' ', '_')).glob('*/vis_data/scalars.json')
-             for line in file.read_text().splitlines()]
+    lines = logged(folder / result.best.name.replace(' ', '_'))
     rates = {line['step']: line['lr'] for line in lines if 'loss' in line}
     assert sorted(rates) == list(range(1, ITERS + 1))
     for step, rate in rates.items():
@@ -178,23 +208,20 @@ def test_learning_rate_is_that_of_the_full_schedule(whole):
 
 
 def test_finished_race_is_printed_without_being_run(files, whole, capsys):
-    import route_detection
     folder, result, _ = whole
     before = {file: file.stat().st_mtime_ns for file in folder.glob('*/record.json')}
-    route_detection.main(command(files, folder))
+    load_tool('route_detection').main(command(files, folder))
     assert before == {file: file.stat().st_mtime_ns for file in folder.glob('*/record.json')}
     text = capsys.readouterr().out
     assert re.search(rf'^ +1  {result.best.name}  .* {result.best.score:.2f} .* {ITERS}$', text, re.M)
-    assert re.search(rf'^ +2  {result.rows[1].name}  .* {STOPS[0]}$', text, re.M)
+    assert re.search(rf'^ +2  {result.networks[1].name}  .* {STOPS[0]}$', text, re.M)
     assert 'candidates were halved: 2 to iteration 2, 1 to iteration 8' in text
     assert re.search(r'^Cost: 10 iterations, 26 images through a network', text, re.M)
 
 
-def test_printed_command_goes_on_with_the_full_run(files, whole, capsys, tmp_path, monkeypatch):
-    import route_detection
-    import train
+def test_printed_command_resumes_the_full_run(files, whole, capsys, tmp_path, monkeypatch):
     folder, _, _ = whole
-    route_detection.main(command(files, folder))
+    load_tool('route_detection').main(command(files, folder))
     text = capsys.readouterr().out
     words = shlex.split(re.search('^full run:  (.*)$', text, re.M)[1])
     resume = shlex.split(re.search('add  (.*)$', text, re.M)[1])
@@ -202,7 +229,7 @@ def test_printed_command_goes_on_with_the_full_run(files, whole, capsys, tmp_pat
     words[words.index('--work-dir') + 1] = str(tmp_path)
     start = [*words[1:], 'train_cfg.max_iters=9', 'default_hooks.checkpoint.interval=9', *resume]
     monkeypatch.setattr(sys, 'argv', start)
-    train.main()
+    load_tool('train').main()
     assert read_checkpoint(tmp_path / 'iter_9.pth')['meta']['iter'] == 9
 
 
@@ -215,20 +242,20 @@ def overflowing(group):
     return backbone
 
 
-def test_candidate_that_diverges_is_named_and_ranked_last(files, tmp_path):
-    backbone, said = overflowing(1), []
+@pytest.mark.slow
+def test_candidate_that_diverges_is_named_and_ranked_last(files, tmp_path, capsys):
+    backbone = overflowing(1)
     sick, sound = (backbone.space.index(path) for path in ((1, 0), (0, 0)))
-    result = route(files, tmp_path, backbone, said, subnets=[sick, sound], iters=4, bn_reset='none')
-    assert [row.subnet for row in result.rows] == [sound, sick]
-    assert result.rows[0].others['iterations'] == [4] and not result.rows[1].scores
+    result = route(files, tmp_path, backbone, subnets=[sick, sound], iters=4, bn='none')
+    assert [network.subnet for network in result.networks] == [sound, sick]
+    assert result.networks[0].others['iterations'] == [4] and not result.networks[1].scores
     reason = result.settings['diverged'][f'sub-net {sick}']
     assert re.search('not finite|the loss is (nan|inf)', reason)
-    assert any(f'sub-net {sick} has diverged ({reason})' in line for line in said)
-    from sdr_mm.detection.routing_table import detection_table
-    assert f'sub-net {sick} was skipped, it has diverged: {reason}' in detection_table(result)
+    assert f'sub-net {sick} has diverged ({reason})' in capsys.readouterr().err
+    assert f'sub-net {sick} was skipped, it has diverged: {reason}' in result.table()
     # What diverged is not tried again.
-    again = route(files, tmp_path, backbone, subnets=[sick, sound], iters=4, bn_reset='none')
-    assert again.rows == result.rows
+    again = route(files, tmp_path, backbone, subnets=[sick, sound], iters=4, bn='none')
+    assert again.networks == result.networks
 
 
 def test_diverging_training_leaves_one_line(files, tmp_path):
@@ -239,21 +266,21 @@ def test_diverging_training_leaves_one_line(files, tmp_path):
     assert records(tmp_path)['sub-net_0']['diverged']
 
 
-def test_candidate_that_cannot_be_exported_has_diverged(tmp_path):
-    from sdr_mm.detection.backbones import Backbones
-    from sdr_mm.detection.divergence import Diverged
-    from sdr_mm.evaluation import ImageStore
+def test_backbone_that_cannot_be_written_has_diverged(tmp_path):
+    from sdr_mm.detection.routing import write_backbone
     images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
-    store = ImageStore(list(images), resize=32, size=32)
+    store = BNImages(ImageStore(list(images), resize=32, size=32), np.arange(4))
+    settings = EvalSettings(NORMALIZATION, 32, 32)
     backbone = overflowing(0)
     sick, sound = (backbone.space.index(path) for path in ((0, 1), (1, 1)))
-    backbones = Backbones(backbone, BNReset('task'), None, None, store, (MEAN, STD))
-    assert backbones.subnet(sound, tmp_path / 'sound.pth') == 'task'
-    with pytest.raises(Diverged, match='activations at BN layer layer3.* are not finite'):
-        backbones.subnet(sick, tmp_path / 'sick.pth')
+    assert write_backbone(backbone, sound, tmp_path / 'sound.pth', BNReset('task'), store, settings) == 'task'
+    assert EvalSettings.of(read_checkpoint(tmp_path / 'sound.pth')['meta']['settings']) == settings
+    with pytest.raises(NotFiniteError, match='activations at BN layer layer3.* are not finite'):
+        write_backbone(backbone, sick, tmp_path / 'sick.pth', BNReset('task'), store, settings)
     assert not (tmp_path / 'sick.pth').exists()
 
 
+@pytest.mark.slow
 def test_supernet_and_baselines_are_compared_with(files, tmp_path):
     """The four networks run in two processes."""
     from sdr_mm.routing import export_subnet
@@ -263,53 +290,51 @@ def test_supernet_and_baselines_are_compared_with(files, tmp_path):
     result = route(files, tmp_path / 'run', subnets=[0], iters=1, halving=False, supernet=True,
                    baselines=[str(baseline), 'random'], devices=['cpu', 'cpu'])
     processes = {re.search(r'_(\d+)_\d+_\d+_\d+$', read_checkpoint(file)['meta']['experiment_name'])[1]
-                 for file in (tmp_path / 'run').glob('*/state.pth')}
+                 for file in (tmp_path / 'run').glob('*/iter_1.pth')}
     assert len(processes) == 2 and str(os.getpid()) not in processes
-    assert {row.name for row in result.rows} == {'sub-net 0', 'super-net', 'baseline', 'random'}
-    assert {row.name: row.bn for row in result.rows} == {
+    assert {network.name for network in result.networks} == {'sub-net 0', 'super-net', 'baseline', 'random'}
+    assert {network.name: network.bn for network in result.networks} == {
         'sub-net 0': 'task', 'super-net': 'task', 'baseline': 'own', 'random': 'own'}
     best = result.best
-    assert best.gain_supernet == pytest.approx(best.score - result.row('super-net').score)
-    assert best.gain_baseline == pytest.approx(best.score - result.row('baseline').score)
+    assert best.gain_supernet == pytest.approx(best.score - result.network('super-net').score)
+    assert best.gain_baseline == pytest.approx(best.score - result.network('baseline').score)
     # After one warm-up step of lr 2e-5 the weights are still those that each started from.
-    trained = read_checkpoint(tmp_path / 'run/super-net/state.pth')['state_dict']
+    trained = read_checkpoint(tmp_path / 'run/super-net/iter_1.pth')['state_dict']
     wide = backbone.layer3[0].conv1.weight
     assert trained['backbone.layer3.0.conv1.weight'].shape == wide.shape
     torch.testing.assert_close(trained['backbone.layer3.0.conv1.weight'], wide, atol=1e-2, rtol=0)
-    started = {name: read_checkpoint(tmp_path / f'run/{name}/state.pth')['state_dict']['backbone.conv1.weight']
+    started = {name: read_checkpoint(tmp_path / f'run/{name}/iter_1.pth')['state_dict']['backbone.conv1.weight']
                for name in ('sub-net_0', 'baseline', 'random')}
     torch.testing.assert_close(started['sub-net_0'], backbone.conv1.weight, atol=1e-2, rtol=0)
     torch.testing.assert_close(started['baseline'], network(1).conv1.weight, atol=1e-2, rtol=0)
-    heads = [read_checkpoint(tmp_path / f'run/{name}/state.pth')['state_dict']['roi_head.bbox_head.fc_cls.weight']
+    heads = [read_checkpoint(tmp_path / f'run/{name}/iter_1.pth')['state_dict']['roi_head.bbox_head.fc_cls.weight']
              for name in ('sub-net_0', 'baseline')]
     torch.testing.assert_close(*heads, atol=1e-3, rtol=0)
     assert heads[0].std() > 5e-3
     assert (started['random'] - backbone.conv1.weight).abs().max() > 0.1
 
 
-def test_batches_are_a_function_of_their_number(files):
-    """From any start, with any number of loader processes."""
-    from mmengine.registry import DefaultScope
-    from mmengine.runner import Runner
+@pytest.mark.slow
+def test_all_networks_see_the_same_images_in_the_same_part(files, tmp_path, monkeypatch):
+    """Whatever their size; and other images in the next part."""
+    from sdr_mm.detection.fine_tuning import PartialTrainLoop
+    seen = {}
 
-    from sdr_mm.detection.fine_tuning import Leg
-    cfg = Leg('x', files, config(files), '', 4, 2, 0, 1).config(resume=False)
+    def run_iter(self, batch):
+        names = [(sample.img_id, sample.flip, float(image.float().mean()))
+                 for sample, image in zip(batch['data_samples'], batch['inputs'])]
+        seen.setdefault(Path(self.runner.work_dir).name, []).append(names)
+        original(self, batch)
 
-    def batches(start, count, workers):
-        loader_cfg = dict(cfg.train_dataloader, num_workers=workers)
-        with DefaultScope.overwrite_default_scope('mmdet'):
-            loader = Runner.build_dataloader(loader_cfg, seed=0)
-        loader.batch_sampler.start(start)
-        found = iter(loader)
-        return [next(found) for _ in range(count)]
-
-    whole = batches(0, 9, 0)
-    assert len({tuple(sample.img_id for sample in batch['data_samples']) for batch in whole}) > 3
-    for start, workers in ((5, 0), (7, 2)):
-        for ours, theirs in zip(batches(start, 2, workers), whole[start:]):
-            assert all(torch.equal(a, b) for a, b in zip(ours['inputs'], theirs['inputs']))
-    flips = {sample.flip for batch in whole for sample in batch['data_samples']}
-    assert flips == {True, False}
+    original = PartialTrainLoop.run_iter
+    monkeypatch.setattr(PartialTrainLoop, 'run_iter', run_iter)
+    result = route(files, tmp_path, iters=12, supernet=True, baselines=['random'])
+    winner, loser = (network.name.replace(' ', '_') for network in result.subnets)
+    assert len(seen[winner]) == 12 and len(seen[loser]) == 3
+    assert seen[winner] == seen['super-net'] == seen['baseline']
+    assert seen[loser] == seen[winner][:3]
+    assert seen[winner][3:6] != seen[winner][:3]
+    assert {flip for batch in seen[winner] for _, flip, _ in batch} == {True, False}
 
 
 @pytest.mark.parametrize('candidates, iters, halving, expected, iterations', [
@@ -319,11 +344,11 @@ def test_batches_are_a_function_of_their_number(files):
     (1, 1000, True, [(1, 1000)], 1000),
     (5, 100, False, [(5, 100)], 500),
 ])
-def test_rungs_of_the_race(candidates, iters, halving, expected, iterations):
-    from sdr_mm.detection.race import race_iterations, race_rungs
-    rungs = race_rungs(candidates, iters, halving)
-    assert [(rung.candidates, rung.stop) for rung in rungs] == expected
-    assert race_iterations(rungs) == iterations
+def test_steps_of_the_race(candidates, iters, halving, expected, iterations):
+    from sdr_mm.detection.race import race_iterations, race_steps
+    steps = race_steps(candidates, iters, halving)
+    assert [(step.candidates, step.stop) for step in steps] == expected
+    assert race_iterations(steps) == iterations
 
 
 def dataset(folder, classes=('red', 'blue')):
@@ -335,7 +360,7 @@ def dataset(folder, classes=('red', 'blue')):
 
 
 def test_crops_show_the_annotated_objects(tmp_path):
-    from sdr_mm.detection.crops import crops_task
+    from sdr_mm.detection.shortlist import crops_task
     task = crops_task(dataset(voc_folder(tmp_path)), 'squares', resize=16, size=16)
     assert task.classes == ['red', 'blue'] and task.labels.tolist() == [0, 1] * 6
     for crop, label in zip(task.paths, task.labels):
@@ -345,7 +370,7 @@ def test_crops_show_the_annotated_objects(tmp_path):
 
 
 def test_crops_of_a_class_from_one_image_stay_together(tmp_path):
-    from sdr_mm.detection.crops import crops_task
+    from sdr_mm.detection.shortlist import crops_task
     for number in range(6):
         write_image(tmp_path, f'i{number}', [
             Square(name, (left, top, left + 15, top + 15)) for name, top in (('red', 5), ('blue', 35))
@@ -361,7 +386,7 @@ def test_crops_of_a_class_from_one_image_stay_together(tmp_path):
 
 
 def test_one_class_gets_a_background_that_overlaps_no_box(tmp_path):
-    from sdr_mm.detection.crops import crops_task
+    from sdr_mm.detection.shortlist import crops_task
     for number in range(4):
         write_image(tmp_path, f'i{number}', [Square('red', (1, 1, 30, 30)), Square('red', (40, 5, 60, 20), 1)])
     write_lists(tmp_path, trainval=[f'i{number}' for number in range(4)])
@@ -373,7 +398,7 @@ def test_one_class_gets_a_background_that_overlaps_no_box(tmp_path):
 
 
 def test_crops_of_one_class_without_room_for_a_background_are_refused(tmp_path):
-    from sdr_mm.detection.crops import crops_task
+    from sdr_mm.detection.shortlist import crops_task
     for number in range(2):
         write_image(tmp_path, f'i{number}', [Square('red', (1, 1, 60, 60))])
     write_lists(tmp_path, trainval=['i0', 'i1'])
@@ -385,8 +410,8 @@ def test_crops_of_one_class_without_room_for_a_background_are_refused(tmp_path):
 def shortlist(backbone, voc, mode, pool=None):
     from sdr_mm.detection import Shortlist
     return Shortlist(mode, candidates=1).rank(
-        backbone, voc, 'squares', images=dict(resize=32, size=32, seed=0, on_error='stop', workers=1),
-        bn=dict(bn_images=100, batch_size=8), pool=pool, mean=MEAN, std=STD, say=lambda text: None)
+        backbone, voc, 'squares', images=dict(resize=32, size=32, on_error='stop', workers=1),
+        bn=BNReset(num_images=100, batch_size=8), pool=pool, normalization=NORMALIZATION)
 
 
 def test_knn_on_crops_puts_the_sub_nets_that_see_first(tmp_path):
@@ -399,8 +424,8 @@ def test_knn_on_crops_puts_the_sub_nets_that_see_first(tmp_path):
                 tensor[48:64] = 0  # group 0
     result = shortlist(backbone, dataset(voc_folder(tmp_path)), 'knn_crops')
     seeing = {backbone.space.index((first, 1)) for first in (0, 1)}
-    assert {row.subnet for row in result.subnets[:2]} == seeing
-    assert min(row.score for row in result.subnets[:2]) > max(row.score for row in result.subnets[2:])
+    assert {network.subnet for network in result.subnets[:2]} == seeing
+    assert min(network.score for network in result.subnets[:2]) > max(network.score for network in result.subnets[2:])
 
 
 def test_label_free_puts_the_cluster_that_looks_like_the_images_first(tmp_path):
@@ -431,20 +456,21 @@ def test_label_free_puts_the_cluster_that_looks_like_the_images_first(tmp_path):
 
 def test_shortlist_leaves_the_first_to_the_race(files, tmp_path):
     from sdr_mm.detection import Shortlist
-    backbone, info = load_sdr(files / 'sdr.pth')
-    pool = load_pool(info, backbone)
-    result = route(files, tmp_path, subnets=None, iters=1, halving=False, bn_reset='cluster', pool=pool,
+    backbone, training = load_sdr(files / 'sdr.pth')
+    pool = load_pool(training, backbone.space)
+    result = route(files, tmp_path, subnets=None, iters=1, halving=False, bn='cluster', pool=pool,
                    shortlist=Shortlist('label_free', candidates=1))
-    listed = RoutingResult.load(tmp_path / 'shortlist_label_free.json')
-    assert [row.subnet for row in result.subnets] == [row.subnet for row in listed.subnets]
-    assert [row.others['shortlist'] for row in result.subnets] == [[row.shortlist] for row in listed.subnets]
-    assert [bool(row.scores) for row in result.subnets] == [True, False, False, False]
+    listed = Ranking.load(tmp_path / 'shortlist_label_free.json')
+    assert [network.subnet for network in result.subnets] == [network.subnet for network in listed.subnets]
+    assert [network.others['shortlist'] for network in result.subnets] == [
+        [network.screening] for network in listed.subnets]
+    assert [bool(network.scores) for network in result.subnets] == [True, False, False, False]
     # Cluster c has path 3 - c.
     assert result.best.bn == f'cluster {3 - result.best.subnet}'
     # The file is the exported sub-net, with statistics of its cluster.
     expected = extract_subnet(backbone, result.best.path)
-    store = evaluator(files, tmp_path)._store(pool.paths)
-    _, chosen = BNReset('cluster').images(result.best.subnet, pool, None)
+    images = BNImages(pool=pool, pool_store=ImageStore(pool.paths, resize=32, size=32))
+    _, store, chosen = BNReset('cluster').choose(images, result.best.subnet)
     reset_bn(expected, store.batches(chosen, 200, mean=MEAN, std=STD))
     exported = read_checkpoint(tmp_path / result.best.name.replace(' ', '_') / 'backbone.pth')
     assert set(exported['state_dict']) == set(expected.state_dict())
@@ -463,14 +489,14 @@ def test_batch_of_a_candidate_is_the_one_the_learning_rate_is_for(tmp_path):
 
 
 def test_every_part_that_starts_from_the_backbone_gets_the_candidate():
-    from sdr_mm.detection.backbone_config import with_resnet
+    from sdr_mm.detection.detector_config import with_backbone
     c4 = load_config(str(CONFIGS / 'faster-rcnn_sdr_c4_24k_voc0712.py'))
     for file in ('x.pth', None):
-        model = with_resnet(c4, file).model
+        model = with_backbone(c4, file).model
         for part in (model.backbone, model.roi_head.shared_head):
             assert (part.init_cfg.checkpoint if file else part.init_cfg) == file
     fixed = load_config(str(CONFIGS / 'faster-rcnn_sdr-path_fpn_24k_voc0712.py'))
-    backbone = with_resnet(fixed, 'x.pth', (1, 2, 3, 0)).model.backbone
+    backbone = with_backbone(fixed, 'x.pth', (1, 2, 3, 0)).model.backbone
     assert backbone.path == (1, 2, 3, 0) and backbone.init_cfg.checkpoint == 'x.pth'
     assert c4.model.backbone.init_cfg.checkpoint == 'backbone.pth'
 
@@ -481,9 +507,9 @@ def test_every_part_that_starts_from_the_backbone_gets_the_candidate():
     (dict(subnets=[4]), r'.*4 is outside the space.*'),
     (dict(subnets=[1, 1]), '--subnets are different numbers, got 1 1'),
     (dict(baselines=['none.pth']), 'there is no file none.pth: give a checkpoint'),
-    (dict(images=0), 'need --images >= 1 and --save-every >= 1, got 0 and 1'),
+    (dict(images=0), 'need --images >= 1, got 0'),
     (dict(devices=['cuda:99']), "there is no device 'cuda:99' here: give 'cpu', or 'cuda:0' .*"),
-    (dict(bn_reset='cluster'), 'BN reset by cluster and the shortlist .* need the images of pre-training .*'),
+    (dict(bn='cluster'), 'BN reset by cluster and the shortlist .* need the images of pre-training .*'),
 ])
 def test_options_that_cannot_be_used_end_in_one_line(files, tmp_path, options, message):
     with pytest.raises(InputError, match=f'^{message}$'):
@@ -504,7 +530,8 @@ def test_configs_that_cannot_be_raced_end_in_one_line(files, tmp_path, changes, 
 
 
 def test_folder_of_another_routing_is_refused(files, whole):
-    with pytest.raises(InputError, match=r'whole holds another routing, with another optim_wrapper\.optimizer\.lr: '):
+    with pytest.raises(InputError, match=r'whole holds another routing, with optim_wrapper\.optimizer\.lr = 0.02 where '
+                                         r'this one has 0.1: pass another --work-dir'):
         route(files, whole[0], cfg=config(files, optim_wrapper__optimizer__lr=0.1))
 
 
@@ -522,10 +549,9 @@ def test_supernet_needs_a_neck_that_can_be_widened(files, tmp_path):
 
 
 def test_tool_refuses_torchrun_and_data_without_voc_format(files, tmp_path, monkeypatch):
-    import route_detection
     coco = str(CONFIGS / 'mask-rcnn_sdr_fpn_1x_coco.py')
     with pytest.raises(InputError, match='--data-root x has no use: .* not trained on a folder of VOC format'):
-        route_detection.main(['x.pth', '--config', coco, '--data-root', 'x', '--work-dir', str(tmp_path)])
+        load_tool('route_detection').main(['x.pth', '--config', coco, '--data-root', 'x', '--work-dir', str(tmp_path)])
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(InputError, match='run it with python, not with torchrun'):
-        route_detection.main(command(files, tmp_path))
+        load_tool('route_detection').main(command(files, tmp_path))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detection_data import voc_folder
-from repository import ROOT
+from repository import ROOT, load_tool
 
 from projects.real_data import prepare
 from sdr_mm.engine.configs import load_config, use_folder
@@ -47,9 +47,8 @@ def main(name, *argv):
 
 
 def train(monkeypatch, *argv):
-    import train
     monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, argv)])
-    train.main()
+    load_tool('train').main()
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +86,7 @@ def test_any_voc_folder_trains_through_two_lines_of_a_config(run):
     assert '| blue  |       2 |' in next(run.glob('*/*.log')).read_text()
 
 
-def test_resumed_run_goes_on_where_it_stopped(run, mine, tmp_path, monkeypatch):
+def test_interrupted_run_resumes(run, mine, tmp_path, monkeypatch):
     for name in ('run.json', 'iter_2.pth'):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     train(monkeypatch, mine, '--work-dir', tmp_path, '--resume', tmp_path / 'iter_2.pth', '--cfg-options', *TINY)

@@ -1,0 +1,62 @@
+"""The ranks of a detection routing as text."""
+
+from __future__ import annotations
+
+from ..routing import RankedNetwork, Ranking
+from ..text_table import duration
+
+SHORTLIST_TITLES = dict(label_free='share', knn_crops='kNN on crops')
+
+
+class DetectionRanking(Ranking):
+    """The result of a :class:`DetectionRoutingEvaluator`; its table has all networks that were fine-tuned."""
+
+    def _cells(self, top: int, bottom: int) -> tuple[list[str], list[list[str]]]:
+        mode = self.settings['shortlist']
+        raced = [network for network in self.networks if network.scores or network.name in self.settings['diverged']]
+        compared = any(network.gain_baseline is not None or network.gain_supernet is not None for network in raced)
+        head = ['rank', 'network', 'path', 'BN statistics', 'AP', 'AP50', 'AP75', 'iterations',
+                *['over baseline', 'over super-net'] * compared, *([SHORTLIST_TITLES[mode]] if mode else [])]
+        rank = {network.name: str(number) for number, network in enumerate(
+            (network for network in raced if network.subnet is not None), 1)}
+        lines = []
+        for network in raced:
+            path = '' if network.path is None else ','.join(map(str, network.path))
+            cells = [rank.get(network.name, '–'), network.name, path, network.bn, *_scores(network)]
+            if compared:
+                cells += ['' if gain is None else f'{gain:+.2f}'
+                          for gain in (network.gain_baseline, network.gain_supernet)]
+            if mode:
+                cells += [f'{value:.4g}' for value in network.others.get('shortlist', [])] or ['']
+            lines.append(cells)
+        return head, lines
+
+    def _title(self) -> str:
+        s = self.settings
+        return (f'{self.task}: {s["train"]} images for training, {s["held_out"]} for AP (in %, mean over IoU '
+                f'0.50:0.95, 11-point); {s["iters"]} of {s["max_iters"]} iterations of {s["batch"]} images, BN '
+                f'reset: {s["bn_reset"]}')
+
+    def _notes(self) -> list[str]:
+        s = self.settings
+        notes = [f'{name} was skipped, it has diverged: {reason}' for name, reason in s['diverged'].items()]
+        if s['baselines']:
+            notes.append(f'baseline: {s["baselines"][0]}')
+        if s['candidates'] > 1:
+            same = ' The config tests on the same ones.' if s['tested'] else ''
+            notes.append(f'The best of {s["candidates"]} was chosen on these {s["held_out"]} images, so its score is '
+                         f'optimistic.{same}')
+        notes += [f'Shortcut: {sentence}' for sentence in self.shortcuts]
+        less = self.cost.one_by_one / self.cost.passes if self.cost.passes else 0
+        fewer = (f', {less:.1f} times fewer than {s["iters"]} iterations of all {s["subnets"]} sub-nets' if less > 1
+                 else '')
+        notes.append(f'Cost: {s["iterations"]:,} iterations, {self.cost.passes:,.0f} images through a network{fewer}; '
+                     f'{duration(self.cost.seconds)} of device time')
+        return notes
+
+
+def _scores(network: RankedNetwork) -> list[str]:
+    if not network.scores:
+        return ['diverged', '', '', '']
+    values = [network.score, *(network.others[column][0] for column in ('AP50', 'AP75'))]
+    return [*(f'{value:.2f}' for value in values), f'{network.others["iterations"][0]:.0f}']
