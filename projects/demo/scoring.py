@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 
 import sdr_mm
 from sdr_mm.evaluation import Split, Task, stratified_splits, task_features
@@ -79,8 +79,9 @@ def color_histograms(images: np.ndarray, levels: int = 4) -> Tensor:
 def reference_lines(tasks: Sequence[Task], k: int, block: str) -> list[Line]:
     """kNN on features that nobody had to learn, which learned ones have to beat."""
     kinds, knn = {'raw pixels': pixel_features, 'color histogram': color_histograms}, Scorer(k=k)
-    return [Line(name, {task.name: scoring(*knn(features(np.stack(task.paths)), task).values()) for task in tasks},
-                 block) for name, features in kinds.items()]
+    images = [np.stack([np.asarray(image) for image in task.paths]) for task in tasks]
+    return [Line(name, {task.name: scoring(*knn(features(pixels), task).values())
+                        for task, pixels in zip(tasks, images)}, block) for name, features in kinds.items()]
 
 
 def linear_lines(sdr: sdr_mm.SDR, tasks: Sequence[Task], rankings: Sequence[Ranking], files: dict[str, str | Path],
@@ -88,9 +89,10 @@ def linear_lines(sdr: sdr_mm.SDR, tasks: Sequence[Task], rankings: Sequence[Rank
     """A linear probe on networks from files, on the super-net, and on the sub-nets that were routed to."""
     fits, pool = sdr.settings, sdr.pool()
     images = BNImages(pool=pool, pool_store=ImageStore(pool.paths, resize=fits.resize, size=fits.size, on_error='skip'))
-    networks = {name: load_network(str(file)).module for name, file in files.items()}
+    networks: dict[str, nn.Module] = {name: load_network(str(file)).module for name, file in files.items()}
+    networks['super-net'] = deepcopy(sdr.backbone)
     lines = []
-    for name, network in {**networks, 'super-net': deepcopy(sdr.backbone)}.items():
+    for name, network in networks.items():
         BNReset('all').apply(network, images, normalization=fits.normalization)
         features = {task.name: task_features(network, task, normalization=fits.normalization, resize=fits.resize,
                                              size=fits.size)[0] for task in tasks}

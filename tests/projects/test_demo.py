@@ -42,6 +42,7 @@ def folders(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_whole_path_gives_checkpoints_clusters_rankings_export_table_and_picture(folders, tmp_path):
     (folders / 'pool/broken.png').write_bytes(b'no picture')
     said = []
