@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -38,7 +38,8 @@ def choose_device(device: str | None = None) -> torch.device:
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside of what DDP or another wrapper made of it."""
-    return model.module if is_model_wrapper(model) else model
+    inner: Any = model.module if is_model_wrapper(model) else model
+    return inner
 
 
 @contextmanager

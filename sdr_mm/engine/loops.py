@@ -13,11 +13,11 @@ from ..registry import LOOPS
 
 @LOOPS.register_module()
 class SDRTrainLoop(EpochBasedTrainLoop):
-    """Trains by epochs, and goes on in the middle of an epoch where a checkpoint left off.
+    """Trains by epochs, and resumes in the middle of an epoch.
 
-    MMEngine's loop starts a resumed epoch from its first batch again. This one tells the
-    :class:`ClusterAwareSampler` the iteration to start at, so that a resumed run sees exactly the
-    batches that an uninterrupted one would have seen next, without loading the earlier ones.
+    MMEngine's loop starts a resumed epoch from its first batch. This one tells the :class:`ClusterAwareSampler` the
+    iteration to start at, so that a resumed run sees exactly the batches that an uninterrupted one would have seen
+    next, without loading the earlier ones.
 
     Args:
         *args, **kwargs: Those of MMEngine's ``EpochBasedTrainLoop``.

@@ -1,4 +1,4 @@
-"""Phases in a real run, and going on in the middle of an epoch."""
+"""Phases in a real run, and resuming in the middle of an epoch."""
 
 import logging
 import re
@@ -124,7 +124,7 @@ def test_a_run_resumed_in_mid_epoch_is_bit_identical(folder, whole, iteration):
     assert shown == [(str(i // 6 + 1), str(i % 6 + 1)) for i in range(iteration, 24)]
 
 
-def test_a_resumed_run_without_a_seed_goes_on_with_the_seed_of_its_checkpoint(folder):
+def test_a_resumed_run_without_a_seed_keeps_the_seed_of_its_checkpoint(folder):
     whole = state(make_runner(folder, 'unseeded', randomness=dict(seed=None)).train())
     resumed = make_runner(
         folder, 'resumed', resume=True, load_from=str(folder / 'unseeded' / 'iter_9.pth'), randomness=dict(seed=None))

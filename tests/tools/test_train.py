@@ -85,7 +85,9 @@ def test_baseline_trains_on_a_flat_folder_and_resumes(images, tmp_path, monkeypa
 
 def test_sdr_trains_and_logs_each_network(images, clusters, tmp_path, monkeypatch):
     run_tool(monkeypatch, SDR, '--data', images, '--clusters', clusters, '--work-dir', tmp_path / 'run',
-             '--cfg-options', *TINY)
+             '--cfg-options', *TINY, 'log_level=WARNING')
+    log, = (tmp_path / 'run').glob('*/*.log')
+    assert 'the training ends after 2 epochs and the CosineAnnealingLR after 15: let --epochs 2' in log.read_text()
     scalars, = (tmp_path / 'run').glob('*/vis_data/scalars.json')
     logged = {key for line in scalars.read_text().splitlines() for key in json.loads(line)}
     assert {'networks/supernet/loss_ssl', 'networks/supernet/std_ratio'} <= logged
@@ -107,6 +109,7 @@ def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters
         assert torch.equal(tensor, resumed['state_dict'][name]), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(images, tmp_path):
     """gloo and SyncBN: each rank has half of every batch, and after 10 iterations the weights agree.
 
@@ -157,6 +160,14 @@ param_scheduler = [
     assert fixed.any() and not fixed.all()
     moving = groups[:, ~fixed]
     assert moving[0].max() < moving[12].max() and moving[-1].max() < 0.2 * moving[12].max()
+
+
+def test_epochs_of_the_command_line_end_the_learning_rate_too(images, tmp_path, monkeypatch):
+    options = [option for option in TINY if 'max_epochs' not in option]
+    run_tool(monkeypatch, BASELINE, '--data', images, '--work-dir', tmp_path, '--epochs', 1, '--cfg-options', *options)
+    groups = read_checkpoint(tmp_path / 'epoch_1.pth')['optimizer']['param_groups']
+    moving = {group['lr'] for group in groups if not group.get('fix_lr')}
+    assert max(moving) < 1e-3 and read_checkpoint(tmp_path / 'epoch_1.pth')['meta']['iter'] == 20
 
 
 def test_amp_changes_the_wrapper_that_is_there():
