@@ -122,7 +122,7 @@ class DetectionRoutingEvaluator:
         self.iters, self.shortlist, self.halving, self.subnets = iters, shortlist or Shortlist(), halving, subnets
         self.baselines, self.supernet, self.seed = tuple(map(str, baselines)), supernet, seed
         self.bn = BNReset(bn, seed=seed) if isinstance(bn, str) else bn
-        self.prepared: dict[str, Any] = dict(resize=resize, size=size, on_error=on_error)
+        self.image_options: dict[str, Any] = dict(resize=resize, size=size, on_error=on_error)
         self.workers = workers
         self.devices = Devices(devices)
 
@@ -200,7 +200,7 @@ class DetectionRoutingEvaluator:
     def _identity(self, backbone: SDRBackbone) -> dict[str, Any]:
         """What the scores depend on, beside the number of iterations."""
         cfg = self.config.to_dict()
-        content = {name: cfg.get(name) for name in SECTIONS} | self.prepared
+        content = {name: cfg.get(name) for name in SECTIONS} | self.image_options
         return flatten(dict(content, max_iters=cfg['train_cfg']['max_iters'], checkpoint=weights_fingerprint(backbone),
                             images=self.images, seed=self.seed, bn=asdict(self.bn),
                             shortlist=self.shortlist.settings), leave_out=FREE)
@@ -237,11 +237,11 @@ class DetectionRoutingEvaluator:
         if not missing:
             return
         paths = images_task(dataset, self.name).paths if self.bn.mode == 'task' else [] if pool is None else pool.paths
-        store = ImageStore(paths, workers=self.workers, **self.prepared)
+        store = ImageStore(paths, workers=self.workers, **self.image_options)
         images = BNImages(pool=pool, pool_store=store)
         if self.bn.mode == 'task':
             images = BNImages(store, store.read_all('reading images'))
-        settings = EvalSettings(normalization, self.prepared['resize'], self.prepared['size'])
+        settings = EvalSettings(normalization, self.image_options['resize'], self.image_options['size'])
         for network in missing:
             try:
                 network.record.bn = write_backbone(backbone, network.subnet, network.folder / BACKBONE, self.bn,
@@ -258,7 +258,7 @@ class DetectionRoutingEvaluator:
         if file.exists():
             return Ranking.load(file)
         found = self.shortlist.rank(backbone, dataset, self.name, bn=self.bn, pool=pool, normalization=normalization,
-                                    images=dict(self.prepared, workers=self.workers))
+                                    images=dict(self.image_options, workers=self.workers))
         found.save(file)
         return found
 
@@ -287,10 +287,11 @@ class DetectionRoutingEvaluator:
             shortcuts.append(f'fine-tuning stopped at iteration {self.iters} of {full}, with the learning rate of the '
                              f'full schedule')
         settings = dict(
-            self.prepared, config=str(self.config.filename), columns=list(COLUMNS), iters=self.iters, max_iters=full,
-            shortlist=None if shortlist is None else self.shortlist.mode, candidates=len(race.candidates),
-            halving=self.halving, batch=self.images, images=train, train=train, held_out=len(held_out), classes=0,
-            search='race', splits=1, seed=self.seed, checkpoint=weights_fingerprint(backbone),
+            self.image_options, config=str(self.config.filename), columns=list(COLUMNS), iters=self.iters,
+            max_iters=full, shortlist=None if shortlist is None else self.shortlist.mode,
+            candidates=len(race.candidates), halving=self.halving, batch=self.images, images=train, train=train,
+            held_out=len(held_out), classes=0, search='race', splits=1, seed=self.seed,
+            checkpoint=weights_fingerprint(backbone),
             tested=self.config.val_dataloader.dataset == (self.config.get('test_dataloader') or {}).get('dataset'),
             iterations=iterations, subnets=len(space), baselines=list(self.baselines), devices=list(self.devices.names),
             diverged={one.name: one.record.diverged for one in everyone if one.record.diverged},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from repository import ROOT
 
 # None in sys.modules makes an import fail as if the compiled operators were not there, which in the light
@@ -17,6 +18,7 @@ def python(code):
     return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_detection_without_operators_ends_the_tool_with_one_line():
     config = ROOT / 'configs/detection/faster-rcnn_resnet18_fpn_aerial_400px.py'
     result = python(f"sys.argv = ['train.py', {str(config)!r}]; import train; train.run(train.main)")
@@ -26,6 +28,7 @@ def test_detection_without_operators_ends_the_tool_with_one_line():
     assert 'Traceback' not in result.stderr
 
 
+@pytest.mark.slow
 def test_package_says_which_part_is_missing():
     result = python('''
 from sdr_mm.errors import InputError

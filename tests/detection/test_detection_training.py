@@ -96,6 +96,7 @@ def test_interrupted_run_resumes(run, mine, tmp_path, monkeypatch):
     assert [line['step'] for line in logged(tmp_path) if 'loss' in line] == [3, 4]
 
 
+@pytest.mark.slow
 def test_trained_detector_is_scored_as_in_training(run, mine, tmp_path):
     out = tmp_path / 'scores.json'
     printed = main('test.py', mine, run / 'iter_4.pth', '--work-dir', tmp_path, '--out', out, '--cfg-options', *TINY)
@@ -104,6 +105,7 @@ def test_trained_detector_is_scored_as_in_training(run, mine, tmp_path):
     assert re.search(r'^AP \d+\.\d\d  AP50 \d+\.\d\d  AP75 \d+\.\d\d$', printed, re.M)
 
 
+@pytest.mark.slow
 def test_mmdetections_own_tool_trains_the_config(mine, tmp_path):
     """What ``mim train mmdet CONFIG`` runs."""
     import mmdet
@@ -112,6 +114,7 @@ def test_mmdetections_own_tool_trains_the_config(mine, tmp_path):
     assert read_checkpoint(tmp_path / 'iter_4.pth')['meta']['iter'] == 4
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_detector(mine, tmp_path):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
@@ -125,6 +128,7 @@ def test_two_processes_train_one_detector(mine, tmp_path):
     assert read_checkpoint(tmp_path / 'iter_2.pth')['meta']['iter'] == 2
 
 
+@pytest.mark.slow
 def test_loss_falls_on_real_tiles(tmp_path, monkeypatch):
     """25 iterations on two aerial photos of trees, which are fetched once."""
     tiles, = prepare(names=['aerial_trees']).folders.values()
