@@ -62,19 +62,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     unread = [column for column in columns if column.task is None]
     for column in unread if is_main_process() else ():
         say(f'{column.title} cannot be read: {column.error}')
-    outcomes = table1.evaluate_missing(rows, columns, protocol, args.out, batch_size=args.batch_size,
-                                       workers=args.workers, device=choose_device(args.device), say=say,
-                                       **given(args, 'on_error'))
-    if outcomes is None:
+    results = table1.evaluate_missing(rows, columns, protocol, args.out, batch_size=args.batch_size,
+                                      workers=args.workers, device=choose_device(args.device), say=say,
+                                      **given(args, 'on_error'))
+    if results is None:
         return
-    table = table1.tabulate(rows, columns, protocol, outcomes)
+    found, computed = results
+    table = table1.tabulate(rows, columns, protocol, found)
     files = table1.save_table(table, args.out)
-    states = [outcome.state for outcome in outcomes.values()]
+    failed = sum(isinstance(result, str) for result in found.values())
     print(table1.markdown(table))
-    print(f'evaluations: {states.count("computed")} computed, {states.count("stored")} stored before, '
-          f'{states.count("failed")} failed; written to {", ".join(map(str, files))}')
-    if 'failed' in states or unread:
-        what = [f'{states.count("failed")} evaluations failed'] * ('failed' in states)
+    print(f'evaluations: {computed} computed, {len(found) - computed - failed} stored before, {failed} failed; written '
+          f'to {", ".join(map(str, files))}')
+    if failed or unread:
+        what = [f'{failed} evaluations failed'] * bool(failed)
         what += [f'{len(unread)} tasks could not be read'] * bool(unread)
         raise InputError(f'{" and ".join(what)}, see above: correct that and run the same command again')
 

@@ -14,13 +14,9 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Rank correlation of a score with a reference, each from −1 to 1.
+    """Kendall's τ_b, which allows for equal values, and Spearman's ρ, each from −1 to 1.
 
     Both are nan where all scores or all references are the same: no order, nothing to agree with.
-
-    Args:
-        kendall (float): Kendall's τ_b, which allows for equal values.
-        spearman (float): Spearman's ρ.
     """
 
     kendall: float
@@ -48,28 +44,17 @@ def regret(scores: Sequence[float], reference: Sequence[float]) -> float:
     """What is lost by taking the network of the highest score instead of the best one.
 
     Several of the highest score have an equal chance of being taken, so that the order of the networks cannot
-    matter.
-
-    Args:
-        scores (Sequence[float]): Score of each network, higher is better.
-        reference (Sequence[float]): What counts, in the same order.
+    matter. Arguments and errors are those of :func:`rank_correlation`.
 
     Returns:
         float: At least 0, in the unit of the reference.
-
-    Raises:
-        InputError: See :func:`rank_correlation`.
     """
     found, wanted = _check(scores, reference)
     return float(wanted.max() - wanted[found == found.max()].mean())
 
 
 def top1_agreement(scores: Sequence[float], reference: Sequence[float]) -> float:
-    """Chance that the network of the highest score is the best one; 0 or 1 where no scores are equal.
-
-    Raises:
-        InputError: See :func:`rank_correlation`.
-    """
+    """Chance that the network of the highest score is the best one; 0 or 1 where no scores are equal."""
     found, wanted = _check(scores, reference)
     return float((wanted[found == found.max()] == wanted.max()).mean())
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.dist import is_main_process
 from torch import Tensor
 
@@ -42,20 +41,17 @@ PROTOCOLS = ('linear', 'knn')
 class Protocol:
     """How frozen features are scored.
 
-    Both protocols learn from the training and validation images of a split and are tested on its test
-    images; the linear one chooses its l2 weight on the validation images first.
+    Both learn from the training and validation images of a split and are tested on its test images; the linear
+    one chooses its l2 weight on the validation images first.
 
     Args:
         name (str): ``'linear'``, the many-shot protocol of ssl-transfer, or ``'knn'``. Defaults to 'linear'.
         resize (int, optional): Short side of the images, in pixels. Defaults to None: for kNN what fits the
             network, for the linear protocol ``size``, as in ssl-transfer.
         size (int, optional): Side of the center crop, in pixels. Defaults to None, what fits the network.
-        k (Sequence[int]): Numbers of neighbors of kNN, clamped to the training images. Defaults to (), the
-            one that fits the network.
+        k (Sequence[int]): Neighbors of kNN. Defaults to (), the number that fits the network.
         temperature (float): ``T`` of kNN. Defaults to 0.07.
-        solver (str): Of :func:`linear_probe`, as the next two. Defaults to 'torch'.
-        l2 (Sequence[float]): Weights that are tried. Defaults to :data:`L2_GRID`.
-        tol (float): Tolerance of the gradient. Defaults to :data:`TOL`.
+        solver, l2, tol: Of :func:`linear_probe`.
 
     Raises:
         InputError: If a value cannot be used.
@@ -196,10 +192,7 @@ def evaluate_network(network: Network,
                      protocol: Protocol = Protocol(),
                      *,
                      name: str | None = None,
-                     on_error: str = 'stop',
-                     batch_size: int = 200,
-                     workers: int = 2,
-                     device: str | torch.device = 'cpu') -> Evaluation | None:
+                     **options: Any) -> Evaluation | None:
     """Scores a frozen network on a task. All ranks must call.
 
     Args:
@@ -207,11 +200,7 @@ def evaluate_network(network: Network,
         task (Task): The task, with labels.
         protocol (Protocol): How it is scored. Defaults to the linear one.
         name (str, optional): Of the network. Defaults to None, its own.
-        on_error (str): What to do about an image that cannot be decoded, ``'stop'`` or ``'skip'``.
-            Defaults to 'stop'.
-        batch_size (int): Most images in a batch. Defaults to 200.
-        workers (int): Threads that decode, on each rank. Defaults to 2.
-        device (str | torch.device): Where the network runs. Defaults to 'cpu'.
+        **options: ``on_error``, ``batch_size``, ``workers`` and ``device`` of :func:`task_features`.
 
     Returns:
         Evaluation | None: On the first rank; None on the others.
@@ -221,11 +210,9 @@ def evaluate_network(network: Network,
     """
     start = time.perf_counter()
     settings = protocol.settings(network.settings)
-    features, readable = task_features(
-        network.module, task, normalization=network.settings.normalization, resize=settings['resize'],
-        size=settings['size'], batch_size=batch_size, on_error=on_error, workers=workers, device=device)
-    scores, splits = _knn(features, readable, settings) if protocol.name == 'knn' else _linear(
-        features, readable, settings)
+    features, readable = task_features(network.module, task, normalization=network.settings.normalization,
+                                       resize=settings['resize'], size=settings['size'], **options)
+    scores, splits = (_knn if protocol.name == 'knn' else _linear)(features, readable, settings)
     if not is_main_process():
         return None
     train, test = readable.splits[0].scoring()
@@ -236,14 +223,7 @@ def evaluate_network(network: Network,
 
 
 def evaluate_given(args: argparse.Namespace, protocol: Protocol) -> Evaluation | None:
-    """The evaluation that the arguments of a tool ask for, saved where they say. All ranks must call.
-
-    Args:
-        args (argparse.Namespace): Of the parsers of :mod:`sdr_mm.arguments` for a network, task, images and output.
-        protocol (Protocol): How it is scored.
-
-    Returns:
-        Evaluation | None: On the first rank; None on the others.
+    """As :func:`evaluate_network`, of what the arguments of a tool name (:mod:`sdr_mm.arguments`), and saves it.
 
     Raises:
         InputError: If the output could not be written, or task, network or images cannot be used.

@@ -22,10 +22,9 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     """Global average of the last feature map.
 
     Args:
-        network (nn.Module): A backbone that returns what :func:`pool_features` takes. It runs in evaluation
-            mode and is in its former mode afterwards.
-        batches (Iterable[Tensor]): At least one; images ``(N, 3, H, W)``, normalized, on the network's
-            device.
+        network (nn.Module): Returns what :func:`pool_features` takes. It runs in evaluation mode and is in its
+            former mode afterwards.
+        batches (Iterable[Tensor]): At least one; normalized images ``(N, 3, H, W)`` on the network's device.
 
     Returns:
         Tensor: (n, C) float32 on that device, not normalized.

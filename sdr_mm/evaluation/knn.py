@@ -50,9 +50,9 @@ def knn_predict(train_features: Array,
         k (Sequence[int]): Numbers of neighbors, each clamped to n. Defaults to (200, ).
         temperature (float): ``T``, positive. Defaults to 0.07.
         num_classes (int, optional): Classes. Defaults to None, the highest label + 1.
-        chunk (int, optional): Test samples at a time. Defaults to None: as many as fit ``MEMORY``.
-        across_ranks (bool): Whether the ranks of torch.distributed share the work. All of them must call,
-            with the same arguments, and all get the result. Defaults to False.
+        chunk (int, optional): Test samples at a time. Defaults to None: as many as fit :data:`MEMORY`.
+        across_ranks (bool): Whether the ranks share the work. All must call, and all get the result.
+            Defaults to False.
 
     Returns:
         dict[int, np.ndarray]: For each ``k`` as asked for, (m, classes) float64: the weighted average of

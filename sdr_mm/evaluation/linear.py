@@ -41,11 +41,9 @@ class LinearResult:
         score (float): On the test images, per cent.
         l2 (float): The weight of the penalty that was chosen.
         val_scores (dict[float, float]): For each l2 the score on the validation images, per cent.
-        iterations (dict[float, int]): For each l2 the steps of the solver; where scikit-learn fits each
-            class by itself, the most.
+        iterations (dict[float, int]): For each l2 the solver's steps, the most of all classes under scikit-learn.
         refit_iterations (int): Steps of the last fit, on training and validation images.
-        unconverged (int): How many of these fits, the last one included, did not come down to their
-            tolerance in 1000 steps.
+        unconverged (int): Fits, the last one included, that did not reach their tolerance in 1000 steps.
         seconds (float): Duration.
         test_scores (np.ndarray): (m, classes) float64, the scores of the test images for each class.
     """
@@ -85,18 +83,15 @@ def linear_probe(features: Array,
     Args:
         features (Array): (n, d) of all images of the task. ``'torch'`` works on their device.
         labels (np.ndarray): (n,) class numbers, or (n, classes) of 0 and 1 for several labels each.
-        split (Split): Its ``val`` chooses. Where it is None a fifth of ``train`` does, as in the
-            protocol (:func:`hold_out`).
+        split (Split): Its ``val`` chooses, or else a fifth of ``train``, as in the protocol (:func:`hold_out`).
         metric (str): Key of :data:`METRICS`. Defaults to 'accuracy'.
         num_classes (int, optional): Classes. Defaults to None, the highest label + 1.
         l2 (Sequence[float]): Weights to try, in this order. Defaults to :data:`L2_GRID`.
-        solver (str): ``'torch'``: :func:`fit_logistic`, all weights at once. ``'sklearn'``: the reference,
-            ``LogisticRegression`` on one weight after another, each from the last one's solution. Both
-            take at most 1000 steps. Defaults to 'torch'.
+        solver (str): ``'torch'``: :func:`fit_logistic`. ``'sklearn'``: the reference, ``LogisticRegression`` on
+            one weight after another, each from the last one's solution. Defaults to 'torch'.
         tol (float): Tolerance of the gradient's entries. Defaults to :data:`TOL`.
-        groups (np.ndarray, optional): (n,) as in :class:`Task`: images of one group show the same thing, and
-            where a fifth of ``train`` is held out, it is a fifth of its groups. Defaults to None, each on
-            its own.
+        groups (np.ndarray, optional): (n,) as in :class:`Task`: where a fifth of ``train`` is held out, it is a
+            fifth of its groups. Defaults to None, each image on its own.
 
     Returns:
         LinearResult: The score, and how it came about.
@@ -112,12 +107,11 @@ def linear_probe(features: Array,
     train, held_out = choosing(split, groups)
     both, test = split.scoring()
     classes = _check(values, labels, (train, held_out, both, test), metric, num_classes, grid, solver)
-    fits: _Torch | _ScikitLearn
-    fits = _Torch(values, labels, classes, tol) if solver == 'torch' else _ScikitLearn(values, labels, classes, tol)
+    fits = (_Torch if solver == 'torch' else _ScikitLearn)(values, labels, classes, tol)
     val_scores, iterations, unconverged = {}, {}, 0
     best, chosen = -np.inf, grid[0]
     try:
-        for weight, fit in zip(grid, fits.sweep(train, held_out, grid)):
+        for weight, fit in zip(grid, fits(train, held_out, grid, BALANCE)):
             val_scores[weight] = METRICS[metric](fit.scores, labels[held_out])
             iterations[weight] = fit.iterations
             unconverged += not fit.converged
@@ -125,19 +119,14 @@ def linear_probe(features: Array,
                 best, chosen = val_scores[weight], weight
     except InputError as error:
         raise InputError(f'l2 cannot be chosen on the {len(held_out)} validation images: {error}') from error
-    fit = fits.refit(both, test, chosen)
+    fit, = fits(both, test, [chosen], LAST_BALANCE)
     score = METRICS[metric](fit.scores, labels[test])
     return LinearResult(score, chosen, val_scores, iterations, fit.iterations, unconverged + (not fit.converged),
                         time.perf_counter() - start, fit.scores)
 
 
 def choosing(split: Split, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Images that the fits of the sweep are trained on, and the validation images that choose.
-
-    Args:
-        split (Split): Its ``val`` chooses. Where it is None a fifth of ``train`` does (:func:`hold_out`).
-        groups (np.ndarray, optional): See :func:`linear_probe`. Defaults to None.
-    """
+    """Images that the fits of the sweep are trained on, and the validation images that choose."""
     if split.val is not None:
         return split.train, split.val
     if groups is None:
@@ -160,13 +149,8 @@ class _Torch:
     def __init__(self, features: Tensor, labels: np.ndarray, classes: int, tol: float) -> None:
         self.features, self.labels, self.classes, self.tol = features, labels, classes, tol
 
-    def sweep(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float]) -> Iterator[_Fit]:
-        return self._fits(train, held_out, l2, BALANCE)
-
-    def refit(self, train: np.ndarray, test: np.ndarray, l2: float) -> _Fit:
-        return next(self._fits(train, test, [l2], LAST_BALANCE))
-
-    def _fits(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], balance: float) -> Iterator[_Fit]:
+    def __call__(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], balance: float) -> Iterator[_Fit]:
+        """Yields for each l2 weight the fit to ``train``, scored on ``held_out``."""
         present, labels = _present(self.labels[train])
         fit = fit_logistic(rows(self.features, train), labels, l2, tol=self.tol, balance=balance, max_iter=MAX_ITER)
         for scores, iterations, converged in zip(fit.scores(rows(self.features, held_out)), fit.iterations.tolist(),
@@ -174,23 +158,20 @@ class _Torch:
             yield _Fit(_spread(scores.cpu().numpy(), present, self.classes), iterations, converged)
 
 
-class _ScikitLearn:
+class _ScikitLearn(_Torch):
     """Fits by scikit-learn, each from the solution of the last one.
 
     Since two classes have one weight vector there, not two opposite ones, they get half the l2.
     """
 
     def __init__(self, features: Tensor, labels: np.ndarray, classes: int, tol: float) -> None:
-        self.features, self.labels, self.classes, self.tol = features.cpu().double().numpy(), labels, classes, tol
+        super().__init__(features, labels, classes, tol)
         self.models: dict[Any, LogisticRegression] = {}
 
-    def sweep(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float]) -> Iterator[_Fit]:
-        train_features, test_features = self.features[train], self.features[held_out]
+    def __call__(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], balance: float) -> Iterator[_Fit]:
+        features, others = (rows(self.features, part).cpu().double().numpy() for part in (train, held_out))
         for weight in l2:
-            yield self._fit(train_features, self.labels[train], test_features, weight)
-
-    def refit(self, train: np.ndarray, test: np.ndarray, l2: float) -> _Fit:
-        return self._fit(self.features[train], self.labels[train], self.features[test], l2)
+            yield self._fit(features, self.labels[train], others, weight)
 
     def _fit(self, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray, l2: float) -> _Fit:
         if labels.ndim == 1:
@@ -249,7 +230,7 @@ def _check(features: Tensor, labels: np.ndarray, parts: tuple[np.ndarray, ...], 
         raise InputError('a linear probe needs test images, the split has none')
     if not len(held_out) or not len(train):
         raise InputError(f'of {len(both)} training images none can be held out for validation: a linear probe needs '
-                         f'5 or more, or a split with val')
+                         '5 or more, or a split with val')
     used = np.union1d(both, test)
     check_finite(rows(features, used))
     classes = count_classes(torch.as_tensor(labels[used]), num_classes)

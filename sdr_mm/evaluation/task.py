@@ -23,7 +23,6 @@ class Split:
         train (np.ndarray): (n,) numbers of images.
         test (np.ndarray): (m,) numbers of images, none of them in ``train``.
         val (np.ndarray, optional): (v,) numbers of images in neither, by which choices are made.
-            Defaults to None.
     """
 
     train: np.ndarray
@@ -51,8 +50,7 @@ class Task:
         labels (np.ndarray): (n,) int64, the class of each; or (n, classes) uint8 of 0 and 1 where an
             image has several.
         splits (list[Split]): At least one, unless there are no labels.
-        metric (str): Key of :data:`METRICS`; ``'map_11'`` goes with several labels each, the others with
-            one. Defaults to 'accuracy'.
+        metric (str): Key of :data:`METRICS`; ``'map_11'`` goes with several labels each. Defaults to 'accuracy'.
         groups (np.ndarray, optional): (n,) int64. Images of the same group show the same thing and stay
             on one side of a split. Defaults to None, each on its own.
 
@@ -87,12 +85,7 @@ class Task:
         return np.unique(np.concatenate([split.train for split in self.splits]))
 
     @classmethod
-    def from_folder(cls,
-                    folder: str | Path,
-                    *,
-                    name: str | None = None,
-                    splits: int = 1,
-                    test_fraction: float = 0.3,
+    def from_folder(cls, folder: str | Path, *, name: str | None = None, splits: int = 1, test_fraction: float = 0.3,
                     seed: int = 0) -> Task:
         """Reads a task from a folder.
 
@@ -179,33 +172,23 @@ class Task:
         number = np.cumsum(kept) - 1
 
         def rest(part: np.ndarray) -> np.ndarray:
-            left = part[kept[part]]
-            lost = sorted(_occurring(self.labels[part]) - _occurring(self.labels[left]))
-            if lost:
-                raise InputError(f'task {self.name}: no readable image of class {self.classes[lost[0]]!r} is left '
-                                 f'in one part of the split: replace the damaged images')
-            if not len(left):
-                raise InputError(f'task {self.name}: no readable image is left in one part of the split: replace the '
-                                 f'damaged images')
-            return number[left]
+            readable = part[kept[part]]
+            lost = sorted(_occurring(self.labels[part]) - _occurring(self.labels[readable]))
+            if lost or not len(readable):
+                what = f' of class {self.classes[lost[0]]!r}' if lost else ''
+                raise InputError(f'task {self.name}: no readable image{what} is left in one part of the split: replace '
+                                 'the damaged images')
+            return number[readable]
 
-        splits = [
-            Split(rest(split.train), rest(split.test), None if split.val is None else rest(split.val))
-            for split in self.splits
-        ]
+        splits = [Split(rest(split.train), rest(split.test), None if split.val is None else rest(split.val))
+                  for split in self.splits]
         paths = [path for path, keep in zip(self.paths, kept) if keep]
         groups = None if self.groups is None else self.groups[kept]
         return replace(self, paths=paths, labels=self.labels[kept], splits=splits, groups=groups)
 
 
 def check_classes(labels: np.ndarray, classes: Sequence[str], train_labels: np.ndarray, where: str) -> None:
-    """Refuses a task from which nothing can be learned.
-
-    Args:
-        labels (np.ndarray): Labels of all images, as in :class:`Task`.
-        classes (Sequence[str]): Names of the classes.
-        train_labels (np.ndarray): Labels of the images that train, those of ``val`` included.
-        where (str): For messages.
+    """Refuses a task from which nothing can be learned; ``train_labels`` are those of ``train`` and ``val``.
 
     Raises:
         InputError: If there is one class, or a class has no training image, or one image in all.
@@ -230,10 +213,6 @@ def hold_out(images: np.ndarray, fraction: float = 0.2) -> tuple[np.ndarray, np.
     classes. So the same images are held out as in the published results, if ``images`` are in the order
     of the official list.
 
-    Args:
-        images (np.ndarray): (n,) numbers of the training images.
-        fraction (float): Defaults to 0.2.
-
     Returns:
         tuple: The remaining and the held-out ones, both in the order of ``images``.
     """
@@ -242,13 +221,8 @@ def hold_out(images: np.ndarray, fraction: float = 0.2) -> tuple[np.ndarray, np.
     return images[np.sort(order[count:])], images[np.sort(order[:count])]
 
 
-def stratified_splits(labels: np.ndarray,
-                      *,
-                      splits: int = 1,
-                      test_fraction: float = 0.3,
-                      seed: int = 0,
-                      classes: Sequence[str] | None = None,
-                      where: str = 'the task',
+def stratified_splits(labels: np.ndarray, *, splits: int = 1, test_fraction: float = 0.3, seed: int = 0,
+                      classes: Sequence[str] | None = None, where: str = 'the task',
                       groups: np.ndarray | None = None) -> list[Split]:
     """Random splits in which every class is in both parts.
 
@@ -311,10 +285,8 @@ def _occurring(labels: np.ndarray) -> set[int]:
 
 def _list(folder: Path) -> dict[str, list[str]]:
     """Images by class, relative to it; folders without images are no classes."""
-    found = {
-        child.name: find_images(str(child))
-        for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith('.')
-    }
+    found = {child.name: find_images(str(child)) for child in sorted(folder.iterdir())
+             if child.is_dir() and not child.name.startswith('.')}
     found = {name: images for name, images in found.items() if images}
     if not found:
         raise InputError(f'{folder} has no images in subfolders: give a folder with one subfolder of images for each '

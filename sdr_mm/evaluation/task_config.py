@@ -27,17 +27,15 @@ class TaskConfig:
     Args:
         name (str): For tables.
         data_root (str): The folder of the data set, ``data/…``.
-        train (dict): ``type`` and options of the data set that trains, a class of MMPretrain or of this
-            package. Its ``data_root`` is the one above.
+        train (dict): ``type`` and options, but ``data_root``, of the data set that trains, a class of MMPretrain
+            or of this package.
         test (dict): The same, of the one that tests.
         val (dict | float, optional): The same, of the official validation set; or which part of the
-            training images is held out (:func:`hold_out`). Defaults to None: choices are made on
-            images that the evaluation takes from the training ones.
+            training images is held out (:func:`hold_out`). Defaults to None, what evaluations hold out.
         metric (str): See :class:`Task`. Defaults to 'accuracy'.
         files (list[str]): Files and folders that must be there, relative to ``data_root``.
         source (str): Where to get them, for messages.
-        counts (dict[str, int]): Number of images that ``train``, ``val`` and ``test`` must list, to see
-            that nothing is missing. Defaults to none.
+        counts (dict[str, int]): Images that ``train``, ``val`` and ``test`` must list.
 
     Raises:
         InputError: If a value cannot be used.
@@ -71,10 +69,8 @@ class TaskConfig:
         """Reads a config file.
 
         Args:
-            path (str | Path): A Python file that sets the arguments of this class. Names that begin
-                with ``_`` are its own.
-            data_root (str | Path, optional): Folder in place of ``data`` in the config's
-                ``data_root``. Defaults to None, ``data`` in the working folder.
+            path (str | Path): A Python file that sets the arguments of this class, and its own that begin with ``_``.
+            data_root (str | Path, optional): Folder in place of ``data`` in its ``data_root``. Defaults to None.
 
         Raises:
             InputError: If the file cannot be read, or a value is missing, unknown or of no use.
@@ -240,8 +236,8 @@ def load_task(source: str | Path,
 
     Args:
         source (str | Path): A folder of labeled images, or a file ``*.py``.
-        splits (int): Random splits of a folder without its own. Defaults to 1.
-        seed (int): Seed of the random splits. Defaults to 0.
+        splits (int): Random splits of a folder without its own, seeded by ``seed``. Defaults to 1.
+        seed (int): Defaults to 0.
         metric (str, optional): In place of the task's own. Defaults to None.
         data_root (str | Path, optional): Folder in place of ``data`` in a config. Defaults to None.
 

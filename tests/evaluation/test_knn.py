@@ -17,8 +17,10 @@ from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
 import sdr_mm.evaluation.knn as knn
+from sdr_mm import arguments
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import (
+    METRICS,
     accuracy,
     average_precision_11,
     knn_predict,
@@ -188,6 +190,10 @@ def test_bad_input_is_one_line(change, message):
     arguments = dict(train_features=np.ones((4, 2)), train_labels=np.array([0, 1, 0, 1]), test_features=np.ones((1, 2)))
     with pytest.raises(InputError, match=message):
         knn_predict(**{**arguments, **change})
+
+
+def test_the_metrics_of_the_tools_are_those_of_the_package():
+    assert tuple(METRICS) == arguments.METRICS
 
 
 def test_metrics_worked_out_by_hand():

@@ -26,7 +26,6 @@ from sdr_mm.evaluation.evaluate import task_fingerprint
 from sdr_mm.evaluation.linear import linear_probe
 from sdr_mm.evaluation.table1 import (
     Column,
-    Outcome,
     Row,
     evaluate_missing,
     evaluation_file,
@@ -282,8 +281,8 @@ def test_an_interruption_loses_no_evaluation_that_is_ready(root):
     with pytest.raises(KeyboardInterrupt):
         evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1, say=interrupt)
     assert lines[-1] == f'interrupted: what was computed is in {root / "out"}, the same command resumes from there'
-    outcomes = evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
-    assert [outcome.state for outcome in outcomes.values()] == ['stored', 'stored', 'stored', 'computed']
+    found, computed = evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
+    assert computed == 1 and len(found) == 4 and all(isinstance(one, Evaluation) for one in found.values())
 
 
 def test_an_evaluation_whose_checkpoint_or_task_has_changed_is_computed_anew(root, capsys):
@@ -425,21 +424,21 @@ def test_markdown_csv_and_json_agree(root):
 def made_columns(keys=tuple(paper.TASKS)):
     images = [np.zeros((1, 1, 3), np.uint8)] * 4
     task = Task('made', ['a', 'b'], images, np.array([0, 1, 0, 1]), [Split(np.array([0, 1]), np.array([2, 3]))])
-    return [Column(key, paper.TASKS[key], True, task) for key in keys]
+    return [Column(key, True, task) for key in keys]
 
 
 LARGE = EvalSettings()
 
 
 def made(name, score, protocol, train=300, network=LARGE):
-    return Outcome('stored', Evaluation(name, 'made', 'accuracy', protocol.settings(network), {}, {'k = 5': [score]}, 2,
-                                        train, 100, 0, 1.))
+    settings = protocol.settings(network)
+    return Evaluation(name, 'made', 'accuracy', settings, {}, {'k = 5': [score]}, 2, train, 100, 0, 1.)
 
 
 def made_table(values, keys=('dtd', 'food101'), protocol=SMALL):
     """A table from numbers: ``{network: {task: score}}``."""
-    outcomes = {(name, key): made(name, score, protocol) for name, row in values.items() for key, score in row.items()}
-    return tabulate([Row(name, f'{name}.pth') for name in values], made_columns(keys), protocol, outcomes)
+    found = {(name, key): made(name, score, protocol) for name, row in values.items() for key, score in row.items()}
+    return tabulate([Row(name, f'{name}.pth') for name in values], made_columns(keys), protocol, found)
 
 
 def test_best_and_second_are_marked_in_each_column_the_supervised_network_apart():
@@ -486,11 +485,11 @@ def test_knn_is_compared_with_the_two_averages_that_the_paper_has():
 def test_networks_of_different_sizes_share_a_table_that_says_so():
     columns, protocol = made_columns(('dtd', )), Protocol('knn')
     rows = [Row('small', 'small.pth'), Row('large', 'large.pth')]
-    outcomes = {('small', 'dtd'): made('small', 50., protocol, 15, EvalSettings(resize=36, size=32, k=20)),
+    found = {('small', 'dtd'): made('small', 50., protocol, 15, EvalSettings(resize=36, size=32, k=20)),
                 ('large', 'dtd'): made('large', 60., protocol, 15)}
-    table = tabulate(rows, columns, protocol, outcomes)
+    table = tabulate(rows, columns, protocol, found)
     assert table['settings'] == dict(protocol='knn', temperature=0.07)
-    assert 'k as it fits each network, T = 0.07; images of the size that fits each network' in markdown(table)
+    assert 'k = what fits each network, T = 0.07; images of the size that fits each network' in markdown(table)
     assert 'DTD: k = 15, the number of training images.' in table['notes']
 
 
@@ -499,8 +498,8 @@ def test_a_folder_that_is_called_as_a_task_of_the_paper_is_not_compared(root):
     columns = read_columns([root / 'dtd', root / 'official'])
     rows = [Row('SimSiam', f'{root}/1.pth')]
     linear = Protocol('linear')
-    outcomes = {('SimSiam', column.key): made('SimSiam', 50., linear) for column in columns}
-    assert tabulate(rows, columns, linear, outcomes)['rows'][0]['epochs'] is None
+    found = {('SimSiam', column.key): made('SimSiam', 50., linear) for column in columns}
+    assert tabulate(rows, columns, linear, found)['rows'][0]['epochs'] is None
 
 
 def test_the_papers_rows_stand_there_with_and_without_a_weight_file(root):
@@ -552,15 +551,15 @@ def test_two_processes_share_the_evaluations_and_find_what_one_finds(root, monke
         lines.append(line)
         second.wait(timeout=120)  # The other process takes all that this one leaves.
 
-    outcomes = evaluate_missing(rows, columns, SMALL, root / 'two', batch_size=8, workers=1, say=say)
+    found, computed = evaluate_missing(rows, columns, SMALL, root / 'two', batch_size=8, workers=1, say=say)
     printed, errors = second.communicate()
     assert second.returncode == 0 and 'network' not in printed, errors
     others = [line for line in errors.splitlines() if line.startswith('[')]
     # The first process takes one, then all that the other has left: the failures, which it reports.
     assert len(others) == 3 and sum('no result' in line for line in others + lines[:1]) == 2
     assert sorted(line[:5] for line in lines[:1] + others) == ['[1/4]', '[2/4]', '[3/4]', '[4/4]']
-    assert [outcome.state for outcome in outcomes.values()] == ['computed', 'stored', 'failed', 'failed']
-    assert json.loads(json.dumps(tabulate(rows, columns, SMALL, outcomes))) == alone
+    assert computed == 1 and [isinstance(one, Evaluation) for one in found.values()] == [True, True, False, False]
+    assert json.loads(json.dumps(tabulate(rows, columns, SMALL, found))) == alone
 
 
 def test_a_process_that_waits_takes_what_the_other_has_found(root):
@@ -580,9 +579,9 @@ with open(sys.argv[1], 'w') as lock:
     timer = threading.Timer(3, other.kill)  # Without a word: the system ends its claim.
     timer.start()
     started = time.monotonic()
-    outcomes = evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
+    found, computed = evaluate_missing(rows, columns, SMALL, root / 'out', batch_size=8, workers=1)
     timer.join()
-    assert time.monotonic() - started >= 2.5 and outcomes['first', 'plain'].state == 'computed'
+    assert time.monotonic() - started >= 2.5 and computed == 1 and found['first', 'plain'].train > 0
     other.communicate()
 
 

@@ -20,10 +20,9 @@ _ROWS = 8192
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Linear classifiers, one for each l2 weight.
+    """Linear classifiers, one for each of L l2 weights.
 
     Args:
-        l2 (Tensor): (L,) the weights of the penalty.
         weights (Tensor): (L, c, r), in the coordinates of ``basis``.
         intercepts (Tensor): (L, c), at the mean of the training features.
         basis (Tensor): (d, r), orthonormal.
@@ -34,7 +33,6 @@ class LogisticFit:
         converged (Tensor): (L,) bool, whether the gradient came down to what was asked for.
     """
 
-    l2: Tensor
     weights: Tensor
     intercepts: Tensor
     basis: Tensor
@@ -129,7 +127,7 @@ def fit_logistic(features: Array,
     points = torch.stack([fit.point for fit in fits])
     if labels.dim() == 1 and points.shape[1] == 1:
         points = torch.cat([-points / 2, points / 2], 1)
-    return LogisticFit(given, points[..., :-1], points[..., -1] * lever, basis, mean,
+    return LogisticFit(points[..., :-1], points[..., -1] * lever, basis, mean,
                        given.new_tensor([fit.gradient * 2**0.5 for fit in fits]),
                        torch.tensor([fit.steps for fit in fits]), torch.tensor([fit.converged for fit in fits]))
 
