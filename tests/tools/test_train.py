@@ -18,7 +18,8 @@ from sdr_mm.engine.configs import amp_wrapper, load_config, use_clusters, use_fo
 from sdr_mm.engine.work_dir import claim_work_dir
 from sdr_mm.errors import InputError
 from sdr_mm.images import fingerprint
-from sdr_mm.models.checkpoints import read_checkpoint
+from sdr_mm.models.checkpoints import load_resnet, read_checkpoint
+from sdr_mm.models.eval_settings import EvalSettings
 from sdr_mm.registry import MODELS
 
 train = load_tool('train')
@@ -165,9 +166,11 @@ param_scheduler = [
 def test_epochs_of_the_command_line_end_the_learning_rate_too(images, tmp_path, monkeypatch):
     options = [option for option in TINY if 'max_epochs' not in option]
     run_tool(monkeypatch, BASELINE, '--data', images, '--work-dir', tmp_path, '--epochs', 1, '--cfg-options', *options)
-    groups = read_checkpoint(tmp_path / 'epoch_1.pth')['optimizer']['param_groups']
-    moving = {group['lr'] for group in groups if not group.get('fix_lr')}
-    assert max(moving) < 1e-3 and read_checkpoint(tmp_path / 'epoch_1.pth')['meta']['iter'] == 20
+    checkpoint = read_checkpoint(tmp_path / 'epoch_1.pth')
+    assert checkpoint['meta']['iter'] == 20
+    assert max(group['lr'] for group in checkpoint['optimizer']['param_groups'] if not group.get('fix_lr')) < 1e-3
+    # It also knows how it is to be evaluated.
+    assert load_resnet(tmp_path / 'epoch_1.pth')[1]['settings'] == EvalSettings(resize=32, size=32, k=20)
 
 
 def test_amp_changes_the_wrapper_that_is_there():
