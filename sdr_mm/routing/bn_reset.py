@@ -32,9 +32,8 @@ OWN = 'own'
 class _Population:
     """Mean and variance per channel over everything :meth:`update` has seen, in float64.
 
-    Parts are combined by the formula of Chan et al. (1979): the sum of squared deviations of a union is
-    that of the parts plus what the distance between their means adds. So the variance holds the
-    between-batch part, and a small batch weighs no more than its size.
+    Parts are combined by the formula of Chan et al. (1979), so the variance holds the between-batch part, and a
+    small batch weighs no more than its size.
     """
 
     def __init__(self, channels: int, device: torch.device) -> None:
@@ -119,15 +118,11 @@ class NormMeter:
 
     @torch.no_grad()
     def run(self, network: nn.Module, batch: Tensor) -> Any:
-        """Passes a batch with batch normalization as in training and takes its statistics in.
+        """Passes a batch ``(N, …)`` with batch normalization as in training, takes its statistics in, and returns
+        what the network returned.
 
-        Args:
-            network (nn.Module): The one of the constructor, or another of the same layers. Its weights,
-                statistics and modes are as before afterwards.
-            batch (Tensor): Its input, ``(N, …)``.
-
-        Returns:
-            What the network returned.
+        ``network`` is the one of the constructor, or another of the same layers. Its weights, statistics and modes are
+        as before afterwards.
 
         Raises:
             InputError: If a layer is used more than once, or the batch has a single value per channel.

@@ -36,18 +36,10 @@ class Step(NamedTuple):
 
 def halving_steps(networks: int, images: int, finalists: int, first: int, factor: int = 4,
                   growth: int = 2) -> list[Step]:
-    """The steps from all sub-nets to the finalists.
+    """The steps from ``networks`` sub-nets to the finalists; none if all are finalists.
 
-    Args:
-        networks (int): Sub-nets at the start.
-        images (int): Labeled images there are; more cannot be seen.
-        finalists (int): Sub-nets at the end.
-        first (int): Images of the first step.
-        factor (int): After each step one of so many sub-nets stays. Defaults to 4.
-        growth (int): Each step has so many times the images of the one before. Defaults to 2.
-
-    Returns:
-        list[Step]: With fewer networks each; empty if all are finalists.
+    The first step has ``first`` of the labeled ``images``, each one ``growth`` times as many as the one before, and
+    after each step one of ``factor`` sub-nets stays.
     """
     steps = []
     while networks > finalists:
@@ -180,14 +172,9 @@ class _GrowingScores:
 
 
 def nested_order(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """An order of samples of which every beginning holds the classes in about their proportions.
+    """A permutation ``(n,)`` of which every beginning holds the classes in about their proportions.
 
-    Args:
-        labels (np.ndarray): (n,) class numbers, or (n, classes) of 0 and 1, for which the order is random.
-        seed (int): Defaults to 0.
-
-    Returns:
-        np.ndarray: (n,) a permutation.
+    ``labels`` are ``(n,)`` class numbers, or ``(n, classes)`` of 0 and 1, for which the order is random.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(labels))
@@ -205,15 +192,8 @@ def halves(labels: np.ndarray, split: Split, seed: int = 0) -> np.ndarray:
     """An order of the images of a split that alternates between its training and its held-out part.
 
     So a beginning of it is scored as the whole is, by votes of training images for held-out ones; with as many of
-    these as of the others the score varies least. What is left of the larger part comes last.
-
-    Args:
-        labels (np.ndarray): Labels of all images of the task.
-        split (Split): Its ``train`` and ``test``.
-        seed (int): Defaults to 0.
-
-    Returns:
-        np.ndarray: (n,) numbers of images, each part in :func:`nested_order`.
+    these as of the others the score varies least. Each part is in :func:`nested_order`; the rest of the larger one
+    comes last.
     """
     parts = [part[nested_order(labels[part], seed)] for part in (split.train, split.test)]
     common = min(map(len, parts))

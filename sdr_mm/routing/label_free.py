@@ -90,16 +90,7 @@ class LabelFree(ShortList):
 
 
 def choose_members(clusters: Clusters, per_cluster: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Some images of each cluster.
-
-    Args:
-        clusters (Clusters): No cluster may be empty.
-        per_cluster (int): Most images of each.
-        seed (int): Defaults to 0.
-
-    Returns:
-        tuple: (n,) numbers of images, ascending within a cluster, and (n,) the cluster of each.
-    """
+    """At most ``per_cluster`` images of each cluster: ``(n,)`` numbers, ascending within one, and their clusters."""
     chosen = []
     for cluster in range(clusters.num_clusters):
         members = np.flatnonzero(clusters.assignment == cluster)

@@ -92,9 +92,7 @@ class PrefixTree:
     def reset_bn(self, batches: Iterable[Tensor], paths: Sequence[Path]) -> None:
         """Measures the BN statistics of the sub-nets on ``paths``, all of them on the same images.
 
-        Args:
-            batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, normalized, on the backbone's device.
-            paths (Sequence[Path]): The sub-nets. Others keep what they had.
+        ``batches`` are images ``(N, 3, H, W)``, normalized, on the device. Other sub-nets keep what they had.
 
         Raises:
             InputError: As :func:`reset_bn`.
@@ -115,15 +113,9 @@ class PrefixTree:
 
     @torch.no_grad()
     def features(self, batches: Iterable[Tensor], paths: Sequence[Path]) -> dict[Path, Tensor]:
-        """Pooled features of the sub-nets on ``paths``, in one walk a batch.
+        """Pooled features ``(n, C)`` float32 of the sub-nets on ``paths``, in one walk a batch.
 
-        Args:
-            batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, normalized, on the backbone's device.
-            paths (Sequence[Path]): The sub-nets.
-
-        Returns:
-            dict[Path, Tensor]: For each path ``(n, C)`` float32, what
-            :func:`sdr_mm.evaluation.pooled_features` gives for the extracted sub-net.
+        They are what :func:`sdr_mm.evaluation.pooled_features` gives for the extracted sub-nets.
         """
         nodes = self.nodes(paths)
         pooled: dict[Path, list[Tensor]] = {path: [] for path in paths}
@@ -158,14 +150,8 @@ class PrefixTree:
 
     @torch.no_grad()
     def level_macs(self, size: int) -> list[int]:
-        """Multiply-accumulate operations of the convolutions of a sub-net, for one image and by depth.
-
-        Args:
-            size (int): Side of the image in pixels.
-
-        Returns:
-            list[int]: Of the root, then of one node at each depth.
-        """
+        """Multiply-accumulate operations of the convolutions for one image of ``size`` pixels: of the root, then of one
+        node at each depth."""
         macs: list[int] = []
 
         def count(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:

@@ -96,15 +96,7 @@ class Scorer:
 
     def rank(self, name: str, features: Tensor, task: Task, bn: str, subnet: int | None = None,
              path: Sequence[int] | None = None) -> RankedNetwork:
-        """A network with its scores.
-
-        Args:
-            name (str): Of the network.
-            features (Tensor): (n, d) of all images of ``task``.
-            task (Task): The task.
-            bn (str): What its BN statistics come from.
-            subnet (int, optional): Its index, if it is a sub-net. Defaults to None.
-            path (Sequence[int], optional): Its path. Defaults to None.
+        """A network with the scores of its ``features``; for the other arguments see :class:`RankedNetwork`.
 
         Raises:
             InputError: As the call, naming the network.
