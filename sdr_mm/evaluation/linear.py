@@ -77,7 +77,7 @@ def linear_probe(features: Array,
 
     Note:
         A tolerance of the gradient alone means little for a small l2: it is met far from the optimum, at a
-        point that depends on where the solver came from. So ``'torch'`` goes on until the gradient is also
+        point that depends on where the solver came from. So ``'torch'`` continues until the gradient is also
         small against that of the penalty, and its scores are those of the optima.
 
     Args:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -16,6 +14,7 @@ from .losses import Binary, Loss, Softmax
 from .newton import Minimum, minimize
 
 _ROWS = 8192
+_AHEAD = {1: (1, ), 2: (-1, 2), 3: (1, -3, 3)}
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def fit_logistic(features: Array,
         Three changes of variables leave the objective what it is and make it easy: the mean is taken from
         the features, which the intercepts absorb; they are rotated to their principal axes, because the
         penalty does not depend on the basis; and axes along which no image lies, where the weights are
-        zero, are left out. There the Hessian is nearly diagonal. Every eighth weight is fitted first, and
-        those between begin where a cubic through their neighbors' solutions says.
+        zero, are left out. There the Hessian is nearly diagonal. The largest weight is fitted first, and
+        each of the others begins where those before it lead.
 
     Args:
         features (Array): (n, d). The work is done on their device.
@@ -108,48 +107,25 @@ def fit_logistic(features: Array,
         loss, share = Softmax(values, labels), 1.
     else:
         loss, share = Binary(values, labels.T if labels.dim() == 2 else labels[None]), 0.5
-    weights, order = given.sort()
-    penalties = (share * weights / len(values))[:, None].repeat(1, values.shape[1])
-    penalties[:, -1] = 0
-    starts = loss.start().repeat(len(weights), 1, 1)
-    found: dict[int, Minimum] = {}
-    for level in _levels(len(weights)):
-        known = sorted(found)
-        for position in level:
-            start = _between(starts, known, position) if known else starts[position]
-            # |g_w + mean · g_b| <= √2 · ‖(g_w, lever · g_b)‖
-            found[position] = minimize(loss, penalties[position], start, tol=tol / 2**0.5, balance=balance,
-                                       max_steps=max_iter)
-            starts[position] = found[position].point
-            if not known and position >= 8:
-                starts[position - 8] = starts[position]
-    fits = [found[position] for position in order.argsort().tolist()]
+    start = loss.start()
+    fits: list[Minimum] = []
+    weights, order = given.sort(descending=True)
+    for weight in weights:
+        penalty = torch.full_like(values[0], share * float(weight) / len(values))
+        penalty[-1] = 0
+        if fits:
+            # The next point of a parabola, a line or a constant through the last solutions.
+            last = torch.stack([fit.point for fit in fits[-3:]])
+            start = torch.tensordot(last.new_tensor(_AHEAD[len(last)]), last, 1)
+        # |g_w + mean · g_b| <= √2 · ‖(g_w, lever · g_b)‖
+        fits.append(minimize(loss, penalty, start, tol=tol / 2**0.5, balance=balance, max_steps=max_iter))
+    fits = [fits[position] for position in order.argsort().tolist()]
     points = torch.stack([fit.point for fit in fits])
     if labels.dim() == 1 and points.shape[1] == 1:
         points = torch.cat([-points / 2, points / 2], 1)
     return LogisticFit(points[..., :-1], points[..., -1] * lever, basis, mean,
                        given.new_tensor([fit.gradient * 2**0.5 for fit in fits]),
                        torch.tensor([fit.steps for fit in fits]), torch.tensor([fit.converged for fit in fits]))
-
-
-def _levels(count: int) -> list[list[int]]:
-    """Positions of the weights in the order of their fits: every eighth one from the largest, then those between.
-
-    Small ones are hard to fit without a good start.
-    """
-    levels: list[list[int]] = []
-    for stride in (8, 4, 2, 1):
-        levels.append([position for position in range(count - 1, -1, -stride)
-                       if all(position not in level for level in levels)])
-    return levels
-
-
-def _between(points: Tensor, known: list[int], position: int) -> Tensor:
-    """Where to begin: on the cubic through the four nearest solutions."""
-    first = max(0, min(bisect(known, position) - 2, len(known) - 4))
-    nodes = known[first:first + 4]
-    factors = [prod((position - other) / (node - other) for other in nodes if other != node) for node in nodes]
-    return torch.tensordot(points.new_tensor(factors), points[nodes], 1)
 
 
 def principal_axes(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

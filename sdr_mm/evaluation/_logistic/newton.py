@@ -44,7 +44,7 @@ def minimize(loss: Loss, penalty: Tensor, start: Tensor, *, tol: float, balance:
 
     Each step of Newton's method is solved for as far as the quadratic model can be trusted, by how much the last
     one lessened the gradient (Eisenstat and Walker 1996, choice 2), and shortened until it descends. The
-    preconditioner is diagonal. A fit that is not done soon goes on with the Hessian's blocks of single rows.
+    preconditioner is diagonal. A fit that is not done soon continues with the Hessian's blocks of single rows.
 
     Args:
         loss (Loss): The loss.
