@@ -14,7 +14,7 @@ from ..engine.configs import is_detector
 from ..errors import InputError
 from ..images import Normalization
 from ..models.backbone import SDRBackbone, build_plain
-from ..models.sdr_resnet import SDRResNet
+from ..registry import SCOPE
 
 
 def check_config(cfg: Config, iters: int) -> None:
@@ -144,7 +144,7 @@ def with_supernet(cfg: Config, backbone: SDRBackbone, file: str) -> Config:
         raise InputError(f'the super-net is wider than a sub-net, and {cfg.filename} has no neck whose in_channels '
                          f'could follow: pass --no-supernet')
     own = changed.model.backbone
-    network = dict(_sdr_arguments(backbone), out_indices=tuple(own.get('out_indices', (0, 1, 2, 3))))
+    network = dict(_sdr_config(backbone), out_indices=tuple(own.get('out_indices', (0, 1, 2, 3))))
     with torch.no_grad():
         maps: Any = build_plain(network)(torch.zeros(1, backbone.in_channels, 64, 64))
     neck.in_channels = [one.shape[1] for one in maps]
@@ -172,12 +172,11 @@ def _resnet_sizes(config: Mapping[str, Any]) -> dict[str, int] | None:
     return dict(depth=config.get('depth', 50), stem_channels=stem, base_channels=base)
 
 
-def _sdr_arguments(backbone: SDRBackbone) -> dict[str, Any]:
+def _sdr_config(backbone: Any) -> dict[str, Any]:
     """Config of the whole SDRNet, as a backbone of MMDetection."""
-    assert isinstance(backbone, SDRResNet), type(backbone)
-    names = ('depth', 'base_channels', 'routed_blocks', 'in_channels', 'stem_channels', 'strides', 'dilations', 'style')
-    return dict({name: getattr(backbone, name) for name in names}, type='sdr_mm.SDRResNet',
-                num_groups=backbone.space.num_groups)
+    return dict(backbone.subnet_config(), type=f'{SCOPE}.{type(backbone).__name__}',
+                base_channels=backbone.base_channels, num_groups=backbone.space.num_groups,
+                routed_blocks=backbone.routed_blocks)
 
 
 def _kind(config: Mapping[str, Any]) -> str:
