@@ -80,6 +80,7 @@ def root(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds_bit_for_bit(root):
     run_ranks(features_worker, root)
     both = [torch.load(root / f'rank{rank}.pt') for rank in range(2)]

@@ -155,6 +155,7 @@ def test_several_labels_are_averaged():
         np.testing.assert_allclose(row, weights @ labels[nearest] / weights.sum(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_is_the_same_from_two_processes(tmp_path):
     """Also where one of them has nothing to do, and an error ends both."""
     run_ranks(knn_worker, tmp_path)

@@ -285,7 +285,7 @@ def test_an_interruption_loses_no_evaluation_that_is_ready(root):
     assert computed == 1 and len(found) == 4 and all(isinstance(one, Evaluation) for one in found.values())
 
 
-def test_an_evaluation_whose_checkpoint_or_task_has_changed_is_computed_anew(root, capsys):
+def test_an_evaluation_whose_checkpoint_or_task_has_changed_is_computed_again(root, capsys):
     table(root)
     checkpoint(root / '2.pth', 7)
     capsys.readouterr()
@@ -532,6 +532,7 @@ def test_of_several_files_for_a_row_the_first_that_is_there_counts(root):
 # Several processes
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_evaluations_and_find_what_one_finds(root, monkeypatch):
     checkpoint(root / '2.pth', 2, broken=True)
     alone = table(root, out='one', status=2)
