@@ -1,9 +1,9 @@
 """SDRNets, the algorithms that train them, and what they distill with."""
 
-from ..resume import allow_checkpoints
 from .backbone import SDRBackbone
 from .distillation import L2KDLoss, SiamKDLoss
 from .pretrained import ExactPretrainedInit
+from .safe_globals import allow_checkpoints
 from .sdr_neck import SDRNonLinearNeck
 from .sdr_resnet import SDRResNet
 from .siamese import SiameseSDR

@@ -17,9 +17,9 @@ from .sliced import ChannelLayout, PathLike
 class SDRBackbone(BaseModule, metaclass=ABCMeta):
     """A backbone that holds a sub-net for every path.
 
-    Whatever is sliced is made of :class:`~sdr_mm.models.sliced.SlicedLayer`, so that the part of each weight that
-    lies on a path is known (:func:`~sdr_mm.models.sliced.iter_slices`), and each sub-net is a plain network under
-    the same names of weights.
+    Whatever is sliced is made of :class:`~sdr_mm.models.sliced.SlicedLayer`, so that the part of each weight on a path
+    is known (:func:`~sdr_mm.models.sliced.iter_slices`), and each sub-net is a plain network whose weights have the
+    same names.
 
     Attributes:
         space (SubnetSpace): Its paths.
@@ -43,10 +43,10 @@ class SDRBackbone(BaseModule, metaclass=ABCMeta):
 
         Args:
             x (Tensor): Images, ``(N, in_channels, H, W)``.
-            path (PathLike, optional): The sub-net, as a tuple or an integer tensor with one group per routed
-                block. Defaults to None: the path that the network was built for, or else the super-net.
-            update_stats (bool): Whether a training forward of the super-net updates running statistics.
-                Defaults to True.
+            path (PathLike, optional): The sub-net, as a tuple or an integer tensor with one group per routed block.
+                Defaults to None: the path that the network was built for, or else the super-net.
+            update_stats (bool): Whether a training forward of the super-net, or of a network built for one path,
+                updates the running statistics; that of one sub-net among others never does. Defaults to True.
 
         Raises:
             InputError: If ``path`` is outside the space, or not the one that the network was built for.
@@ -73,16 +73,16 @@ class SDRBackbone(BaseModule, metaclass=ABCMeta):
         if path is None:
             return None
         if self.path is not None:
-            if tuple(int(group) for group in path) != self.path:
+            if tuple(map(int, path)) != self.path:
                 raise InputError(f'this {type(self).__name__} has the sub-net on path {self.path} only, and no '
                                  f'{tuple(path)}: build it without a path')
             return None
-        if isinstance(path, Tensor):
-            if path.shape != (self.space.num_blocks, ):
-                raise InputError(f'path of shape {tuple(path.shape)} is outside the space: '
-                                 f'a path is {self.space.num_blocks} groups')
-            return path
-        return self.space.check(path)
+        if not isinstance(path, Tensor):
+            return self.space.check(path)
+        if path.shape != (self.space.num_blocks, ):
+            raise InputError(f'path of shape {tuple(path.shape)} is outside the space: '
+                             f'a path is {self.space.num_blocks} groups')
+        return path
 
 
 def build_plain(config: dict[str, Any]) -> nn.Module:

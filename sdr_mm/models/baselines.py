@@ -14,31 +14,18 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Baseline:
-    """A released ResNet-50.
+    """A released ResNet-50."""
 
-    Args:
-        name (str): Names it, in ``baseline:NAME@FILE`` too.
-        row (str): What tables 1 and 2 of the paper call it.
-        row_epochs (int): Epochs of pre-training according to table 1.
-        epochs (int): Epochs of pre-training of the file.
-        file (str): Name of the file.
-        page (str): Where its publisher offers it.
-        layout (str): Name of its layout, see :data:`sdr_mm.models.publishers.LAYOUTS`.
-        prepare (str): What to do with the download before it can be read. Defaults to nothing.
-        zero_to_one (bool): Whether it was trained on images from 0 to 1, not normalized. Defaults to False.
-        note (str): What else to know about its numbers. Defaults to nothing.
-    """
-
-    name: str
-    row: str
-    row_epochs: int
-    epochs: int
-    file: str
-    page: str
-    layout: str
-    prepare: str = ''
-    zero_to_one: bool = False
-    note: str = ''
+    name: str  # In ``baseline:NAME@FILE`` too.
+    row: str  # What tables 1 and 2 of the paper call it.
+    row_epochs: int  # Epochs of pre-training according to table 1.
+    epochs: int  # Epochs of pre-training of the file.
+    file: str  # Its name.
+    page: str  # Where its publisher offers it.
+    layout: str  # Name of one of :data:`sdr_mm.models.publishers.LAYOUTS`.
+    prepare: str = ''  # What to do with the download before it can be read.
+    zero_to_one: bool = False  # Whether it was trained on images from 0 to 1, not normalized.
+    note: str = ''  # What else to know about its numbers.
 
 
 _MOCO, _SWAV = 'github.com/facebookresearch/moco', 'github.com/facebookresearch/swav'

@@ -1,53 +1,40 @@
-"""Reading ResNets from the checkpoints of other people, whoever published them."""
+"""Reading checkpoints safely, and the ResNets in them, whoever published them."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import hashlib
+import importlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from mmpretrain.models.backbones import ResNet
+from mmpretrain.models.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor
 
 from ..errors import InputError
 from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
-from ..resume import allow_checkpoints
 from .backbone import build_plain
 from .eval_settings import EvalSettings
 from .publishers import LayoutMatch, match_layout
+from .safe_globals import allow_checkpoints
 
 State = dict[str, Tensor]
 FilePath = str | Path
-_DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
-    (False, (2, 2, 2, 2)): 18,
-    (False, (3, 4, 6, 3)): 34,
-    (True, (3, 4, 6, 3)): 50,
-    (True, (3, 4, 23, 3)): 101,
-    (True, (3, 8, 36, 3)): 152,
-}
+_DEPTHS = {(block is Bottleneck, blocks): depth for depth, (block, blocks) in ResNet.arch_settings.items()}
 
 
 class ResNetInfo(TypedDict):
-    """What :func:`load_resnet` found beside the weights.
+    """What :func:`load_resnet` found beside the weights."""
 
-    Keys:
-        config: Arguments of the stock ResNet.
-        layout: Whose names the weights had; see :mod:`sdr_mm.models.publishers`.
-        prefix: Where the backbone was in the checkpoint, for example ``'backbone.'``.
-        dropped: Keys that are no part of the backbone (heads, queues, …).
-        settings: Normalization of the input, its size and ``k`` of kNN, as the checkpoint knows them.
-    """
-
-    config: dict[str, Any]
-    layout: str
-    prefix: str
-    dropped: list[str]
-    settings: EvalSettings
+    config: dict[str, Any]  # Arguments of the stock ResNet.
+    layout: str  # Whose names the weights had; see :mod:`sdr_mm.models.publishers`.
+    prefix: str  # Where the backbone was in the checkpoint, for example ``'backbone.'``.
+    dropped: list[str]  # Keys that are no part of the backbone (heads, queues, …).
+    settings: EvalSettings  # As the checkpoint knows them.
 
 
 def read_checkpoint(file: FilePath) -> dict[str, Any]:
@@ -64,46 +51,45 @@ def read_checkpoint(file: FilePath) -> dict[str, Any]:
     """
     if not Path(file).is_file():
         raise InputError(f'there is no file {file}: give a checkpoint')
-    if Path(file).suffix == '.safetensors':
-        return _read_safetensors(file)
+    safetensors = import_extra('safetensors.torch', file) if Path(file).suffix == '.safetensors' else None
     allow_checkpoints()
     try:
+        if safetensors:
+            return dict(safetensors.load_file(file))
         # Many publishers store their command line beside the weights. It is a bare record.
         with torch.serialization.safe_globals([argparse.Namespace]):
             checkpoint = torch.load(file, map_location='cpu', weights_only=True)
-    except Exception as error:  # What arbitrary bytes raise in the unpickler knows no bounds.
-        refused = re.search(r'GLOBAL (\S+)', str(error))
+    except Exception as error:  # Arbitrary bytes may raise anything.
+        refused = None if safetensors else re.search(r'GLOBAL (\S+)', str(error))
         if refused:
             raise InputError(f'{file} holds a Python object that is no weight ({refused[1]}), and reading it could run '
                              f'foreign code: save the state dict alone') from error
+        wanted = 'a whole .safetensors file' if safetensors else 'a file that torch.save wrote'
         raise InputError(f'{file} cannot be read as a checkpoint, it may be cut short ({type(error).__name__}): '
-                         f'give a file that torch.save wrote') from error
+                         f'give {wanted}') from error
     if not isinstance(checkpoint, dict):
         raise InputError(f'{file} holds a {type(checkpoint).__name__}, not a dictionary of weights: '
                          f'give a file that holds a state dict')
     return checkpoint
 
 
-def _read_safetensors(file: FilePath) -> dict[str, Any]:
+def import_extra(module: str, needed_by: FilePath) -> Any:
+    """Imports a module of the packages that ``sdr-mm[zoo]`` installs.
+
+    Raises:
+        InputError: If it is not installed.
+    """
     try:
-        from safetensors.torch import load_file
+        return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(f'{file} needs the package safetensors, which is not installed: pip install '
-                         f'"sdr-mm[zoo]"') from error
-    try:
-        return dict(load_file(file))
-    except Exception as error:  # Its own error type is no part of its interface.
-        raise InputError(f'{file} cannot be read as a checkpoint, it may be cut short ({type(error).__name__}): '
-                         f'give a whole .safetensors file') from error
+        raise InputError(f'{needed_by} needs the package {module.partition(".")[0]}, which is not installed: '
+                         f'pip install "sdr-mm[zoo]"') from error
 
 
 def state_of(checkpoint: dict[str, Any], file: FilePath) -> State:
-    """The weights in what :func:`read_checkpoint` read.
+    """The weights in what :func:`read_checkpoint` read from ``file``.
 
-    Args:
-        checkpoint (dict): A state dict, or a dictionary with one under ``state_dict``, ``model`` or
-            ``resnet`` (SimCLRv2-Pytorch).
-        file (str | Path): Where it comes from, for the message.
+    They are under ``state_dict``, ``model`` or ``resnet`` (SimCLRv2-Pytorch), or they are all of it.
 
     Raises:
         InputError: If there are none.
@@ -131,12 +117,11 @@ def split_backbone(state: State, where: FilePath = 'the checkpoint') -> tuple[St
         where (str | Path): Where they come from, for the message.
 
     Returns:
-        tuple: The weights of the ResNet under the names a stock ResNet gives them, and where each key of
-        the file belongs.
+        tuple: The weights of the ResNet under the names a stock ResNet gives them, and where each key belongs.
 
     Raises:
-        InputError: If there is no ResNet, or a key that is neither the ResNet's nor that of a head, queue
-            or momentum encoder of the publisher.
+        InputError: If there is no ResNet, or a key that is neither the ResNet's nor that of a head, queue or momentum
+            encoder of the publisher.
     """
     match = match_layout(state)
     if match is None:
@@ -159,7 +144,7 @@ def infer_resnet(state: State, where: FilePath = 'the checkpoint') -> dict[str, 
 
     Args:
         state (dict[str, Tensor]): Result of :func:`backbone_state`.
-        where (str | Path): Where it comes from, for the message.
+        where (str | Path): As for :func:`split_backbone`.
 
     Returns:
         dict: ``type``, ``depth``, ``in_channels``, ``stem_channels`` and ``base_channels``.
@@ -195,12 +180,11 @@ def load_exactly(network: torch.nn.Module, state: State, where: FilePath) -> Non
         InputError: If a key is missing, unexpected or of another shape, naming the first ones.
     """
     own = network.state_dict()
+    reshaped = [f'{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}'
+                for key, value in own.items() if key in state and state[key].shape != value.shape]
     for what, keys in (('lacks', [key for key in own if key not in state]),
                        ('has unexpected', [key for key in state if key not in own]),
-                       ('has another shape for', [
-                           f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}' for key in own
-                           if key in state and state[key].shape != own[key].shape
-                       ])):
+                       ('has another shape for', reshaped)):
         if keys:
             raise InputError(f'{where} {what} {len(keys)} weights of this {type(network).__name__}: {some(keys)}: '
                              f'give a checkpoint of the same layout')
@@ -213,8 +197,7 @@ def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
 
     Args:
         file (str | Path): The checkpoint. Its architecture is inferred from the shapes.
-        where (str): What the file is for, put before its name in messages, for example
-            ``'--baseline'``. Defaults to ''.
+        where (str): What the file is for, put before its name in messages, such as ``'--baseline'``. Defaults to ''.
 
     Returns:
         tuple: The stock MMPretrain ResNet in evaluation mode, on the CPU, and a :class:`ResNetInfo`.
@@ -241,7 +224,7 @@ def settings_of(checkpoint: dict[str, Any], default: Normalization = IMAGENET) -
 
 
 def weights_fingerprint(network: torch.nn.Module) -> str:
-    """Stands for all weights and statistics of ``network``: SHA-256 of names, shapes, types and values."""
+    """SHA-256 of all weights and statistics of ``network``: their names, shapes, types and values."""
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
         digest.update(f'{key} {tuple(value.shape)} {value.dtype}'.encode())
@@ -253,28 +236,24 @@ def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The config that MMEngine stored with a checkpoint; empty if there is none that can be read.
 
     Note:
-        The text is Python and :class:`mmengine.Config` would execute it. Here it is only parsed:
-        assignments of literals and of ``dict(…)``, which is what MMEngine writes.
+        The text is Python and :class:`mmengine.Config` would execute it. Here it is only parsed: assignments of
+        literals and of ``dict(…)``, which is what MMEngine writes.
     """
     meta = checkpoint.get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
     if not isinstance(text, str):
         return {}
     try:
-        return {
-            line.targets[0].id: _literal(line.value)
-            for line in ast.parse(text).body
-            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
-        }
+        return {line.targets[0].id: _literal(line.value) for line in ast.parse(text).body
+                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)}
     except (SyntaxError, ValueError, RecursionError):
         return {}
 
 
 def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        value = {} if not node.args else dict(_literal(node.args[0]))
-        value.update({keyword.arg: _literal(keyword.value) for keyword in node.keywords})
-        return value
+        base = dict(_literal(node.args[0])) if node.args else {}
+        return base | {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.Dict):
         return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values) if key is not None}
     if isinstance(node, (ast.List, ast.Tuple)):

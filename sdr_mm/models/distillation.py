@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,8 +16,7 @@ Views = tuple[Tensor, Tensor]
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean negative cosine similarity, eq. (1) and (4) as a loss, with stop-gradient on ``target``.
 
-    Both are normalized in float32, whatever autocast made of them: in half precision SimSiam loses
-    half a point.
+    Both are normalized in float32, whatever autocast made of them: in half precision SimSiam loses half a point.
 
     Args:
         prediction (Tensor): ``(N, C)``.
@@ -29,11 +30,8 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -(prediction * target).sum(dim=1).mean()
 
 
-@MODELS.register_module()
-class SiamKDLoss(nn.Module):
-    """Eq. (4): the sub-net's prediction of one view against the super-net's projection of the other.
-
-    The negative of the equation, averaged over the two ways to pair the views.
+class DistillationLoss(nn.Module, metaclass=ABCMeta):
+    """Pulls a sub-net towards the super-net.
 
     Args:
         loss_weight (float): Factor of the loss. Defaults to 1.0.
@@ -43,38 +41,31 @@ class SiamKDLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
+    @abstractmethod
     def forward(self, predictions: Views, projections: Views, teacher: Views) -> Tensor:
-        """The loss, a scalar.
+        """The loss, a scalar, averaged over images and views.
 
         Args:
             predictions (tuple[Tensor, Tensor]): ``h(f_Wi(x))`` of both views.
-            projections (tuple[Tensor, Tensor]): ``f_Wi(x)`` of both views; not used here.
+            projections (tuple[Tensor, Tensor]): ``f_Wi(x)`` of both views.
             teacher (tuple[Tensor, Tensor]): ``f_W0(x)`` of both views; no gradient reaches it.
         """
+
+
+@MODELS.register_module()
+class SiamKDLoss(DistillationLoss):
+    """The negative of eq. (4): the sub-net's prediction of one view against the super-net's projection of the other."""
+
+    def forward(self, predictions: Views, projections: Views, teacher: Views) -> Tensor:
         (p1, p2), (t1, t2) = predictions, teacher
         return self.loss_weight * (negative_cosine(p1, t2) + negative_cosine(p2, t1)) / 2
 
 
 @MODELS.register_module()
-class L2KDLoss(nn.Module):
-    """The alternative of section 5.3: squared distance between the projections of the same view.
-
-    Args:
-        loss_weight (float): Factor of the loss. Defaults to 1.0.
-    """
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
+class L2KDLoss(DistillationLoss):
+    """The alternative of section 5.3: mean squared distance between the projections of the same view."""
 
     def forward(self, predictions: Views, projections: Views, teacher: Views) -> Tensor:
-        """The loss, a scalar: the mean over images, features and views.
-
-        Args:
-            predictions (tuple[Tensor, Tensor]): ``h(f_Wi(x))`` of both views; not used here.
-            projections (tuple[Tensor, Tensor]): ``f_Wi(x)`` of both views.
-            teacher (tuple[Tensor, Tensor]): ``f_W0(x)`` of both views; no gradient reaches it.
-        """
         (z1, z2), (t1, t2) = projections, teacher
         distance = F.mse_loss(z1.float(), t1.detach().float()) + F.mse_loss(z2.float(), t2.detach().float())
         return self.loss_weight * distance / 2

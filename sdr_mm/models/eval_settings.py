@@ -1,9 +1,9 @@
-"""What fits a network when it is evaluated; a checkpoint knows it, so that nobody has to say it again."""
+"""The settings that fit a network when it is evaluated. Its checkpoint knows them, so nobody has to repeat them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
@@ -17,20 +17,14 @@ PROTOCOL_RATIO = 256 / 224
 class EvalSettings:
     """How images are prepared for a network, and the neighbors of its kNN.
 
-    Args:
-        normalization (Normalization): Of its input. Defaults to ImageNet's.
-        resize (int): Short side of the images, in pixels. Defaults to 256.
-        size (int): Side of the center crop, in pixels. Defaults to 224.
-        k (int): Neighbors of kNN. Defaults to 200.
-
     Raises:
         InputError: If a value is out of range.
     """
 
     normalization: Normalization = IMAGENET
-    resize: int = 256
-    size: int = 224
-    k: int = 200
+    resize: int = 256  # Short side of the images, in pixels.
+    size: int = 224  # Side of the center crop, in pixels.
+    k: int = 200  # Neighbors of kNN.
 
     def __post_init__(self) -> None:
         whole = all(type(value) is int for value in (self.resize, self.size, self.k))
@@ -42,8 +36,8 @@ class EvalSettings:
     def of(cls, config: Mapping[str, Any], default: Normalization = IMAGENET) -> EvalSettings:
         """Reads what a training config, or the record of an export, says.
 
-        Sizes and ``k`` are in its ``evaluation = dict(resize=…, size=…, k=…)``. Where there is none, the crop is
-        that of the training pipeline and the rest is as in the paper.
+        Sizes and ``k`` are in its ``evaluation = dict(resize=…, size=…, k=…)``. Where there is none, the crop is that
+        of the training pipeline and the rest is as in the paper.
 
         Args:
             config (Mapping): Only parsed, nothing of it is built.
@@ -54,16 +48,17 @@ class EvalSettings:
         """
         stored = config.get('evaluation')
         if not isinstance(stored, Mapping):
-            crop = _crop(config)
+            # The crop of the training pipeline, the smallest if views differ.
+            crop = min(_crops(config.get('train_dataloader')), default=None)
             stored = {} if crop is None else dict(size=crop, resize=round(crop * PROTOCOL_RATIO))
         known = {key: stored[key] for key in ('resize', 'size', 'k') if key in stored}
         return cls(normalization_of(config, default), **known)
 
     def record(self) -> dict[str, Any]:
         """All of it in plain types, which :meth:`of` reads back."""
-        sizes = {key: value for key, value in asdict(self).items() if key != 'normalization'}
-        mean, std = (list(values) for values in self.normalization)
-        return dict(evaluation=sizes, data_preprocessor=dict(mean=mean, std=std))
+        mean, std = map(list, self.normalization)
+        return dict(evaluation=dict(resize=self.resize, size=self.size, k=self.k),
+                    data_preprocessor=dict(mean=mean, std=std))
 
     def but(self, **changes: Any) -> EvalSettings:
         """The same with some other values; those that are None change nothing."""
@@ -72,8 +67,7 @@ class EvalSettings:
 
 def normalization_of(config: Mapping[str, Any], default: Normalization = IMAGENET) -> Normalization:
     """Mean and std of the input, 0 to 255, that a config's ``data_preprocessor`` has; ``default`` if it has none."""
-    model = config.get('model')
-    for holder in (model, config):
+    for holder in (config.get('model'), config):
         preprocessor = holder.get('data_preprocessor') if isinstance(holder, Mapping) else None
         if isinstance(preprocessor, Mapping) and preprocessor.get('mean') and preprocessor.get('std'):
             return Normalization(_channels(preprocessor, 'mean'), _channels(preprocessor, 'std'))
@@ -88,21 +82,14 @@ def _channels(preprocessor: Mapping[str, Any], name: str) -> tuple[float, ...]:
             from error
 
 
-def _crop(config: Mapping[str, Any]) -> int | None:
-    """Side of the random crop of the training pipeline, the smallest if views differ."""
-    scales = [scale if isinstance(scale, int) else min(scale) for scale in _scales(config.get('train_dataloader'))]
-    return min(scales, default=None)
-
-
-def _scales(value: Any) -> Iterator[Any]:
+def _crops(value: Any) -> Iterator[int]:
+    """Sides of the random crops in a pipeline, the shorter one of each."""
     if isinstance(value, Mapping):
         scale = value.get('scale')
+        sides = scale if isinstance(scale, (list, tuple)) else [scale]
         crops = str(value.get('type')).split('.')[-1] in ('RandomResizedCrop', 'ResizedCrop')
-        if crops and (isinstance(scale, int) or isinstance(scale, (list, tuple)) and scale and
-                      all(isinstance(side, int) for side in scale)):
-            yield scale
-        for part in value.values():
-            yield from _scales(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _scales(part)
+        if crops and sides and all(isinstance(side, int) for side in sides):
+            yield min(sides)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for part in parts:
+        yield from _crops(part)

@@ -11,7 +11,7 @@ from .checkpoints import FilePath, load_exactly, read_checkpoint, state_of, stor
 
 PREFIX = 'backbone.'
 OF_TRAINING = ('type', '_scope_', 'init_cfg', 'frozen_stages')
-"""What the stored config says of the backbone that is no part of its architecture."""
+"""Entries of a backbone's config that are no part of its architecture."""
 
 
 def load_sdr(file: FilePath) -> tuple[SDRBackbone, dict[str, Any]]:
@@ -20,8 +20,7 @@ def load_sdr(file: FilePath) -> tuple[SDRBackbone, dict[str, Any]]:
     Nothing that the file names is built but a registered :class:`SDRBackbone`, from plain values.
 
     Args:
-        file (str | Path): A checkpoint that MMEngine wrote while an SDR algorithm trained. It holds its
-            config.
+        file (str | Path): A checkpoint that MMEngine wrote while an SDR algorithm trained. It holds its config.
 
     Returns:
         tuple: The backbone, in evaluation mode on the CPU, and the config of its training.

@@ -1,4 +1,4 @@
-"""Starting a backbone from a checkpoint so that nothing is left out in silence."""
+"""Starting a backbone from a checkpoint so that nothing is left out silently."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 
 from ..errors import InputError
 from ..registry import WEIGHT_INITIALIZERS
-from ..resume import allow_checkpoints
-from .checkpoints import State, load_exactly, read_checkpoint, split_backbone, state_of, with_counters
+from .checkpoints import State, load_exactly, read_state_dict, split_backbone, state_of, with_counters
+from .safe_globals import allow_checkpoints
 from .sliced import cut_state_dict
 
 _STAGE = re.compile(r'layer[1-4]\.0\.conv1\.weight')
@@ -21,17 +21,17 @@ _STAGE = re.compile(r'layer[1-4]\.0\.conv1\.weight')
 class ExactPretrainedInit(PretrainedInit):
     """``Pretrained`` that loads every weight of a ResNet, or stops.
 
-    MMEngine's own only warns of weights that are missing or of another shape, and training then goes on
-    from random ones. This one is asked for by its scope, in any OpenMMLab config::
+    MMEngine's own only warns of weights that are missing or of another shape, and training then starts from random
+    ones. This one is asked for by its scope, in any OpenMMLab config::
 
         init_cfg=dict(type='Pretrained', _scope_='sdr_mm', checkpoint='backbone.pth')
 
     The type is still ``Pretrained``, on which MMPretrain's and MMDetection's backbones rely.
 
-    - The checkpoint may be an export, a checkpoint of training, or that of any publisher that
+    - The checkpoint may be an export, that of a training, or that of any publisher that
       :func:`~sdr_mm.models.checkpoints.split_backbone` knows: no prefix is needed.
-    - The module may be a whole ResNet, an :class:`SDRResNet`, with or without a path, or some stages of a
-      ResNet, as in detectors of the C4 kind. It takes the stages it has.
+    - The module may be a whole ResNet, an :class:`SDRResNet`, with or without a path, or some stages of a ResNet, as
+      in detectors of the C4 kind. It takes the stages it has.
     - For a module that is no ResNet, and where a prefix is given, it does what MMEngine's does.
 
     Args:
@@ -44,8 +44,8 @@ class ExactPretrainedInit(PretrainedInit):
         """Loads the weights.
 
         Raises:
-            InputError: If there is no such file, it holds no ResNet, or a weight is missing, unexpected or
-                of another shape.
+            InputError: If there is no such file, it holds no ResNet, or a weight is missing, unexpected or of another
+                shape.
         """
         if self.prefix is not None or not any(map(_STAGE.fullmatch, module.state_dict())):
             super().__call__(module)
@@ -59,10 +59,10 @@ class ExactPretrainedInit(PretrainedInit):
 
     def _read(self) -> State:
         if '://' not in self.checkpoint:
-            return state_of(read_checkpoint(self.checkpoint), self.checkpoint)
+            return read_state_dict(self.checkpoint)
         allow_checkpoints()
         try:
             checkpoint = CheckpointLoader.load_checkpoint(self.checkpoint, map_location=self.map_location)
-        except Exception as error:  # What a download may end in knows no bounds.
+        except Exception as error:  # A download may raise anything.
             raise InputError(f'{self.checkpoint} cannot be fetched ({type(error).__name__}): give a file') from error
         return state_of(checkpoint, self.checkpoint)

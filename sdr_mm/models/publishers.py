@@ -16,6 +16,7 @@ DATA_PARALLEL = 'module.'
 """What PyTorch's data parallelism puts before every name."""
 
 _NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
+_BLOCK = r'net\.([1-4])\.blocks\.(\d+)\.'
 _BACKBONE = re.compile(r'(conv1\.weight|bn1\.' + _NORM + r'|layer[1-4]\.\d+\.(conv[123]\.weight|bn[123]\.' + _NORM +
                        r'|downsample\.0\.weight|downsample\.1\.' + _NORM + r'))')
 # The first of them tells a ResNet from other networks, the second from a part of one.
@@ -24,26 +25,17 @@ _EVIDENCE = ('conv1.weight', 'layer1.0.conv1.weight')
 
 @dataclass(frozen=True)
 class Layout:
-    """How one family of publishers names the weights.
+    """How one family of publishers names the weights."""
 
-    Args:
-        name (str): For messages and tables.
-        prefix (str): What stands before the names of the backbone.
-        beside (str): Regular expression of the first parts of the names of everything else that such a file
-            may hold: heads, queues, momentum encoders and teachers.
-        renames (tuple): Pairs of a regular expression and a replacement that turn the names of the backbone
-            into a stock ResNet's. Defaults to none, they are the same.
-        zero_to_one (bool): Whether the networks were trained on images from 0 to 1, not normalized. Defaults
-            to False.
-        hint (str): What to do about weights that do not fit. Defaults to a sentence that serves all.
-    """
-
-    name: str
-    prefix: str
+    name: str  # For messages and tables.
+    prefix: str  # What stands before the names of the backbone.
+    # Regular expression of the first parts of the names of everything else that such a file may hold: heads, queues,
+    # momentum encoders and teachers.
     beside: str
+    # Pairs of a regular expression and a replacement that turn the names of the backbone into a stock ResNet's.
     renames: tuple[tuple[str, str], ...] = ()
-    zero_to_one: bool = False
-    hint: str = 'give a checkpoint of a plain ResNet'
+    zero_to_one: bool = False  # Whether the networks were trained on images from 0 to 1, not normalized.
+    hint: str = 'give a checkpoint of a plain ResNet'  # What to do about weights that do not fit.
 
     def stock_name(self, key: str) -> str | None:
         """What a stock ResNet calls the weight ``key``; None if it has no such weight."""
@@ -79,14 +71,11 @@ LAYOUTS = (
     Layout('SimCLRv2-Pytorch', '', 'fc', (
         (r'net\.0\.0\.weight', r'conv1.weight'),
         (r'net\.0\.1\.0\.' + _NORM, r'bn1.\1'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.net\.0\.weight', r'layer\1.\2.conv1.weight'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.net\.1\.0\.' + _NORM, r'layer\1.\2.bn1.\3'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.net\.2\.weight', r'layer\1.\2.conv2.weight'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.net\.3\.0\.' + _NORM, r'layer\1.\2.bn2.\3'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.net\.4\.weight', r'layer\1.\2.conv3.weight'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.net\.5\.0\.' + _NORM, r'layer\1.\2.bn3.\3'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.projection\.shortcut\.weight', r'layer\1.\2.downsample.0.weight'),
-        (r'net\.([1-4])\.blocks\.(\d+)\.projection\.bn\.0\.' + _NORM, r'layer\1.\2.downsample.1.\3'),
+        # Convolutions are the parts 0, 2 and 4 of a block, and 1, 3 and 5 begin with a norm.
+        *((rf'{_BLOCK}net\.{2 * i}\.weight', rf'layer\1.\2.conv{i + 1}.weight') for i in range(3)),
+        *((rf'{_BLOCK}net\.{2 * i + 1}\.0\.{_NORM}', rf'layer\1.\2.bn{i + 1}.\3') for i in range(3)),
+        (_BLOCK + r'projection\.shortcut\.weight', r'layer\1.\2.downsample.0.weight'),
+        (_BLOCK + r'projection\.bn\.0\.' + _NORM, r'layer\1.\2.downsample.1.\3'),
     ), zero_to_one=True, hint='a plain ResNet has no selective kernels (sk1): give a model without them (sk0)'),
     # SwAV, DeepCluster-v2, SeLa-v2, simclr-converter, byol-convert, timm, tools/export_subnet.py too
     Layout('torchvision', '', _HEADS),
@@ -94,32 +83,17 @@ LAYOUTS = (
 
 
 class LayoutMatch(NamedTuple):
-    """Where each weight of a file belongs; see :func:`match_layout`.
+    """Where each weight of a file belongs; see :func:`match_layout`."""
 
-    Args:
-        layout (Layout): The layout that was recognized.
-        prefix (str): All that stands before the names of the backbone.
-        backbone (dict[str, str]): For each key of the backbone, what a stock ResNet calls it.
-        dropped (list[str]): Keys of heads, queues, momentum encoders and the like.
-        unplaced (list[str]): Keys that are neither.
-    """
-
-    layout: Layout
-    prefix: str
-    backbone: dict[str, str]
-    dropped: list[str]
-    unplaced: list[str]
+    layout: Layout  # The layout that was recognized.
+    prefix: str  # All that stands before the names of the backbone.
+    backbone: dict[str, str]  # For each key of the backbone, what a stock ResNet calls it.
+    dropped: list[str]  # Keys of heads, queues, momentum encoders and the like.
+    unplaced: list[str]  # Keys that are neither.
 
 
 def match_layout(keys: Iterable[str]) -> LayoutMatch | None:
-    """Recognizes the layout of a file from its keys.
-
-    Args:
-        keys (Iterable[str]): Names of all weights.
-
-    Returns:
-        LayoutMatch, optional: Where they belong; None if there is no ResNet in any known layout.
-    """
+    """Recognizes the layout of a file from the names of all its weights; None if it holds no ResNet in a known one."""
     keys = list(keys)
     wrapper = DATA_PARALLEL if keys and all(key.startswith(DATA_PARALLEL) for key in keys) else ''
     names = {key: key[len(wrapper):] for key in keys}
@@ -128,8 +102,7 @@ def match_layout(keys: Iterable[str]) -> LayoutMatch | None:
         backbone = {key: name for key, name in stock.items() if name is not None}
         if not set(_EVIDENCE) <= set(backbone.values()):
             continue
-        others = [key for key in keys if key not in backbone]
-        dropped = [key for key in others if layout.is_beside(names[key])]
-        return LayoutMatch(layout, wrapper + layout.prefix, backbone, dropped,
-                      [key for key in others if not layout.is_beside(names[key])])
+        dropped = [key for key in keys if key not in backbone and layout.is_beside(names[key])]
+        unplaced = [key for key in keys if key not in backbone and not layout.is_beside(names[key])]
+        return LayoutMatch(layout, wrapper + layout.prefix, backbone, dropped, unplaced)
     return None

@@ -17,23 +17,13 @@ from .sliced import ChannelLayout, PathLike, SlicedLinear
 class SDRNonLinearNeck(BaseModule):
     """MMPretrain's ``NonLinearNeck`` for a super-net and its sub-nets.
 
-    Every network uses all weights, but for the input channels of the first layer, which follow the
-    last block of the backbone; and only the super-net updates the running statistics. Names of the
-    weights and meaning of the arguments are those of ``NonLinearNeck``.
+    Every network uses all weights, but for the input channels of the first layer, which follow the last block of the
+    backbone; and only the super-net updates the running statistics. Names of the weights, and the arguments that are
+    not listed here, are those of ``NonLinearNeck``.
 
     Args:
-        in_channels (int | ChannelLayout): Input channels, or their split as ``SDRResNet.out_layout``
-            gives it.
-        hid_channels (int): Hidden channels.
-        out_channels (int): Output channels.
-        num_layers (int): Number of linear layers. Defaults to 2.
-        with_bias (bool): Whether all but the last have a bias. Defaults to False.
-        with_last_bn (bool): Whether a norm follows the last one. Defaults to True.
-        with_last_bn_affine (bool): Whether that norm learns scale and shift. Defaults to True.
-        with_last_bias (bool): Whether the last one has a bias. Defaults to False.
-        with_avg_pool (bool): Whether to average the maps over space first. Defaults to True.
+        in_channels (int | ChannelLayout): Input channels, or their split as :attr:`SDRBackbone.out_layout` gives it.
         norm_cfg (dict): Norm layers, of type ``BN`` or ``SyncBN``. Defaults to ``dict(type='SyncBN')``.
-        init_cfg (dict | list[dict], optional): Initialization. Defaults to None.
     """
 
     def __init__(self,
@@ -60,8 +50,7 @@ class SDRNonLinearNeck(BaseModule):
                 self.add_module(f'bn{i}', build_norm(norm_cfg, outputs, affine=not last or with_last_bn_affine))
             inputs = outputs
 
-    def forward(self, x: tuple[Tensor, ...], path: PathLike | None = None,
-                update_stats: bool = True) -> tuple[Tensor]:
+    def forward(self, x: tuple[Tensor, ...], path: PathLike | None = None, update_stats: bool = True) -> tuple[Tensor]:
         """Projects features.
 
         Args:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.utils.checkpoint as cp
 from mmengine.model.weight_init import constant_init
+from mmpretrain.models.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -46,9 +46,9 @@ class SDRShortcut(nn.ModuleList):
 class SDRIdentity(nn.Module):
     """Shortcut without weights into a routed stage as wide, for a sub-net, as what precedes it.
 
-    There a stock ResNet has no projection (the first block of ResNet-18 and 34), so a sub-net must
-    have none. The super-net, which is wider, repeats the last ``individual`` channels for each group:
-    on every path that is the sub-net's identity.
+    There a stock ResNet has no projection (the first block of ResNet-18 and 34), so a sub-net must have none. The
+    super-net, which is wider, repeats the last ``individual`` channels for each group: on every path that is the
+    sub-net's identity.
     """
 
     source: Tensor
@@ -63,33 +63,43 @@ class SDRIdentity(nn.Module):
         return x.index_select(1, self.source) if path is None else x
 
 
-def build_shortcut(inputs: ChannelLayout, outputs: ChannelLayout, stride: int,
-                   norm_cfg: NormCfg) -> nn.Module | None:
-    """The shortcut that a stock ResNet has for a sub-net of these widths; ``None`` for a plain identity."""
-    if stride != 1 or inputs.active != outputs.active:
-        return SDRShortcut(inputs, outputs, stride, norm_cfg)
-    return None if inputs.total == outputs.total else SDRIdentity(outputs)
+class SDRResidual(nn.Module):
+    """Residual block: two 3×3 convolutions (ResNet-18 and 34), or as a bottleneck 1×1, 3×3 and 1×1."""
 
-
-class SDRResidual(nn.Module, metaclass=ABCMeta):
-    """What the two residual blocks share: shortcut, addition and gradient checkpointing."""
-
-    expansion: int
-
-    def __init__(self, inputs: ChannelLayout, outputs: ChannelLayout, stride: int, with_cp: bool,
-                 norm_cfg: NormCfg) -> None:
+    def __init__(self, inputs: ChannelLayout, width: ChannelLayout, outputs: ChannelLayout, *, bottleneck: bool,
+                 stride: int, dilation: int, style: str, with_cp: bool, norm_cfg: NormCfg) -> None:
         super().__init__()
         self.with_cp = with_cp
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = build_shortcut(inputs, outputs, stride, norm_cfg)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs.active != outputs.active:  # As in a stock ResNet of a sub-net's widths.
+            self.downsample = SDRShortcut(inputs, outputs, stride, norm_cfg)
+        elif inputs.total != outputs.total:
+            self.downsample = SDRIdentity(outputs)
+        # Kernel size, stride and dilation of each convolution.
+        convs = [(3, stride, dilation), (3, 1, 1)]
+        if bottleneck:
+            first, second = (1, stride) if style == 'pytorch' else (stride, 1)
+            convs = [(1, first, 1), (3, second, dilation), (1, 1, 1)]
+        self.num_convs = len(convs)
+        for i, (kernel, stride, dilation) in enumerate(convs, 1):
+            layout = outputs if i == self.num_convs else width
+            self.add_module(f'conv{i}', SlicedConv2d(inputs, layout, kernel, stride=stride, dilation=dilation,
+                                                     padding=kernel // 2 * dilation))
+            self.add_module(f'bn{i}', build_norm(norm_cfg, layout))
+            inputs = layout
 
-    @abstractmethod
-    def residual(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
-        """The branch beside the shortcut."""
+    @property
+    def last_norm(self) -> SlicedBatchNorm:
+        """The norm whose scale starts at 0 under ``zero_init_residual``."""
+        return getattr(self, f'bn{self.num_convs}')
 
     def _add(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x, path, update_stats)
-        return self.residual(x, path, update_stats) + identity
+        for i in range(1, self.num_convs + 1):
+            x = getattr(self, f'conv{i}')(x if i == 1 else self.relu(x), path)
+            x = getattr(self, f'bn{i}')(x, path, update_stats)
+        return x + identity
 
     def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         if self.with_cp and x.requires_grad:
@@ -97,57 +107,6 @@ class SDRResidual(nn.Module, metaclass=ABCMeta):
         else:
             x = self._add(x, path, update_stats)
         return self.relu(x)
-
-
-class SDRBasicBlock(SDRResidual):
-    """Two 3×3 convolutions (ResNet-18 and 34)."""
-
-    expansion = 1
-
-    def __init__(self, inputs: ChannelLayout, width: ChannelLayout, *, stride: int, dilation: int, style: str,
-                 with_cp: bool, norm_cfg: NormCfg) -> None:
-        super().__init__(inputs, width, stride, with_cp, norm_cfg)
-        self.conv1 = SlicedConv2d(inputs, width, 3, stride=stride, padding=dilation, dilation=dilation)
-        self.bn1 = build_norm(norm_cfg, width)
-        self.conv2 = SlicedConv2d(width, width, 3, padding=1)
-        self.bn2 = build_norm(norm_cfg, width)
-
-    @property
-    def last_norm(self) -> SlicedBatchNorm:
-        """The norm whose scale starts at 0 under ``zero_init_residual``."""
-        return self.bn2
-
-    def residual(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x, path), path, update_stats))
-        return self.bn2(self.conv2(x, path), path, update_stats)
-
-
-class SDRBottleneck(SDRResidual):
-    """1×1, 3×3 and 1×1 convolution (ResNet-50 and deeper)."""
-
-    expansion = 4
-
-    def __init__(self, inputs: ChannelLayout, width: ChannelLayout, *, stride: int, dilation: int, style: str,
-                 with_cp: bool, norm_cfg: NormCfg) -> None:
-        outputs = width.scaled(self.expansion)
-        super().__init__(inputs, outputs, stride, with_cp, norm_cfg)
-        first, second = (1, stride) if style == 'pytorch' else (stride, 1)
-        self.conv1 = SlicedConv2d(inputs, width, 1, stride=first)
-        self.bn1 = build_norm(norm_cfg, width)
-        self.conv2 = SlicedConv2d(width, width, 3, stride=second, padding=dilation, dilation=dilation)
-        self.bn2 = build_norm(norm_cfg, width)
-        self.conv3 = SlicedConv2d(width, outputs, 1)
-        self.bn3 = build_norm(norm_cfg, outputs)
-
-    @property
-    def last_norm(self) -> SlicedBatchNorm:
-        """The norm whose scale starts at 0 under ``zero_init_residual``."""
-        return self.bn3
-
-    def residual(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x, path), path, update_stats))
-        x = self.relu(self.bn2(self.conv2(x, path), path, update_stats))
-        return self.bn3(self.conv3(x, path), path, update_stats)
 
 
 class SDRStage(nn.ModuleList):
@@ -163,54 +122,40 @@ class SDRStage(nn.ModuleList):
 class SDRResNet(SDRBackbone):
     """ResNet whose routed stages hold a shared group and several individual groups of channels.
 
-    The super-net uses all channels. A sub-net uses, in each routed stage, the shared group and the
-    individual group that its path names. With the default layout a sub-net *is* a ResNet of base
-    width ``sum(base_channels)``: names and shapes of its weights are those of
-    :class:`mmpretrain.models.ResNet`. Parameters of ResNet-50, super-net / sub-net: ``(52, 12)``
-    57.314M / 23.508M, ``(51, 12)`` 56.175M / 22.781M, ``(48, 12)`` 52.826M / 20.667M.
+    The super-net uses all channels. A sub-net uses, in each routed stage, the shared group and the individual group
+    that its path names. With the default layout a sub-net *is* a ResNet of base width ``sum(base_channels)``: names
+    and shapes of its weights are those of :class:`mmpretrain.models.ResNet`. Parameters of ResNet-50, super-net /
+    sub-net: ``(52, 12)`` 57.314M / 23.508M, ``(51, 12)`` 56.175M / 22.781M, ``(48, 12)`` 52.826M / 20.667M.
 
     Args:
         depth (int): Depth of the network, from {18, 34, 50, 101, 152}. Defaults to 50.
-        base_channels (tuple[int, int]): Base channels of the shared group and of one individual
-            group, in the first stage; stage ``s`` (from 0) has ``2 ** s`` times as many.
-            Defaults to (52, 12).
+        base_channels (tuple[int, int]): Base channels of the shared group and of one individual group, in the first
+            stage; stage ``s`` (from 0) has ``2 ** s`` times as many. Defaults to (52, 12).
         num_groups (int): Individual groups per routed stage. Defaults to 4.
-        routed_blocks (Sequence[int]): The routed stages, ascending, from 0 to 3. A stage that is not
-            routed has the width of a sub-net's, in every network; with none the super-net is a plain
-            ResNet. Defaults to (0, 1, 2, 3).
+        routed_blocks (Sequence[int]): The routed stages, ascending, from 0 to 3. A stage that is not routed has the
+            width of a sub-net's, in every network; with none the super-net is a plain ResNet.
+            Defaults to (0, 1, 2, 3).
         in_channels (int): Channels of the image. Defaults to 3.
         stem_channels (int): Channels of the stem, which is not routed. Defaults to 64.
         strides (Sequence[int]): Stride of the first block of each stage. Defaults to (1, 2, 2, 2).
         dilations (Sequence[int]): Dilation of each stage. Defaults to (1, 1, 1, 1).
         out_indices (Sequence[int]): Stages whose output is returned. Defaults to (3, ).
-        style (str): ``pytorch``: the 3×3 convolution of a bottleneck has the stride; ``caffe``: the
-            first 1×1 has it. Defaults to 'pytorch'.
-        frozen_stages (int): Stem (0) and stages up to this one neither learn nor update their
-            statistics; -1 freezes nothing. Defaults to -1.
-        norm_cfg (dict): Norm layers, of type ``BN`` or ``SyncBN``. Defaults to
-            ``dict(type='BN', requires_grad=True)``.
-        norm_eval (bool): Whether norm layers keep to their running statistics in training.
-            Defaults to False.
-        with_cp (bool): Whether to recompute activations in the backward pass to save memory.
-            Defaults to False.
+        style (str): What has the stride in a bottleneck: ``pytorch``, the 3×3 convolution; ``caffe``, the first 1×1.
+            Defaults to 'pytorch'.
+        frozen_stages (int): Stem (0) and stages up to this one neither learn nor update their statistics; -1 freezes
+            nothing. Defaults to -1.
+        norm_cfg (dict): Norm layers, of type ``BN`` or ``SyncBN``. Defaults to ``dict(type='BN', requires_grad=True)``.
+        norm_eval (bool): Whether norm layers keep to their running statistics in training. Defaults to False.
+        with_cp (bool): Whether to recompute activations in the backward pass to save memory. Defaults to False.
         zero_init_residual (bool): Whether each residual branch starts as zero. Defaults to True.
-        path (Sequence[int], optional): Builds the sub-net on this path and nothing else, for fine-tuning:
-            a network of a stock ResNet's size, names and behavior, batch norm included. It loads its
-            part of a super-net's checkpoint, or a checkpoint of its own size. Defaults to None: all
-            networks.
+        path (Sequence[int], optional): Builds the sub-net on this path and nothing else, for fine-tuning: a network
+            of a stock ResNet's size, names and behavior, batch norm included. It loads its part of a super-net's
+            checkpoint, or a checkpoint of its own size. Defaults to None: all networks.
         init_cfg (dict | list[dict], optional): Initialization. Defaults to Kaiming.
 
     Raises:
         InputError: If an argument is outside what is listed above.
     """
-
-    arch_settings: dict[int, tuple[type[SDRResidual], tuple[int, ...]]] = {
-        18: (SDRBasicBlock, (2, 2, 2, 2)),
-        34: (SDRBasicBlock, (3, 4, 6, 3)),
-        50: (SDRBottleneck, (3, 4, 6, 3)),
-        101: (SDRBottleneck, (3, 4, 23, 3)),
-        152: (SDRBottleneck, (3, 8, 36, 3)),
-    }
 
     def __init__(self,
                  depth: int = 50,
@@ -233,20 +178,19 @@ class SDRResNet(SDRBackbone):
         super().__init__(init_cfg)
         _check_arguments(depth, base_channels, routed_blocks, strides, dilations, out_indices, style, frozen_stages)
         shared, individual = base_channels
-        self.depth = depth
         self.base_channels = (shared, individual)
         self.routed_blocks = tuple(routed_blocks)
         self.space = SubnetSpace(num_groups, len(self.routed_blocks))
         self.path = None if path is None else self.space.check(path)
         self.in_channels = in_channels
-        self.stem_channels = stem_channels
-        self.strides = tuple(strides)
-        self.dilations = tuple(dilations)
         self.out_indices = tuple(out_indices)
-        self.style = style
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.zero_init_residual = zero_init_residual
+        self._subnet_config: dict[str, Any] = dict(
+            type='mmpretrain.ResNet', depth=depth, in_channels=in_channels, stem_channels=stem_channels,
+            base_channels=shared + individual, strides=tuple(strides), dilations=tuple(dilations),
+            out_indices=self.out_indices, style=style)
 
         stem = ChannelLayout(stem_channels)
         self.conv1 = SlicedConv2d(ChannelLayout(in_channels), stem, 7, stride=2, padding=3)
@@ -255,7 +199,7 @@ class SDRResNet(SDRBackbone):
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.segments = [['conv1', 'bn1', 'relu', 'maxpool']]
 
-        block, stage_blocks = self.arch_settings[depth]
+        block_type, stage_blocks = ResNet.arch_settings[depth]
         inputs = stem
         self.res_layers = [f'layer{stage + 1}' for stage in range(4)]
         for stage, name in enumerate(self.res_layers):
@@ -267,86 +211,56 @@ class SDRResNet(SDRBackbone):
             if self.path is not None:
                 width = width.fixed(self.path)
             width = width.scaled(2**stage)
+            bottleneck = block_type is Bottleneck
+            outputs = width.scaled(4 if bottleneck else 1)
             blocks = []
             for i in range(stage_blocks[stage]):
                 # The dilation of the first block is that of its stage too, as in MMPretrain.
-                blocks.append(
-                    block(  # type: ignore[call-arg]
-                        inputs,
-                        width,
-                        stride=self.strides[stage] if i == 0 else 1,
-                        dilation=self.dilations[stage],
-                        style=style,
-                        with_cp=with_cp,
-                        norm_cfg=norm_cfg))
-                inputs = width.scaled(block.expansion)
+                blocks.append(SDRResidual(
+                    inputs, width, outputs, bottleneck=bottleneck, stride=strides[stage] if i == 0 else 1,
+                    dilation=dilations[stage], style=style, with_cp=with_cp, norm_cfg=norm_cfg))
+                inputs = outputs
             self.add_module(name, SDRStage(blocks))
             self.segments[-1].append(name)  # A stage that is not routed belongs to what precedes it.
         self.out_layout = inputs
-        self.feat_dim = inputs.total
         if self.path is not None:
             self.register_load_state_dict_pre_hook(_cut_to_path)
         self._freeze_stages()
 
-    def _stock_config(self, base_channels: int) -> dict[str, Any]:
-        return dict(
-            type='mmpretrain.ResNet',
-            depth=self.depth,
-            in_channels=self.in_channels,
-            stem_channels=self.stem_channels,
-            base_channels=base_channels,
-            strides=self.strides,
-            dilations=self.dilations,
-            out_indices=self.out_indices,
-            style=self.style)
-
     def subnet_config(self) -> dict[str, Any]:
         """Config of the stock ResNet that a sub-net is."""
-        return self._stock_config(sum(self.base_channels))
+        return dict(self._subnet_config)
 
     def supernet_config(self) -> dict[str, Any]:
         """Config of the stock ResNet that the super-net is.
 
         Raises:
-            InputError: If no stock ResNet is like it: some stages are routed and some are not, or a
-                stage begins with an :class:`SDRIdentity`; or if there is a sub-net only.
+            InputError: If no stock ResNet is like it: some stages are routed and some are not, or a stage begins with
+                an :class:`SDRIdentity`; or if there is a sub-net only.
         """
-        shared, individual = self.base_channels
         if self.path is not None:
             raise InputError(f'this SDRResNet has the sub-net on path {self.path} only: build it without a path')
+        config = self.subnet_config()
         if self.space.num_blocks not in (0, 4) or any(isinstance(module, SDRIdentity) for module in self.modules()):
-            raise InputError(f'the super-net of SDRResNet-{self.depth} with routed_blocks={self.routed_blocks} and '
-                             f'stem_channels={self.stem_channels} is no stock ResNet: export a sub-net')
+            raise InputError(f'the super-net of SDRResNet-{config["depth"]} with routed_blocks={self.routed_blocks} '
+                             f'and stem_channels={config["stem_channels"]} is no stock ResNet: export a sub-net')
+        shared, individual = self.base_channels
         groups = self.space.num_groups if self.space.num_blocks else 1
-        return self._stock_config(shared + groups * individual)
+        return dict(config, base_channels=shared + groups * individual)
 
     def init_weights(self) -> None:
         super().init_weights()
-        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
-            return
-        if self.zero_init_residual:
-            for module in self.modules():
-                if isinstance(module, (SDRBasicBlock, SDRBottleneck)):
-                    constant_init(module.last_norm, 0)
+        pretrained = isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
+        for module in self.modules():
+            if self.zero_init_residual and not pretrained and isinstance(module, SDRResidual):
+                constant_init(module.last_norm, 0)
 
     def forward(self, x: Tensor, path: PathLike | None = None, update_stats: bool = True) -> tuple[Tensor, ...]:
-        """Feature maps of the network on ``path``.
-
-        Args:
-            x (Tensor): Images, ``(N, in_channels, H, W)``.
-            path (PathLike, optional): The sub-net, as a tuple or an integer tensor with one group per
-                routed block. Defaults to None: the path that the network was built for, or else the
-                super-net.
-            update_stats (bool): Whether a training forward of the super-net, or of a network built for one
-                path, updates the running statistics; that of one sub-net among others never does.
-                Defaults to True.
+        """Feature maps of the network on ``path``; arguments and errors are those of :meth:`SDRBackbone.forward`.
 
         Returns:
-            tuple[Tensor, ...]: For each of ``out_indices`` a map ``(N, C, h, w)``, where ``C`` counts
-            the network's own channels.
-
-        Raises:
-            InputError: If ``path`` is outside the space, or not the one that the network was built for.
+            tuple[Tensor, ...]: For each of ``out_indices`` a map ``(N, C, h, w)``, where ``C`` counts the network's
+            own channels.
         """
         path = self.check_path(path)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x), path, update_stats)))
@@ -382,8 +296,8 @@ def _cut_to_path(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
 
 def _check_arguments(depth: int, base_channels: tuple[int, int], routed_blocks: Sequence[int], strides: Sequence[int],
                      dilations: Sequence[int], out_indices: Sequence[int], style: str, frozen_stages: int) -> None:
-    if depth not in SDRResNet.arch_settings:
-        raise InputError(f'SDRResNet has no depth {depth}: choose one of {sorted(SDRResNet.arch_settings)}')
+    if depth not in ResNet.arch_settings:
+        raise InputError(f'SDRResNet has no depth {depth}: choose one of {sorted(ResNet.arch_settings)}')
     if len(base_channels) != 2 or base_channels[0] < 1 or base_channels[1] < 1:
         raise InputError(f'base_channels is (shared, individual), both at least 1, got {base_channels}')
     if list(routed_blocks) != sorted(set(routed_blocks) & {0, 1, 2, 3}):

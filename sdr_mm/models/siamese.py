@@ -1,9 +1,10 @@
-"""What siamese algorithms on an SDRNet share: the networks that a batch carries, their losses and their names."""
+"""The base of siamese algorithms on an SDRNet: each batch names the networks that it trains."""
 
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,29 +17,26 @@ from ..errors import InputError
 from ..registry import MODELS, SCOPE
 from ..space import SUPERNET
 from .backbone import SDRBackbone
+from .distillation import Views
 from .sliced import PathLike
 
 
 class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
     """Trains the network that each batch carries: the super-net on ``D_0``, sub-net ``i`` on ``D_i``.
 
-    An algorithm says what one network's loss is (:meth:`network_loss`); a batch with images of two networks (a joint
+    An algorithm defines the loss of one network (:meth:`network_loss`); a batch with images of two networks (a joint
     iteration) has the sum of both, eq. (3).
 
     Args:
         backbone (dict | nn.Module): An :class:`~sdr_mm.models.backbone.SDRBackbone`.
         neck (dict | nn.Module): The projector, an :class:`SDRNonLinearNeck`; its ``in_channels`` may be left out.
         head (dict | nn.Module, optional): As the algorithm wants it. Defaults to None.
-        distillation (dict | nn.Module, optional): :class:`SiamKDLoss` or :class:`L2KDLoss`; ``None`` trains
-            without. Defaults to None.
-        pretrained (str, optional): Checkpoint to start from. Defaults to None.
-        data_preprocessor (dict, optional): As in MMPretrain. Defaults to None.
-        init_cfg (dict, optional): Initialization. Defaults to None.
+        distillation (dict | nn.Module, optional): :class:`SiamKDLoss` or :class:`L2KDLoss`. Defaults to None: without.
+        pretrained, data_preprocessor, init_cfg: As for MMPretrain's algorithms. Default to None.
 
     Note:
-        ``ClusterDataset`` writes the network into each data sample (``data_sample.network``, an index
-        of ``backbone.space``, or ``SUPERNET``). Configs may use plain names (``type='SDRResNet'``), with a Runner
-        and without one.
+        ``ClusterDataset`` writes the network into each data sample (``data_sample.network``, an index of
+        ``backbone.space``, or ``SUPERNET``).
     """
 
     backbone: SDRBackbone
@@ -82,7 +80,7 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
         return self.neck(self.backbone(image, path, update_stats), path, update_stats)[0]
 
     @torch.no_grad()
-    def teach(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def teach(self, views: Sequence[Tensor]) -> Views:
         """The super-net's projections of both views, without gradient and without updating its statistics."""
         return self.project(views[0], None, False), self.project(views[1], None, False)
 
@@ -94,8 +92,8 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
             data_samples (list[DataSample]): One for each image, with its ``network``.
 
         Returns:
-            dict[str, Tensor]: As :meth:`network_loss`, and ``network``, the index drawn. In a joint
-            iteration these are the sub-net's, and the super-net's have the suffix ``_supernet``.
+            dict[str, Tensor]: As :meth:`network_loss`, and ``network``, the index drawn. In a joint iteration these
+            are the sub-net's, and the super-net's have the suffix ``_supernet``.
         """
         spans = list(_spans(data_samples))
         losses: dict[str, Tensor] = {}
@@ -109,7 +107,7 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
 
 
 def _build(part: dict | nn.Module) -> Any:
-    # In our scope, whatever the default one is, so that plain names are found without a Runner too.
+    # In our scope, whatever the default one is, so that a config may use plain names without a Runner too.
     return MODELS.build({'_scope_': SCOPE, **part}) if isinstance(part, dict) else part
 
 
@@ -120,10 +118,10 @@ def _spans(data_samples: Sequence[DataSample]) -> Iterator[tuple[int, slice]]:
         raise InputError("the batch carries no network: let train_dataloader.dataset be a 'ClusterDataset' and "
                          "train_dataloader.batch_sampler a 'ClusterAwareSampler'")
     start = 0
-    for stop in range(1, len(networks) + 1):
-        if stop == len(networks) or networks[stop] != networks[start]:
-            yield int(networks[start]), slice(start, stop)
-            start = stop
+    for network, group in groupby(networks):
+        stop = start + len(list(group))
+        yield int(network), slice(start, stop)
+        start = stop
 
 
 @torch.no_grad()

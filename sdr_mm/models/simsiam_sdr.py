@@ -18,12 +18,9 @@ class SimSiamSDR(SiameseSDR):
     """SimSiam's loss, eq. (1), for the network that a batch carries, and SiamKD, eq. (4), for a sub-net.
 
     Args:
-        backbone (dict | nn.Module): The :class:`SDRResNet`.
-        neck (dict | nn.Module): The projector, an :class:`SDRNonLinearNeck`; its ``in_channels`` may be left out.
-        head (dict | nn.Module): MMPretrain's ``LatentPredictHead`` whose predictor is an
-            :class:`SDRNonLinearNeck`.
+        backbone, neck, **kwargs: As for :class:`~sdr_mm.models.siamese.SiameseSDR`.
+        head (dict | nn.Module): MMPretrain's ``LatentPredictHead`` whose predictor is an :class:`SDRNonLinearNeck`.
         distillation (dict | nn.Module, optional): Defaults to ``dict(type='SiamKDLoss')``.
-        **kwargs: Further arguments of :class:`~sdr_mm.models.siamese.SiameseSDR`.
     """
 
     def __init__(self,

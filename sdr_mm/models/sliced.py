@@ -1,8 +1,8 @@
 """Layers of which a sub-net uses a slice (section 4.2, "Splits of sub-nets and SDR block").
 
-The channels of a routed layer are laid out ``[shared | g0 | g1 | …]``. The super-net uses all of
-them; a sub-net uses the shared group and one individual group. Every layer here takes the path as an
-argument of ``forward``, derives the channels from it, and remembers nothing.
+The channels of a routed layer are laid out ``[shared | g0 | g1 | …]``. The super-net uses all of them; a sub-net uses
+the shared group and one individual group. Every layer here takes the path as an argument of ``forward``, derives the
+channels from it, and remembers nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -29,23 +29,13 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class ChannelLayout:
-    """How the channels of one layer are split.
+    """How the channels of one layer are split."""
 
-    Args:
-        shared (int): Channels that every sub-net has.
-        individual (int): Channels of one individual group. Defaults to 0.
-        num_groups (int): Individual groups. Defaults to 0.
-        block (int, optional): Which entry of the path chooses the group. ``None``: the layer is not
-            routed, every network has all of its channels. Defaults to None.
-        group (int, optional): The only individual group that the layer was built with; see
-            :meth:`fixed`. Defaults to None, all of them.
-    """
-
-    shared: int
-    individual: int = 0
-    num_groups: int = 0
-    block: int | None = None
-    group: int | None = None
+    shared: int  # Channels that every sub-net has.
+    individual: int = 0  # Channels of one individual group.
+    num_groups: int = 0  # Individual groups.
+    block: int | None = None  # Which entry of the path chooses the group; None: every network has all channels.
+    group: int | None = None  # The only individual group that a :meth:`fixed` layout has; None: all of them.
 
     @property
     def total(self) -> int:
@@ -72,8 +62,8 @@ class ChannelLayout:
 
     def source(self) -> Tensor | None:
         """Indices in the super-net of the channels of a :meth:`fixed` layout; ``None`` for all."""
-        table = None if self.group is None else self.whole.table()
-        return None if table is None else table[self.group]
+        table = self.whole.table()
+        return None if table is None or self.group is None else table[self.group]
 
     def table(self) -> Tensor | None:
         """Channel indices by group, ``(num_groups, active)``, or ``None`` if there is nothing to choose."""
@@ -94,8 +84,7 @@ def take(tensor: Tensor, slices: Slices) -> Tensor:
 
 def put(tensor: Tensor, slices: Slices, values: Tensor) -> None:
     """Writes ``values`` into the selected sub-tensor, the inverse of :func:`take`, in place."""
-    shown = [index for index in slices if index is not None]
-    if not shown:
+    if all(index is None for index in slices):
         tensor.copy_(values)
         return
     grid = [
@@ -108,8 +97,6 @@ def put(tensor: Tensor, slices: Slices, values: Tensor) -> None:
 class SlicedLayer(nn.Module, metaclass=ABCMeta):
     """Mix-in for a layer whose input and output channels follow a :class:`ChannelLayout`."""
 
-    in_layout: ChannelLayout
-    out_layout: ChannelLayout
     in_table: Tensor | None
     out_table: Tensor | None
 
@@ -119,24 +106,18 @@ class SlicedLayer(nn.Module, metaclass=ABCMeta):
         self.register_buffer('in_table', in_layout.table(), persistent=False)
         self.register_buffer('out_table', out_layout.table(), persistent=False)
 
-    def in_channels_of(self, path: PathLike | None) -> Tensor | None:
-        """Indices of the input channels on ``path``; ``None`` for all."""
-        return _row(self.in_table, self.in_layout.block, path)
-
-    def out_channels_of(self, path: PathLike | None) -> Tensor | None:
-        """Indices of the output channels on ``path``; ``None`` for all."""
-        return _row(self.out_table, self.out_layout.block, path)
-
     @abstractmethod
     def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
         """For each own parameter and buffer that a path slices, which of the two its leading dimensions count."""
 
     def slices(self, path: PathLike | None) -> dict[str, Slices]:
         """For each own parameter and buffer that ``path`` slices, which part of it the sub-net is."""
-        return self.by_name(self.in_channels_of(path), self.out_channels_of(path))
+        return self.by_name(_row(self.in_table, self.in_layout.block, path),
+                            _row(self.out_table, self.out_layout.block, path))
 
 
 def _row(table: Tensor | None, block: int | None, path: PathLike | None) -> Tensor | None:
+    """Indices of the channels on ``path``; ``None`` for all."""
     if path is None or table is None or block is None:
         return None
     group = path[block]
@@ -145,27 +126,16 @@ def _row(table: Tensor | None, block: int | None, path: PathLike | None) -> Tens
 
 
 class SlicedConv2d(SlicedLayer, nn.Conv2d):
-    """Convolution that uses the rows and columns of its weight that lie on the path.
+    """Convolution without bias that uses the rows and columns of its weight that lie on the path.
 
     Args:
         in_layout (ChannelLayout): Split of the input channels.
         out_layout (ChannelLayout): Split of the output channels.
-        kernel_size (int): Size of the kernel.
-        stride (int): Stride. Defaults to 1.
-        padding (int): Zero padding. Defaults to 0.
-        dilation (int): Dilation. Defaults to 1.
+        kernel_size (int), **kwargs: As for ``nn.Conv2d``.
     """
 
-    def __init__(self,
-                 in_layout: ChannelLayout,
-                 out_layout: ChannelLayout,
-                 kernel_size: int,
-                 stride: int = 1,
-                 padding: int = 0,
-                 dilation: int = 1) -> None:
-        super().__init__(
-            in_layout.total, out_layout.total, kernel_size, stride=stride, padding=padding, dilation=dilation,
-            bias=False)
+    def __init__(self, in_layout: ChannelLayout, out_layout: ChannelLayout, kernel_size: int, **kwargs: Any) -> None:
+        super().__init__(in_layout.total, out_layout.total, kernel_size, bias=False, **kwargs)
         self._set_layouts(in_layout, out_layout)
 
     def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
@@ -203,14 +173,14 @@ class SlicedLinear(SlicedLayer, nn.Linear):
 class SlicedBatchNorm(SlicedLayer, _NormBase):
     """Batch normalization of 2-D or 4-D input for the super-net and its sub-nets.
 
-    In training every network normalizes with the statistics of its batch, but only the super-net
-    updates the running ones: those of a sub-net would be a mixture over all networks that have the
-    channel. In evaluation a sub-net reads its slice of the super-net's running statistics, a stand-in
-    until :func:`sdr_mm.routing.reset_bn` has measured its own.
+    In training every network normalizes with the statistics of its batch, but only the super-net updates the running
+    ones: those of a sub-net would be a mixture over all networks that have the channel. In evaluation a sub-net reads
+    its slice of the super-net's running statistics, a stand-in until :func:`sdr_mm.routing.reset_bn` has measured its
+    own.
 
     Note:
-        It is not a ``_BatchNorm``, so that ``SyncBatchNorm.convert_sync_batchnorm`` leaves it alone:
-        the converted layer would not know of paths. Ask for ``sync=True`` instead.
+        It is not a ``_BatchNorm``, so that ``SyncBatchNorm.convert_sync_batchnorm`` leaves it alone: the converted
+        layer would not know of paths. Ask for ``sync=True`` instead.
 
     Args:
         layout (ChannelLayout): Split of the channels.
@@ -220,19 +190,11 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
         sync (bool): Whether to take the statistics over the batches of all ranks. Defaults to False.
     """
 
-    def __init__(self,
-                 layout: ChannelLayout,
-                 eps: float = 1e-5,
-                 momentum: float = 0.1,
-                 affine: bool = True,
+    def __init__(self, layout: ChannelLayout, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
                  sync: bool = False) -> None:
         super().__init__(layout.total, eps=eps, momentum=momentum, affine=affine)
         self.sync = sync
         self._set_layouts(layout, layout)
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        if x.dim() not in (2, 4):
-            raise ValueError(f'expected 2-D or 4-D input, got {x.dim()}-D')
 
     def by_name(self, inputs: T, outputs: T) -> dict[str, tuple[T, ...]]:
         names = ['weight', 'bias'] if self.affine else []
@@ -244,10 +206,11 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
         Args:
             x (Tensor): The input, with the channels of the network on ``path``.
             path (PathLike, optional): The sub-net. Defaults to None, the super-net.
-            update_stats (bool): ``False`` keeps a training forward of the super-net from updating the
-                running statistics, as when it teaches on a cluster. Defaults to True.
+            update_stats (bool): ``False`` keeps a training forward of the super-net from updating the running
+                statistics, as when it teaches on a cluster. Defaults to True.
         """
-        self._check_input_dim(x)
+        if x.dim() not in (2, 4):
+            raise ValueError(f'expected 2-D or 4-D input, got {x.dim()}-D')
         part = {name: take(getattr(self, name), index) for name, index in self.slices(path).items()}
         weight, bias = part.get('weight'), part.get('bias')
         if not self.training:
@@ -273,17 +236,15 @@ class _AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
-        grad = grad.clone()
-        dist.all_reduce(grad)
-        return grad
+        return _AllReduceSum.forward(ctx, grad)
 
 
 def _sync_batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
                      running_var: Tensor | None, eps: float, momentum: float) -> Tensor:
     """Batch normalization with the statistics of all ranks.
 
-    On CUDA this is the fused function under ``nn.SyncBatchNorm``, which exists for no other device;
-    elsewhere (gloo on CPUs) the moments are summed over the ranks in float64 and autograd does the rest.
+    On CUDA this is the fused function under ``nn.SyncBatchNorm``, which exists for no other device; elsewhere (gloo on
+    CPUs) the moments are summed over the ranks in float64 and autograd does the rest.
     """
     if x.is_cuda:
         from torch.nn.modules._functions import SyncBatchNorm
@@ -312,10 +273,16 @@ def _sync_batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, runn
 
 def iter_slices(module: nn.Module, path: PathLike | None) -> Iterator[tuple[str, Slices]]:
     """For each tensor of ``module.state_dict()`` that ``path`` slices: its name and its slices."""
-    for prefix, layer in module.named_modules():
+    for prefix, layer in _sliced_layers(module):
+        for name, slices in layer.slices(path).items():
+            yield prefix + name, slices
+
+
+def _sliced_layers(module: nn.Module) -> Iterator[tuple[str, SlicedLayer]]:
+    """The sliced layers in ``module``, each with what stands before the names of its tensors."""
+    for name, layer in module.named_modules():
         if isinstance(layer, SlicedLayer):
-            for name, slices in layer.slices(path).items():
-                yield f'{prefix}.{name}' if prefix else name, slices
+            yield f'{name}.' if name else '', layer
 
 
 @torch.no_grad()
@@ -339,22 +306,19 @@ def cut_state_dict(module: nn.Module, state: dict[str, Tensor], prefix: str = ''
 
     Args:
         module (nn.Module): Anything made of sliced and plain layers.
-        state (dict[str, Tensor]): Weights of the super-net, or of the sub-net that the module is. It is
-            not changed.
+        state (dict[str, Tensor]): Weights of the super-net, or of the sub-net that the module is. It is not changed.
         prefix (str): What the names in ``state`` have before those in ``module``. Defaults to ''.
 
     Returns:
-        dict[str, Tensor]: ``state``, where each tensor of the shape that the super-net's layer would have
-        is replaced by its part. Tensors of any other shape are as they were, so that loading refuses them.
+        dict[str, Tensor]: ``state``, where each tensor of the shape that the super-net's layer would have is replaced
+        by its part. Tensors of any other shape are as they were, so that loading refuses them.
     """
     cut = dict(state)
-    for name, layer in module.named_modules():
-        if not isinstance(layer, SlicedLayer):
-            continue
+    for name, layer in _sliced_layers(module):
         slices = layer.by_name(layer.in_layout.source(), layer.out_layout.source())
         shapes = layer.by_name(layer.in_layout.whole.total, layer.out_layout.whole.total)
         for own, shape in shapes.items():
-            key = f'{prefix}{name}.{own}' if name else prefix + own
+            key = prefix + name + own
             if key in cut and cut[key].shape[:len(shape)] == shape:
                 cut[key] = take(cut[key], slices[own])
     return cut

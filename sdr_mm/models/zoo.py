@@ -19,18 +19,11 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..images import IMAGENET, ZERO_TO_ONE, Normalization
-from ..resume import allow_checkpoints
 from .baselines import find_baseline
-from .checkpoints import (
-    State,
-    load_exactly,
-    load_resnet,
-    read_state_dict,
-    some,
-    with_counters,
-)
+from .checkpoints import State, import_extra, load_exactly, load_resnet, read_state_dict, some, with_counters
 from .eval_settings import EvalSettings
 from .publishers import DATA_PARALLEL, OPENMMLAB
+from .safe_globals import allow_checkpoints
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +33,8 @@ class Network:
     Args:
         name (str): For tables.
         module (nn.Module): Takes normalized images ``(N, 3, H, W)`` and returns what
-            :func:`sdr_mm.evaluation.features.pooled_features` accepts: a tuple of maps, a map, or features
-            ``(N, C)``. In evaluation mode, on the CPU. Images of a size that it cannot take end in an
-            :class:`InputError`.
+            :func:`sdr_mm.models.backbone.pool_features` accepts. In evaluation mode, on the CPU. Images of a size that
+            it cannot take end in an :class:`InputError`.
         settings (EvalSettings): Normalization and size of its input, and neighbors of kNN, that fit it.
     """
 
@@ -60,20 +52,17 @@ def load_network(spec: str, where: str = '') -> Network:
     """Loads a network for evaluation.
 
     Args:
-        spec (str): A weight file of a ResNet in any known layout (:func:`load_resnet`), or the name of an
-            architecture, ``torchvision:NAME``, ``timm:NAME`` or ``mmpretrain:NAME``, with the library's own
-            pre-trained weights, or with those of a file as ``…:NAME@FILE``. ``baseline:NAME@FILE`` is a file
-            of :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalization that it was trained
-            with.
-        where (str): What it is for, put before its name in messages, for example ``'--candidates'``.
-            Defaults to ''.
+        spec (str): A weight file of a ResNet in any known layout (:func:`load_resnet`), or the name of an architecture,
+            ``torchvision:NAME``, ``timm:NAME`` or ``mmpretrain:NAME``, with the library's own pre-trained weights, or
+            with those of a file as ``…:NAME@FILE``. ``baseline:NAME@FILE`` is a file of
+            :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalization that it was trained with.
+        where (str): What it is for, put before its name in messages, such as ``'--candidates'``. Defaults to ''.
 
     Returns:
         Network: Never with random weights.
 
     Raises:
-        InputError: If there is no such file or architecture, the weights cannot be had, or they do not fit
-            key by key.
+        InputError: If there is no such file or architecture, the weights cannot be had, or they do not fit key by key.
     """
     kind, _, rest = spec.partition(':')
     if kind not in _KINDS:
@@ -84,11 +73,12 @@ def load_network(spec: str, where: str = '') -> Network:
     if not name or '@' in rest and not file:
         raise InputError(f'{label} must be {kind}:NAME or {kind}:NAME@FILE')
     module, normalization = _KINDS[kind](name, file or None, label)
-    settings = EvalSettings(normalization)
     if kind == 'baseline':
-        return Network(find_baseline(name).name, module, settings)
-    title = f'{kind}:{name}' + (f'@{Path(file).name}' if file else '')
-    return Network(title, _Guarded(module, title).eval(), settings)
+        title = find_baseline(name).name
+    else:
+        title = f'{kind}:{name}' + (f'@{Path(file).name}' if file else '')
+        module = _Guarded(module, title).eval()
+    return Network(title, module, EvalSettings(normalization))
 
 
 def weight_file(spec: str) -> str | None:
@@ -110,7 +100,7 @@ class _Guarded(nn.Module):
         except (torch.OutOfMemoryError, InputError):
             raise
         except (AssertionError, RuntimeError, ValueError) as error:
-            if 'CUDA' in str(error):  # Trouble of the device, not of the size.
+            if 'CUDA' in str(error):  # The device failed, the size is fine.
                 raise
             height, width = images.shape[-2:]
             raise InputError(f'{self.title} cannot take images of {width}×{height} pixels ({_first_line(error)}): '
@@ -123,23 +113,20 @@ def _torchvision(name: str, file: str | None, label: str) -> tuple[nn.Module, No
         raise InputError(_unknown(label, 'torchvision has no classification network', name, known))
     weights: Any = getattr(torchvision.models.get_model_weights(name), 'DEFAULT', None)
     if file is None:
-        if weights is None:
-            raise InputError(f'{label}: torchvision has no weights for {name}: give them as torchvision:{name}@FILE')
-        network = _download(lambda: torchvision.models.get_model(name, weights=weights), label)
+        network = _download(lambda: torchvision.models.get_model(name, weights=weights), weights, 'torchvision', label)
         _behead(network)
     else:
         # With their own weights these two change the normalization inside.
         inside = dict(transform_input=True, init_weights=False) if name in ('googlenet', 'inception_v3') else {}
         network = torchvision.models.get_model(name, weights=None, **inside)
-        heads = _behead(network)
         state = {_todays_name(key): value for key, value in _read(file, label).items()}
-        _load(network, state, heads, label)
+        _load(network, state, _behead(network), label)
     preset = weights.transforms() if weights is not None else None
     return network, _scaled(getattr(preset, 'mean', None), getattr(preset, 'std', None))
 
 
 def _todays_name(key: str) -> str:
-    """Torchvision's own files of DenseNets and ViTs are older than the names in its code."""
+    """The name of today for one of torchvision's own files of DenseNets and ViTs, which are older than its code."""
     key = re.sub(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)', r'\1\2', key)
     return key.replace('.mlp.linear_1.', '.mlp.0.').replace('.mlp.linear_2.', '.mlp.3.')
 
@@ -148,7 +135,7 @@ def _behead(network: nn.Module) -> list[str]:
     """Makes a network of torchvision return the input of its last linear layer.
 
     Returns:
-        list[str]: Names of that layer and of those that only help in training, all of which are gone.
+        list[str]: Names of the layers removed: that one and those that only help in training.
     """
     auxiliary = [name for name in ('aux1', 'aux2', 'AuxLogits') if hasattr(network, name)]
     for name in auxiliary:
@@ -162,27 +149,23 @@ def _behead(network: nn.Module) -> list[str]:
 
 
 def _timm(name: str, file: str | None, label: str) -> tuple[nn.Module, Normalization]:
+    timm = import_extra('timm', label)
     try:
-        import timm
-    except ImportError as error:
-        raise InputError(f'{label} needs the package timm, which is not installed: pip install '
-                         f'"sdr-mm[zoo]"') from error
-    try:
-        network: Any = timm.create_model(name, num_classes=0, pretrained=False)
+        network = timm.create_model(name, num_classes=0, pretrained=False)
     except RuntimeError as error:
-        if name.partition('.')[0] in timm.list_models():
-            raise InputError(f'{label}: {_first_line(error)}: timm has {name.partition(".")[0]} as '
-                             f'{some(timm.list_pretrained(name.partition(".")[0] + ".*")) or "no weights"}') from error
-        raise InputError(_unknown(label, 'timm has no network', name, timm.list_models())) from error
+        base = name.partition('.')[0]
+        if base not in timm.list_models():
+            raise InputError(_unknown(label, 'timm has no network', name, timm.list_models())) from error
+        raise InputError(f'{label}: {_first_line(error)}: timm has {base} as '
+                         f'{some(timm.list_pretrained(base + ".*")) or "no weights"}') from error
     config = network.pretrained_cfg
     if file is None:
-        if not any(config.get(key) for key in ('url', 'hf_hub_id', 'file')):
-            raise InputError(f'{label}: timm has no weights for {name}: give them as timm:{name}@FILE')
-        network = _download(lambda: timm.create_model(name, num_classes=0, pretrained=True), label)
+        weights = any(config.get(key) for key in ('url', 'hf_hub_id', 'file'))
+        network = _download(lambda: timm.create_model(name, num_classes=0, pretrained=True), weights, 'timm', label)
     else:
         heads = config.get('classifier') or ()
-        _load(network, _read(file, label), {head.partition('.')[0] for head in
-                                            ([heads] if isinstance(heads, str) else heads)}, label)
+        heads = [heads] if isinstance(heads, str) else heads
+        _load(network, _read(file, label), {head.partition('.')[0] for head in heads}, label)
     return network, _scaled(config.get('mean'), config.get('std'))
 
 
@@ -194,44 +177,41 @@ def _mmpretrain(name: str, file: str | None, label: str) -> tuple[nn.Module, Nor
     try:
         model = get_model(name, pretrained=False)
     except Exception as error:  # Some need more packages, some download parts of themselves.
-        raise InputError(f'{label}: MMPretrain cannot build {name} here ({_first_line(error)}): name another '
-                         f'network') from error
+        raise InputError(f'{label}: MMPretrain cannot build {name} here ({_first_line(error)}): '
+                         f'name another network') from error
     if not isinstance(model, (ImageClassifier, BaseSelfSupervisor)):
         raise InputError(f'{label}: {name} is a {type(model).__name__}, which has no features of an image: name a '
                          f'classifier or a self-supervised network')
     flip = _takes_bgr(model)
-    mean, std = (getattr(model.data_preprocessor, key, None) for key in ('mean', 'std'))
-    normal = Normalization((0.0, ) * 3, (1.0, ) * 3)
-    if mean is not None and std is not None:
-        order = -1 if flip else 1
-        mean, std = (tuple(float(x) for x in values.flatten())[::order] for values in (mean, std))
-        normal = Normalization(mean, std)
+    values: list[Any] = [getattr(model.data_preprocessor, key, None) for key in ('mean', 'std')]
+    if any(value is None for value in values):
+        normalization = Normalization((0.0, ) * 3, (1.0, ) * 3)
+    else:
+        normalization = Normalization(*(tuple(value.flatten().tolist()[::-1 if flip else 1]) for value in values))
     # The neck of a classifier pools, that of a self-supervised network is its projector.
     kept = ('backbone', 'neck') if isinstance(model, ImageClassifier) else ('backbone', )
     for others in (model.named_children(), model.named_buffers(recurse=False)):
         for other in [other for other, _ in others if other not in kept]:
             delattr(model, other)
-    # A few backbones end in the classifier, such as VGG.
-    heads = [f'backbone.{head}' for head in _behead(model.backbone)] if _classifies(model.backbone) else []
+    # A few backbones may end in the classifier.
+    heads = []
+    if isinstance(model.backbone, (AlexNet, InceptionV3, VGG)) and getattr(model.backbone, 'num_classes', 1) > 0:
+        heads = [f'backbone.{head}' for head in _behead(model.backbone)]
     if file is None:
-        if not weights:
-            raise InputError(f'{label}: MMPretrain has no weights for {name}: give them as mmpretrain:{name}@FILE')
         allow_checkpoints()
         found = _download(lambda: torch.hub.load_state_dict_from_url(weights, map_location='cpu', weights_only=True),
-                          label)
+                          weights, 'MMPretrain', label)
         state = found.get('state_dict', found)
     else:
         state = _read(file, label)
-    state = {
-        key: value for key, value in state.items()
-        if key.partition('.')[0] in kept or not OPENMMLAB.is_beside(key)
-    }
+    state = {key: value for key, value in state.items()
+             if key.partition('.')[0] in kept or not OPENMMLAB.is_beside(key)}
     _load(model, state, heads, label)
-    return _MMPretrainFeatures(model, flip), normal
+    return _MMPretrainFeatures(model, flip), normalization
 
 
 def _takes_bgr(model: Any) -> bool:
-    """Whether a model of MMPretrain has learned blue first.
+    """Whether a model of MMPretrain was trained on images with blue first.
 
     Images from files are BGR unless its preprocessor converts them; those of CIFAR, which come as arrays, are RGB.
     """
@@ -241,10 +221,6 @@ def _takes_bgr(model: Any) -> bool:
     loader = model._config.get('test_dataloader') or model._config.get('train_dataloader') or {}
     steps = loader.get('dataset', {}).get('pipeline', [])
     return any(str(step.get('type')).endswith('LoadImageFromFile') for step in steps)
-
-
-def _classifies(backbone: nn.Module) -> bool:
-    return isinstance(backbone, (AlexNet, InceptionV3, VGG)) and getattr(backbone, 'num_classes', 1) > 0
 
 
 class _MMPretrainFeatures(nn.Module):
@@ -266,8 +242,7 @@ def _baseline(name: str, file: str | None, label: str) -> tuple[nn.Module, Norma
     row = find_baseline(name)
     if file is None:
         prepare = f', {row.prepare}' if row.prepare else ''
-        raise InputError(f'{label}: get {row.file} from {row.page}{prepare}, and give it as '
-                         f'baseline:{row.name}@FILE')
+        raise InputError(f'{label}: get {row.file} from {row.page}{prepare}, and give it as baseline:{row.name}@FILE')
     network, info = load_resnet(file, f'{row.name}:')
     return network, ZERO_TO_ONE if row.zero_to_one else info['settings'].normalization
 
@@ -282,9 +257,8 @@ def _read(file: str, label: str) -> State:
         state = read_state_dict(file)
     except InputError as error:
         raise InputError(f'{label}: {error}') from error
-    if all(key.startswith(DATA_PARALLEL) for key in state):
-        state = {key[len(DATA_PARALLEL):]: value for key, value in state.items()}
-    return state
+    wrapped = all(key.startswith(DATA_PARALLEL) for key in state)
+    return {key[len(DATA_PARALLEL):]: value for key, value in state.items()} if wrapped else state
 
 
 def _load(network: nn.Module, state: State, heads: Iterable[str], label: str) -> None:
@@ -294,25 +268,29 @@ def _load(network: nn.Module, state: State, heads: Iterable[str], label: str) ->
     load_exactly(network, with_counters(network, state), label)
 
 
-def _download(load: Callable[[], Any], label: str) -> Any:
+def _download(load: Callable[[], Any], weights: Any, library: str, label: str) -> Any:
+    """What ``load`` returns; it is not called if there are no ``weights`` to download."""
+    spec = label.split()[-1]
+    if not weights:
+        raise InputError(f'{label}: {library} has no weights for {spec.partition(":")[2]}: give them as {spec}@FILE')
     try:
         return load()
     except Exception as error:  # Each library, and each of its transports, has its own errors.
         raise InputError(f'{label}: the pre-trained weights cannot be downloaded ({type(error).__name__}: '
-                         f'{_first_line(error)}): give them as {label.split()[-1]}@FILE') from error
+                         f'{_first_line(error)}): give them as {spec}@FILE') from error
 
 
 def _scaled(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization:
     """From 0 to 1 to 0 to 255; ImageNet's if there is none."""
     if mean is None or std is None:
         return IMAGENET
-    return Normalization(tuple(255 * value for value in mean), tuple(255 * value for value in std))
+    return Normalization(*(tuple(255 * x for x in values) for values in (mean, std)))
 
 
 def _unknown(label: str, problem: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f'{label}: {problem} {name!r}' + (f': did you mean {" or ".join(near)}?' if near else
-                                             ': see its list of models')
+    advice = f'did you mean {" or ".join(near)}?' if near else 'see its list of models'
+    return f'{label}: {problem} {name!r}: {advice}'
 
 
 def _first_line(error: BaseException) -> str:
