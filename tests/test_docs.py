@@ -76,7 +76,8 @@ def test_the_readmes_commands_for_one_machine_lead_to_a_backbone(world):
 
 def test_the_readmes_first_screen_runs(world, monkeypatch):
     root, _ = world
-XX
+    page = (ROOT / 'README.md').read_text(encoding='utf-8')
+    code = re.search(r'```python\n(import sdr_mm\n.*?)```', page, re.DOTALL)[1]
     code = code.replace("'epoch_200.pth', device='cuda'", f"'work_dirs/sdr/epoch_{EPOCHS}.pth', device='cpu'")
     code = code.replace('my_images', 'task').replace('backbone.pth', 'first.pth')
     monkeypatch.chdir(root)
