@@ -1,9 +1,9 @@
 """The paper's Table 1 with numbers of our own: networks × classification tasks.
 
-    python tools/table1.py --networks 'SimSiam=simsiam.pth' 'SDR (SimSiam)=exports/{task}.pth' --out work_dirs/table1
-    python tools/table1.py --weights baselines --networks 'SDR (SimSiam)=exports/{task}.pth' --out work_dirs/table1
-    python tools/table1.py --networks 'mine=mine.pth' 'theirs=timm:resnet50' --tasks my_images --splits 5 --out table
-    torchrun --nproc-per-node 8 tools/table1.py …
+    python -m projects.paper_tables --networks 'SDR (SimSiam)=exports/{task}.pth' --out work_dirs/table1
+    python -m projects.paper_tables --weights baselines --networks 'SDR (SimSiam)=exports/{task}.pth' --out table
+    python -m projects.paper_tables --networks 'mine=mine.pth' 'theirs=timm:resnet50' --tasks my_images --out table
+    torchrun --nproc-per-node 8 -m projects.paper_tables …
 
 The same command resumes. Without --tasks the table has the paper's eleven.
 """
@@ -18,7 +18,7 @@ from sdr_mm.arguments import given, image_arguments
 from sdr_mm.cli import is_main_process, run, say
 from sdr_mm.errors import InputError
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'tasks'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'tasks'
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sdr_mm.distributed import choose_device
-    from sdr_mm.evaluation import paper, table1
     from sdr_mm.evaluation.evaluate import Protocol
+
+    from . import paper, table1
     rows = table1.given_rows(args.networks)
     if args.weights:
         rows = table1.paper_rows(args.weights, rows)

@@ -10,21 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmpretrain.models.backbones import ResNet
-from repository import load_tool
+from repository import ROOT
 from routing_data import CLASSES, write
 from sklearn.neighbors import KNeighborsClassifier
 
-from sdr_mm.errors import InputError
-from sdr_mm.evaluation import Evaluation, Protocol, Split, Task, evaluate_network, load_task, paper
-from sdr_mm.evaluation.evaluate import task_fingerprint
-from sdr_mm.evaluation.linear import linear_probe
-from sdr_mm.evaluation.table1 import (
+from projects.paper_tables import __main__ as tool
+from projects.paper_tables import paper
+from projects.paper_tables.table1 import (
     Column,
     Row,
     evaluate_missing,
@@ -34,12 +31,14 @@ from sdr_mm.evaluation.table1 import (
     read_columns,
     tabulate,
 )
+from sdr_mm.errors import InputError
+from sdr_mm.evaluation import Evaluation, Protocol, Split, Task, evaluate_network, load_task
+from sdr_mm.evaluation.evaluate import task_fingerprint
+from sdr_mm.evaluation.linear import linear_probe
 from sdr_mm.images import IMAGENET, ImageStore
 from sdr_mm.models.checkpoints import load_resnet
 from sdr_mm.models.eval_settings import EvalSettings
 from sdr_mm.models.zoo import load_network
-
-tool = load_tool('table1')
 
 FAST = ['--resize', '32', '--size', '32', '--workers', '1', '--device', 'cpu', '--batch-size', '8']
 KNN = [*FAST, '--protocol', 'knn', '--k', '5']
@@ -538,10 +537,10 @@ def test_two_processes_share_the_evaluations_and_find_what_one_finds(root, monke
     alone = table(root, out='one', status=2)
     for name, value in dict(WORLD_SIZE='2', RANK='0').items():
         monkeypatch.setenv(name, value)
-    path = os.pathsep.join([str(Path(tool.__file__).parents[1]), os.environ.get('PYTHONPATH', '')])
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     arguments = [*networks(root), *tasks(root), *KNN, '--out', str(root / 'two')]
     second = subprocess.Popen(
-        [sys.executable, '-W', 'ignore', tool.__file__, *arguments],
+        [sys.executable, '-W', 'ignore', '-m', 'projects.paper_tables', *arguments],
         env=dict(os.environ, RANK='1', LOCAL_RANK='1', OMP_NUM_THREADS='1', PYTHONPATH=path),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     rows = [Row('first', f'{root}/1.pth'), Row('second', f'{root}/2.pth')]

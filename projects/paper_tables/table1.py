@@ -17,17 +17,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cli import is_main_process
-from ..errors import InputError
-from ..files import atomic_write
-from ..models.baselines import BASELINES
-from ..models.checkpoints import weights_fingerprint
-from ..models.zoo import load_network, weight_file
-from ..text_table import markdown_table
+from sdr_mm.cli import is_main_process
+from sdr_mm.errors import InputError
+from sdr_mm.evaluation.evaluate import Evaluation, Protocol, evaluate_network, task_fingerprint
+from sdr_mm.evaluation.task import Task
+from sdr_mm.evaluation.task_config import load_task
+from sdr_mm.files import atomic_write
+from sdr_mm.models.baselines import BASELINES
+from sdr_mm.models.checkpoints import weights_fingerprint
+from sdr_mm.models.zoo import load_network, weight_file
+from sdr_mm.text_table import markdown_table
+
 from . import paper
-from .evaluate import Evaluation, Protocol, evaluate_network, task_fingerprint
-from .task import Task
-from .task_config import load_task
 
 FORMAT = 'sdr_mm table 2'
 EVALUATIONS = 'evaluations'

@@ -1,0 +1,1 @@
+"""Tables of the paper with numbers of our own beside its numbers."""
