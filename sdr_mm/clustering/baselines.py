@@ -18,12 +18,7 @@ IMAGES_PER_CLUSTER = 256
 
 
 class KMeansIteration(NamedTuple):
-    """One iteration of k-means.
-
-    Args:
-        iteration (int): From 0.
-        similarity (float): Mean cosine between an image of the sample and its centroid; it rises.
-    """
+    """An iteration of k-means, and the mean cosine between an image of the sample and its centroid, which rises."""
 
     iteration: int
     similarity: float
@@ -32,25 +27,12 @@ class KMeansIteration(NamedTuple):
         return f'iteration {self.iteration:3d}  mean cosine {self.similarity:.5f}'
 
 
-def kmeans_clustering(features: FeatureMatrix,
-                      k: int,
-                      *,
-                      iterations: int = 20,
-                      seed: int = 0,
+def kmeans_clustering(features: FeatureMatrix, k: int, *, iterations: int = 20, seed: int = 0,
                       report: Callable[[KMeansIteration], None] | None = None) -> Partition:
     """Clusters by cosine with faiss.
 
-    The main process learns the centroids from a sample of the images; all ranks assign their own.
-
-    Args:
-        features (FeatureMatrix): The features.
-        k (int): Number of clusters.
-        iterations (int): Of k-means. Defaults to 20.
-        seed (int): Of the sample and the first centroids. Defaults to 0.
-        report (Callable, optional): Called with each :class:`KMeansIteration`, after the last one.
-
-    Returns:
-        Partition: Clusters, centroids and the iterations.
+    The main process learns the centroids from a sample of the images; all ranks assign their own. ``seed`` fixes the
+    sample and the first centroids. ``report`` is called with each iteration, after the last one.
 
     Raises:
         InputError: If there are fewer images than clusters, or no iterations.
@@ -71,9 +53,8 @@ def kmeans_clustering(features: FeatureMatrix,
         model.train(np.ascontiguousarray(sample))
         centroids.copy_(torch.from_numpy(np.asarray(model.centroids).reshape(k, features.dim)))
         history = [KMeansIteration(i, float(value) / len(sample)) for i, value in enumerate(np.asarray(model.obj))]
-        for iteration in history:
-            if report is not None:
-                report(iteration)
+        for iteration in history if report else ():
+            report(iteration)
     broadcast(centroids)
     local = torch.cat([scores.argmax(dim=1) for scores in features.scores(centroids)()])
     return Partition(features.gather(local), centroids.cpu().numpy(), history)
@@ -82,13 +63,7 @@ def kmeans_clustering(features: FeatureMatrix,
 def random_clustering(features: FeatureMatrix, k: int, *, seed: int = 0) -> Partition:
     """Splits the images at random into clusters whose sizes differ by one at most.
 
-    Args:
-        features (FeatureMatrix): Only the centroids look at them.
-        k (int): Number of clusters.
-        seed (int): Of the split. Defaults to 0.
-
-    Returns:
-        Partition: Clusters, and the direction of the mean of each as its centroid.
+    A centroid is the direction of the mean of its cluster.
 
     Raises:
         InputError: If there are fewer images than clusters.

@@ -19,10 +19,7 @@ from .paths import hierarchical_paths, index_paths
 from .sinkhorn import sinkhorn_clustering
 
 METHODS: dict[str, Callable[..., Partition]] = {
-    'sinkhorn': sinkhorn_clustering,
-    'kmeans': kmeans_clustering,
-    'random': random_clustering,
-}
+    'sinkhorn': sinkhorn_clustering, 'kmeans': kmeans_clustering, 'random': random_clustering}
 
 
 def build_clusters(features: Features,
@@ -39,10 +36,8 @@ def build_clusters(features: Features,
     Args:
         features (Features): Of the images. Those that could not be decoded belong to no cluster.
         space (SubnetSpace): Its paths; there are as many clusters.
-        method (str): ``'sinkhorn'`` (the paper's), ``'kmeans'`` or ``'random'``. Defaults to
-            ``'sinkhorn'``.
-        paths (str): ``'index'``, or ``'hierarchical'`` to let similar clusters share a prefix.
-            Defaults to ``'index'``.
+        method (str): ``'sinkhorn'`` (the paper's), ``'kmeans'`` or ``'random'``. Defaults to ``'sinkhorn'``.
+        paths (str): ``'index'``, or ``'hierarchical'`` to let similar clusters share a prefix. Defaults to ``'index'``.
         min_size (int): Fill clusters up to this size from larger ones, see
             :meth:`~sdr_mm.clustering.partition.Partition.fill_small`. Defaults to 0.
         center (bool): See :class:`~sdr_mm.clustering.feature_matrix.FeatureMatrix`. Defaults to True.
@@ -50,12 +45,11 @@ def build_clusters(features: Features,
         **options: For the method: ``seed``, ``report`` and its own.
 
     Returns:
-        Clusters: Cluster ``i`` has path ``i``, whichever way the paths were given, so that the number
-        of a cluster is that of its sub-net.
+        Clusters: Cluster ``i`` has path ``i``, whichever way the paths were given, so that the number of a cluster is
+        that of its sub-net.
 
     Raises:
-        InputError: If the features are not finite, there are fewer images than clusters, or an
-            option is out of range.
+        InputError: If the features are not finite, there are fewer images than clusters, or an option is out of range.
     """
     if method not in METHODS:
         raise InputError(f'there is no clustering method {method!r}: use one of {", ".join(METHODS)}')

@@ -18,34 +18,29 @@ ScoreChunks = Callable[[], Iterator[Tensor]]
 class FeatureMatrix:
     """Unit vectors ``F`` of eq. (2), one row an image; this rank holds a contiguous shard of them.
 
-    Rows are numbered over all ranks. k-means prefers long vectors, and the scale of ``ε`` means
-    nothing, unless the features are L2-normalized, so nothing here gives them otherwise.
+    Rows are numbered over all ranks. k-means prefers long vectors, and the scale of ``ε`` means nothing, unless the
+    features are L2-normalized, so nothing here gives them otherwise.
 
-    Averages of ReLU maps lie in a narrow cone around their mean: all cosines are near 1, their
-    differences far below ``ε`` = 0.05, and every posterior comes out uniform. So the mean of the unit
-    vectors is taken away and the rest normalized again, unless ``center`` is off.
+    Averages of ReLU maps lie in a narrow cone around their mean: all cosines are near 1, their differences far below
+    ``ε`` = 0.05, and every posterior comes out uniform. So the mean of the unit vectors is taken away and the rest
+    normalized again, unless ``center`` is off.
 
     Args:
         array (np.ndarray): (m, d) of any float type, memory-mapped if it is large.
         images (np.ndarray, optional): (n,) int64, the images of it to use. Defaults to all.
         center (bool): Whether to take the mean direction away. Defaults to True.
         device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
-        chunk_bytes (int): Size of the pieces that are read and computed at a time. Defaults to
-            64 MiB.
-        cache_bytes (int, optional): What may be kept in memory of this shard, and as much again of its
-            scores, instead of being read and computed again in each pass. Defaults to 1 GiB on the
-            CPU and to a third of the free memory of a GPU.
+        chunk_bytes (int): Size of the pieces that are read and computed at a time. Defaults to 64 MiB.
+        cache_bytes (int, optional): What may be kept in memory of this shard, and as much again of its scores, instead
+            of being read and computed again in each pass. Defaults to 1 GiB on the CPU and to a third of the free
+            memory of a GPU.
 
     Raises:
         InputError: If there are no images, or fewer than ranks.
     """
 
-    def __init__(self,
-                 array: np.ndarray,
-                 images: np.ndarray | None = None,
-                 center: bool = True,
-                 device: str | torch.device = 'cpu',
-                 chunk_bytes: int = 64 << 20,
+    def __init__(self, array: np.ndarray, images: np.ndarray | None = None, center: bool = True,
+                 device: str | torch.device = 'cpu', chunk_bytes: int = 64 << 20,
                  cache_bytes: int | None = None) -> None:
         self.array = array
         self.images = np.arange(len(array)) if images is None else images
@@ -81,11 +76,7 @@ class FeatureMatrix:
         return self.stop - self.start
 
     def check_number(self, k: int, min_size: int = 0) -> None:
-        """Refuses a number of clusters, or a size of the smallest, that these images cannot give.
-
-        Raises:
-            InputError: If there are fewer than ``k`` or ``k * min_size`` images, or ``k`` is below 1.
-        """
+        """Raises an InputError if the images cannot make ``k`` clusters of ``min_size`` each."""
         if not 1 <= k <= len(self):
             raise InputError(
                 f'{k} clusters cannot be made of {len(self)} images: use fewer groups or blocks, or more images')
@@ -107,28 +98,15 @@ class FeatureMatrix:
         return self.take(np.random.default_rng(seed).permutation(len(self))[:count])
 
     def chunks(self, width: int = 1) -> Iterator[Tensor]:
-        """This rank's rows in order, (c, d) float32 at a time.
-
-        Args:
-            width (int): Numbers per row that the caller computes from a chunk. Defaults to 1.
-        """
+        """This rank's rows in order, (c, d) float32 at a time; the caller computes ``width`` numbers per row."""
         step = max(1, self.chunk_bytes // (8 * max(width, self.dim)))
         for start in range(self.start, self.stop, step):
             stop = min(start + step, self.stop)
-            if self._cache is not None:
-                yield self._cache[start - self.start:stop - self.start]
-            else:
-                yield self.take(np.arange(start, stop))
+            yield (self.take(np.arange(start, stop)) if self._cache is None else
+                   self._cache[start - self.start:stop - self.start])
 
     def scores(self, centroids: Tensor) -> ScoreChunks:
-        """``S = FᵀC`` of this rank's rows, as a function that goes through them once a call.
-
-        Args:
-            centroids (Tensor): (k, d) float32 unit vectors.
-
-        Returns:
-            Callable: Gives an iterator over (c, k) float32 chunks.
-        """
+        """``S = FᵀC`` of this rank's rows, for (k, d) unit vectors; each call goes through (c, k) float32 chunks."""
         k = len(centroids)
         if self.num_local * k * 4 <= self.cache_bytes:
             kept = [chunk @ centroids.T for chunk in self.chunks(k)]

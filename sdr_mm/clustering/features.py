@@ -34,15 +34,13 @@ class Features:
     """Features of the images of a data set, as :func:`extract_features` wrote them.
 
     Args:
-        folder (Path): Holds ``features.npy``, ``images.txt``, ``meta.json`` and, for a labeled data
-            set, ``labels.npy``.
-        array (np.ndarray): (n, d) float32 or float16, memory-mapped; 0 for an image that could not
-            be decoded.
+        folder (Path): Holds ``features.npy``, ``images.txt``, ``meta.json`` and, for a labeled data set,
+            ``labels.npy``.
+        array (np.ndarray): (n, d) float32 or float16, memory-mapped; 0 for an image that could not be decoded.
         names (list[str]): Of the images, relative to the root of the data set, in order.
         labels (np.ndarray, optional): (n,) integers.
-        meta (dict): ``fingerprint`` of the names, ``checkpoint``, ``network``, ``resize``, ``size``,
-            ``undecodable`` (list of dicts with ``index``, ``name`` and ``reason``) and ``classes``
-            (names, or None).
+        meta (dict): ``fingerprint`` of the names, ``checkpoint``, ``network``, ``resize``, ``size``, ``undecodable``
+            (list of dicts with ``index``, ``name`` and ``reason``) and ``classes`` (names, or None).
     """
 
     folder: Path
@@ -81,9 +79,8 @@ class Features:
                 raise InputError(f'{folder} holds {str(meta["format"])[:40]!r}, not {FORMAT!r}: extract them again')
             names = (folder / 'images.txt').read_bytes().decode(errors='surrogateescape').split('\n')[:-1]
             array = np.load(folder / 'features.npy', mmap_mode='r', allow_pickle=False)
-            labels = None
-            if (folder / 'labels.npy').is_file():
-                labels = np.load(folder / 'labels.npy', mmap_mode='r', allow_pickle=False)
+            labels_file = folder / 'labels.npy'
+            labels = np.load(labels_file, mmap_mode='r', allow_pickle=False) if labels_file.is_file() else None
             fits = fingerprint(names) == meta['fingerprint'] and all(
                 isinstance(image['index'], int) and 0 <= image['index'] < len(names) for image in meta['undecodable'])
         except InputError:
@@ -98,11 +95,7 @@ class Features:
         return cls(folder, array, names, labels, meta)
 
     def check_finite(self, chunk: int = 1 << 14) -> None:
-        """Refuses features with NaN or infinity; reads all of them.
-
-        Raises:
-            InputError: Naming the first such image.
-        """
+        """Reads all features; raises an InputError that names the first image with NaN or infinity."""
         for start in range(0, len(self.array), chunk):
             _check_finite(self.array[start:start + chunk], self.names[start:start + chunk], str(self.folder))
 
@@ -133,29 +126,26 @@ def extract_features(network: nn.Module,
                      overwrite: bool = False) -> Features:
     """Extracts the features of all images with a frozen network. All ranks must call.
 
-    The images are sharded over the ranks, each of which writes its own part of one file. The folder
-    appears when it is whole.
+    Each rank writes its own part of one file. The folder appears when it is whole.
 
     Args:
         network (nn.Module): Runs in evaluation mode on ``device``, where it is moved.
-        dataset (BaseDataset): Any data set of image files of MMPretrain or ours. Its own pipeline is
-            not used.
+        dataset (BaseDataset): Any data set of image files of MMPretrain or ours. Its own pipeline is not used.
         out (str | Path): Folder to write.
         pool (Callable): Makes features (N, d) of what the network returns, for example
             :func:`~sdr_mm.models.backbone.pool_features`.
         normalization (Normalization): Of the network's input. Defaults to ImageNet's.
         resize (int): Short side in pixels, see :class:`~sdr_mm.images.ImageStore`. Defaults to 256.
         size (int): Side of the center crop in pixels. Defaults to 224.
-        read (Callable): Reads an image file, (H, W, 3) uint8 RGB. Defaults to
-            :func:`~sdr_mm.images.read_rgb`.
+        read (Callable): Reads an image file, (H, W, 3) uint8 RGB. Defaults to :func:`~sdr_mm.images.read_rgb`.
         batch_size (int): Images in a forward. Defaults to 64.
         workers (int): Threads that decode, per rank. Defaults to 2.
         device (str | torch.device): Where the network runs. Defaults to ``'cpu'``.
-        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
-            which lists it; it will belong to no cluster. Defaults to ``'stop'``.
+        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``, which lists it; it
+            will belong to no cluster. Defaults to ``'stop'``.
         half (bool): Whether to store float16 in place of float32. Defaults to False.
-        labels_from_folders (bool): Whether the first folder in an image's name is its class, used in
-            place of the labels of the data set. Defaults to False.
+        labels_from_folders (bool): Whether the first folder in an image's name is its class, used in place of the
+            labels of the data set. Defaults to False.
         source (Mapping, optional): Entries for ``meta.json``: ``checkpoint``, ``network``.
         overwrite (bool): Whether features that are there may be replaced. Defaults to False.
 
@@ -163,8 +153,8 @@ def extract_features(network: nn.Module,
         Features: What was written.
 
     Raises:
-        InputError: On all ranks, if an image cannot be decoded and ``on_error`` is ``'stop'``, none can, a
-            feature is not finite, ``out`` exists, an option is out of range, or the disk is full.
+        InputError: On all ranks, if an image cannot be decoded and ``on_error`` is ``'stop'``, none can, a feature is
+            not finite, ``out`` exists, an option is out of range, or the disk is full.
     """
     out = Path(out)
     check_output(out, overwrite, holds='features.npy')
@@ -185,7 +175,7 @@ def extract_features(network: nn.Module,
         dim = pool(network(torch.zeros(1, len(normalization.mean), size, size, device=device))).shape[1]
 
     def write_shard(folder: Path) -> list[dict[str, Any]]:
-        """Writes this rank's rows and returns those of its images that cannot be decoded."""
+        """Writes this rank's rows; returns its images that cannot be decoded."""
         array = np.load(folder / 'features.npy', mmap_mode='r+')
         failed = folder / 'failed'  # tells the other ranks that one has stopped
         # Lazy: when a batch comes, its images, and no later ones, are taken from here.
@@ -220,7 +210,13 @@ def extract_features(network: nn.Module,
 
     def on_main(work: Callable[[], Any]) -> Any:
         """What the main process made, on all ranks."""
-        return gather(lambda: _disk_errors(work, out) if is_main_process() else None)[0]
+        def try_work() -> Any:
+            try:
+                return work() if is_main_process() else None
+            except OSError as error:
+                raise out_of_space(out) if error.errno == errno.ENOSPC else InputError(
+                    f'{out} cannot be written ({error.strerror}): give another place') from error
+        return gather(try_work)[0]
 
     folder = on_main(lambda: _reserve(out, (len(names), dim), np.float16 if half else np.float32))
     try:
@@ -249,14 +245,6 @@ def _labels(dataset: Any, names: list[str], from_folders: bool) -> tuple[np.ndar
     return np.array(found, dtype=np.int64), [str(name) for name in known] if known else None
 
 
-def _disk_errors(work: Callable[[], Any], out: Path) -> Any:
-    try:
-        return work()
-    except OSError as error:
-        raise out_of_space(out) if error.errno == errno.ENOSPC else InputError(
-            f'{out} cannot be written ({error.strerror}): give another place') from error
-
-
 def _reserve(out: Path, shape: tuple[int, int], dtype: type) -> Path:
     """Makes a folder beside ``out`` with the file for the features, all of which has its place on the disk."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -279,9 +267,7 @@ def _move(folder: Path, out: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     folder.chmod(0o777 & ~umask)  # mkdtemp makes it private
-    if out.exists():
-        with tempfile.TemporaryDirectory(prefix=f'.{out.name}-old-', dir=out.parent) as old:
+    with tempfile.TemporaryDirectory(prefix=f'.{out.name}-old-', dir=out.parent) as old:
+        if out.exists():
             os.replace(out, Path(old) / 'old')
-            os.replace(folder, out)
-    else:
         os.replace(folder, out)

@@ -14,12 +14,9 @@ from .feature_matrix import FeatureMatrix
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Images divided into clusters.
+    """Images divided into clusters: (n,) int64, the cluster of each row over all ranks, and (k, d) float32 centroids.
 
-    Args:
-        assignment (np.ndarray): (n,) int64, the cluster of each row of the features, over all ranks.
-        centroids (np.ndarray): (k, d) float32 unit vectors.
-        history (Sequence): One entry per iteration of the method, if it iterates.
+    ``history`` has an entry per iteration of the method, if it iterates.
     """
 
     assignment: np.ndarray
@@ -29,15 +26,8 @@ class Partition:
     def fill_small(self, features: FeatureMatrix, min_size: int) -> Partition:
         """Fills the clusters below ``min_size`` with their nearest images from clusters above it.
 
-        A training batch must be filled from one cluster, and ``argmax S`` promises no size.
-
-        Args:
-            features (FeatureMatrix): Those that were clustered.
-            min_size (int): Images that each cluster shall have. 0 changes nothing.
-
-        Returns:
-            Partition: With every cluster at ``min_size`` or above; a cluster that was below takes
-            only what it lacks, and none that was above falls below.
+        A training batch must be filled from one cluster, and ``argmax S`` promises no size. A cluster that was below
+        takes only what it lacks, and none that was above falls below.
 
         Raises:
             InputError: If there are too few images for that.

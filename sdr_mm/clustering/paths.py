@@ -17,16 +17,10 @@ def index_paths(space: SubnetSpace) -> np.ndarray:
 def hierarchical_paths(centroids: np.ndarray, space: SubnetSpace, seed: int = 0) -> np.ndarray:
     """Gives similar clusters paths with a common prefix, and so more weights in common.
 
-    The clusters are divided into ``num_groups`` equal parts by balanced k-means on their centroids;
-    each part takes one group in the first block, and is divided in the same way for the next.
+    The clusters are divided into ``num_groups`` equal parts by balanced k-means on their centroids; each part takes one
+    group in the first block, and is divided in the same way for the next.
 
-    Args:
-        centroids (np.ndarray): (k, d), of as many clusters as the space has paths.
-        space (SubnetSpace): The paths.
-        seed (int): Of the k-means. Defaults to 0.
-
-    Returns:
-        np.ndarray: (k, num_blocks) int64; each path occurs once.
+    The (k, d) centroids give (k, num_blocks) int64, in which each path occurs once; ``seed`` is that of the k-means.
 
     Raises:
         InputError: If there are not as many clusters as paths.
@@ -46,22 +40,12 @@ def hierarchical_paths(centroids: np.ndarray, space: SubnetSpace, seed: int = 0)
     return paths
 
 
-def balanced_kmeans(points: np.ndarray,
-                    num_parts: int,
-                    seed: int = 0,
-                    restarts: int = 8,
+def balanced_kmeans(points: np.ndarray, num_parts: int, seed: int = 0, restarts: int = 8,
                     max_iterations: int = 50) -> np.ndarray:
     """k-means whose parts are equal in size: each assignment is an exact optimal matching.
 
-    Args:
-        points (np.ndarray): (m, d) float64; ``num_parts`` divides m.
-        num_parts (int): Number of parts.
-        seed (int): Of the first means. Defaults to 0.
-        restarts (int): Runs, of which the best counts. Defaults to 8.
-        max_iterations (int): Of one run. Defaults to 50.
-
-    Returns:
-        np.ndarray: (m,) int64; part 0 holds the first point, part 1 the first point outside it, ….
+    Divides (m, d) points, of which ``num_parts`` divides m, into (m,) int64: part 0 holds the first point, part 1 the
+    first point outside it, …. The best of ``restarts`` runs counts.
     """
     m = len(points)
     assert m % num_parts == 0, f'{m} points in {num_parts} equal parts'

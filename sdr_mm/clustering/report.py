@@ -18,13 +18,11 @@ class ClusterReport:
         num_clusters (int): ``k``.
         num_images (int): Images in clusters.
         unassigned (int): Images in none.
-        smallest (int): Size of the smallest cluster.
-        mean (float): Mean size.
-        largest (int): Size of the largest cluster.
+        smallest, mean, largest (int, float, int): Sizes of the clusters.
         empty (int): Number of empty clusters.
         balance (float): Entropy of the sizes over ``log k``: 1 is equal sizes, 0 all in one.
-        purity (float, optional): Share of images that belong to the most frequent class of their
-            cluster; None without labels.
+        purity (float, optional): Share of images that belong to the most frequent class of their cluster; None without
+            labels.
         nmi (float, optional): Normalized mutual information of clusters and classes, 0 to 1.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +21,9 @@ from .partition import Partition
 class Transport:
     """The maximizer ``U`` of eq. (2), held as one potential per cluster.
 
-    Given the potential ``b`` of the clusters, that of an image follows from its row alone, so
-    ``n·U`` is ``softmax(S / ε + b)`` row by row and no n × k matrix is ever stored. Rows have their
-    marginal 1/n exactly, columns theirs up to ``error``.
-
-    Args:
-        epsilon (float): ``ε``.
-        potential (Tensor): (k,) float64, ``b``.
-        error (float): L1 distance of the column marginals from 1/k.
-        iterations (int): Iterations done.
+    Given the potential ``b`` of the clusters, that of an image follows from its row alone, so ``n·U`` is
+    ``softmax(S / ε + b)`` row by row and no n × k matrix is ever stored. ``potential`` is ``b``, (k,) float64. Rows
+    have their marginal 1/n exactly, columns theirs, 1/k, up to the L1 distance ``error`` after ``iterations``.
     """
 
     epsilon: float
@@ -42,28 +36,21 @@ class Transport:
         return torch.log_softmax(scores.double() / self.epsilon + self.potential, dim=1)
 
 
-def sinkhorn(scores: Tensor | ScoreChunks,
-             epsilon: float = 0.05,
-             tolerance: float = 1e-3,
-             max_iterations: int = 1000,
+def sinkhorn(scores: Tensor | ScoreChunks, epsilon: float = 0.05, tolerance: float = 1e-3, max_iterations: int = 1000,
              potential: Tensor | None = None) -> Transport:
     """Solves eq. (2), ``max_U Tr(UᵀS) + ε H(U)`` with marginals 1/n and 1/k, in the log domain.
 
-    Each iteration makes the rows exact and then the columns (Sinkhorn-Knopp). One pass over the
-    scores does both, in float64 and with log-sum-exp, so nothing overflows however small ``ε`` is.
-    Over ranks only k-vectors are reduced.
+    Each iteration makes the rows exact and then the columns (Sinkhorn-Knopp). One pass over the scores does both, in
+    float64 and with log-sum-exp, so nothing overflows however small ``ε`` is. Over ranks only k-vectors are reduced.
 
     Args:
-        scores (Tensor | Callable): (n, k) ``S`` of this rank's images, or a function that gives an
-            iterator over chunks of it.
+        scores (Tensor | Callable): (n, k) ``S`` of this rank's images, or a function that gives an iterator over chunks
+            of it.
         epsilon (float): Weight ``ε`` of the entropy. Defaults to 0.05.
         tolerance (float): Stop when the L1 error of the marginals is below this. Defaults to 1e-3.
-        max_iterations (int): Stop here at the latest. Defaults to 1000.
-        potential (Tensor, optional): (k,) where to start, for example from the solution for nearly
-            the same scores. Defaults to zeros.
-
-    Returns:
-        Transport: ``U``. Its ``error`` says whether it converged.
+        max_iterations (int): Stop here at the latest; the ``error`` then says how far it got. Defaults to 1000.
+        potential (Tensor, optional): (k,) where to start, for example from the solution for nearly the same scores.
+            Defaults to zeros.
 
     Raises:
         InputError: If ``epsilon`` is not positive.
@@ -78,23 +65,18 @@ def sinkhorn(scores: Tensor | ScoreChunks,
     k = len(potential)
     for iteration in range(1, max_iterations + 1):
         log_mass = torch.full_like(potential, -math.inf)
-        count = 0
+        count = torch.zeros((), dtype=torch.float64)
         for chunk in chunks():
             log_rows = torch.log_softmax(chunk.double() / epsilon + potential, dim=1)
             log_mass = torch.logaddexp(log_mass, torch.logsumexp(log_rows, dim=0))
             count += len(chunk)
-        log_columns = _log_sum_over_ranks(log_mass) - math.log(_sum_over_ranks(count))
+        all_reduce(count)
+        log_columns = _log_sum_over_ranks(log_mass) - math.log(count)
         error = float((log_columns.exp() - 1 / k).abs().sum())
         if error < tolerance or iteration == max_iterations:
             break
         potential = potential - log_columns - math.log(k)
     return Transport(epsilon, potential, error, iteration)
-
-
-def _sum_over_ranks(number: float) -> float:
-    total = torch.tensor(number, dtype=torch.float64)
-    all_reduce(total)
-    return float(total)
 
 
 def _log_sum_over_ranks(log_values: Tensor) -> Tensor:
@@ -106,16 +88,9 @@ def _log_sum_over_ranks(log_values: Tensor) -> Tensor:
 
 
 def objective(scores: ScoreChunks, transport: Transport, temperature: float) -> tuple[float, float]:
-    """The two objectives that the alternation works on.
+    """``Tr(UᵀS) + ε H(U)`` of eq. (2), and the mean cross entropy that SGD works on.
 
-    Args:
-        scores (Callable): Chunks of ``S``, as for :func:`sinkhorn`.
-        transport (Transport): ``U``.
-        temperature (float): That of the softmax over ``S``.
-
-    Returns:
-        tuple[float, float]: ``Tr(UᵀS) + ε H(U)`` of eq. (2), and the mean cross entropy (nats per
-        image) between the rows of ``n·U`` and ``softmax(S / temperature)``.
+    The latter, in nats per image, is between the rows of ``n·U`` and ``softmax(S / temperature)``.
     """
     sums = None
     for chunk in scores():
@@ -135,14 +110,9 @@ def objective(scores: ScoreChunks, transport: Transport, temperature: float) -> 
 
 @dataclass(frozen=True)
 class Iteration:
-    """Where the alternation stands after solving for ``U``.
+    """Where the alternation stands after ``epoch`` epochs of SGD on the centroids and solving for ``U``.
 
-    Args:
-        epoch (int): Epochs of SGD on the centroids so far.
-        objective (float): ``Tr(UᵀS) + ε H(U)``, eq. (2), which is to rise.
-        cross_entropy (float): Nats per image between ``U`` and ``S``; it falls.
-        marginal_error (float): L1 distance of the column marginals of ``U`` from 1/k.
-        sinkhorn_iterations (int): What that took.
+    The objective of eq. (2) is to rise, the cross entropy of ``U`` and ``S`` (nats per image) falls.
     """
 
     epoch: int
@@ -172,34 +142,30 @@ def sinkhorn_clustering(features: FeatureMatrix,
                         report: Callable[[Iteration], None] | None = None) -> Partition:
     """Optimizes ``U`` and the centroids ``C`` in turn (section 4.2 of the paper).
 
-    ``U`` is solved over all images by :func:`sinkhorn`; then ``C`` takes one epoch of mini-batch SGD
-    on the cross entropy between the rows of ``n·U`` and ``softmax(S / temperature)``, and is put back
-    on the unit sphere after each step. A batch is the same set of images for any number of ranks.
+    ``U`` is solved over all images by :func:`sinkhorn`; then ``C`` takes one epoch of mini-batch SGD on the cross
+    entropy between the rows of ``n·U`` and ``softmax(S / temperature)``, and is put back on the unit sphere after each
+    step. A batch is the same set of images for any number of ranks.
 
     Args:
         features (FeatureMatrix): The features.
         k (int): Number of clusters.
         epsilon (float): ``ε`` of eq. (2). Defaults to 0.05.
         epochs (int): Epochs of SGD. Defaults to 10.
-        lr (float): Learning rate at the start; it falls to zero by a cosine. The gradient is scaled
-            by ``k``, since only about 1/k of the images move a centroid, so that one rate suits
-            every number of clusters. Defaults to 0.5.
+        lr (float): Learning rate at the start; it falls to zero by a cosine. The gradient is scaled by ``k``, since
+            only about 1/k of the images move a centroid, so that one rate suits every number of clusters. Defaults to
+            0.5.
         momentum (float): Momentum of SGD. Defaults to 0.9.
         batch_size (int): Images in a step over all ranks. Defaults to 256.
-        temperature (float): That of the softmax over ``S``. Defaults to 1, eq. (2) as it is written:
-            the softmax is then nearly flat, SGD moves a centroid to the mean of its images, and the
-            objective rises. Near ``epsilon`` it sharpens the clusters it has instead of improving
-            them, and the objective falls.
-        assign (str): ``'scores'`` takes ``argmax S`` as the paper does. ``'posterior'`` takes
-            ``argmax U``, whose clusters are nearly equal in size: for small data sets, where every
-            cluster must fill a batch. Defaults to ``'scores'``.
+        temperature (float): That of the softmax over ``S``. Defaults to 1, eq. (2) as it is written: the softmax is
+            then nearly flat, SGD moves a centroid to the mean of its images, and the objective rises. Near ``epsilon``
+            it sharpens the clusters it has instead of improving them, and the objective falls.
+        assign (str): ``'scores'`` takes ``argmax S`` as the paper does. ``'posterior'`` takes ``argmax U``, whose
+            clusters are nearly equal in size: for small data sets, where every cluster must fill a batch. Defaults to
+            ``'scores'``.
         seed (int): Of the first centroids and of the batches. Defaults to 0.
         tolerance (float): See :func:`sinkhorn`. Defaults to 1e-3.
         max_iterations (int): See :func:`sinkhorn`. Defaults to 1000.
         report (Callable, optional): Called with each :class:`Iteration`.
-
-    Returns:
-        Partition: Clusters, centroids and the iterations.
 
     Raises:
         InputError: If there are fewer images than clusters, or an option is out of range.
@@ -230,14 +196,17 @@ def sinkhorn_clustering(features: FeatureMatrix,
         if epoch == epochs:
             break
         target_centroids = centroids.clone()
-        for batch, size in _batches(features, batch_size, seed, epoch):
+        order = np.random.default_rng((seed, epoch)).permutation(len(features))
+        for start in range(0, len(order), batch_size):
+            rows = order[start:start + batch_size]
+            batch = features.take(rows[(rows >= features.start) & (rows < features.stop)])  # this rank's part
             # U stays fixed within the epoch: it is a function of the centroids it was solved for.
             target = transport.log_posterior(batch @ target_centroids.T).exp().float()
             prediction = torch.softmax(batch @ centroids.T / temperature, dim=1)
             gradient = (prediction - target).T @ batch
             all_reduce(gradient)
             rate = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-            velocity = momentum * velocity + gradient * (k / (size * temperature))
+            velocity = momentum * velocity + gradient * (k / (len(rows) * temperature))
             centroids = F.normalize(centroids - rate * velocity, dim=1)
             step += 1
 
@@ -246,29 +215,12 @@ def sinkhorn_clustering(features: FeatureMatrix,
     return Partition(features.gather(local), centroids.cpu().numpy(), history)
 
 
-def _batches(features: FeatureMatrix, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, int]]:
-    """This rank's part of each batch of an epoch, and the size of the whole batch."""
-    order = np.random.default_rng((seed, epoch)).permutation(len(features))
-    for start in range(0, len(features), batch_size):
-        batch = order[start:start + batch_size]
-        yield features.take(batch[(batch >= features.start) & (batch < features.stop)]), len(batch)
-
-
 def first_centroids(features: FeatureMatrix, k: int, seed: int, images_per_cluster: int = 32) -> Tensor:
-    """Centroids to start from: greedy k-means++ on a random sample of the images.
+    """(k, d) float32 unit vectors to start from: greedy k-means++ on a random sample of the images.
 
-    A centroid is drawn with a probability that grows with its distance from those before; the best
-    of a few draws is kept. Random images instead often leave two centroids in one cluster, which SGD
-    does not mend.
-
-    Args:
-        features (FeatureMatrix): The features.
-        k (int): Number of centroids.
-        seed (int): Fixes the choice, for any number of ranks.
-        images_per_cluster (int): Size of the sample, per cluster. Defaults to 32.
-
-    Returns:
-        Tensor: (k, d) float32 unit vectors, features of k images.
+    A centroid is drawn with a probability that grows with its distance from those before; the best of a few draws is
+    kept. Random images instead often leave two centroids in one cluster, which SGD does not mend. ``seed`` fixes the
+    choice, for any number of ranks.
     """
     sample = features.sample(k * images_per_cluster, seed)
     generator = np.random.default_rng((seed, k))
