@@ -29,12 +29,8 @@ def image_dataset(config: C) -> C:
 def dataset_of_config(file: str) -> tuple[BaseDataset, ReadImage]:
     """The training images of a config, once each and in their order, and how they are read there.
 
-    Args:
-        file (str): The config.
-
-    Returns:
-        tuple: The data set without a pipeline, and a function that reads an image file as the loading
-        transform of its pipeline does, (H, W, 3) uint8 RGB; without one it is :func:`read_rgb`.
+    The data set has no pipeline. The function reads an image file as the loading transform of its pipeline does,
+    (H, W, 3) uint8 RGB; without one it is :func:`read_rgb`.
 
     Raises:
         InputError: If the config or its data are missing.
@@ -61,11 +57,7 @@ def dataset_of_config(file: str) -> tuple[BaseDataset, ReadImage]:
 def reader(load: Callable[[dict], dict | None]) -> ReadImage:
     """A loading transform of OpenMMLab as a function from a file to (H, W, 3) uint8 RGB.
 
-    Args:
-        load (Callable): Such as ``LoadImage`` or ``LoadImageFromFile``.
-
-    Returns:
-        Callable: Raises an InputError where an image cannot be decoded, whatever the transform does.
+    It raises an InputError where an image cannot be decoded, whatever the transform does.
     """
 
     def read(path: str | PathLike) -> np.ndarray:
@@ -86,4 +78,4 @@ def reader(load: Callable[[dict], dict | None]) -> ReadImage:
 
 
 def _name(kind: str | type) -> str:
-    return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
+    return getattr(kind, '__name__', str(kind)).split('.')[-1]

@@ -44,30 +44,24 @@ def seeded(seed: int) -> Iterator[None]:
 class ClusterDataset(Dataset):
     """Wraps a data set of images and its clusters: ``D_0`` for the super-net, ``D_i`` for sub-net ``i``.
 
-    An index is a triple (image, network, seed) from :class:`ClusterAwareSampler`. The transforms run
-    on generators seeded with ``seed``, so that an augmented image is a function of the triple alone,
-    whichever worker makes it. The packed data sample gets two entries of meta information:
-    ``network``, the network that the image was drawn for, and ``skipped``, how many images were
-    tried before it that could not be decoded. A plain integer draws an image for the super-net from
-    the generators as they are.
+    An index is a triple (image, network, seed) from :class:`ClusterAwareSampler`. The transforms run on generators
+    seeded with ``seed``, so that an augmented image is a function of the triple alone, whichever worker makes it. The
+    packed data sample gets two entries of meta information: ``network``, the network that the image was drawn for, and
+    ``skipped``, how many images were tried before it that could not be decoded. A plain integer draws an image for the
+    super-net from the generators as they are.
 
     Args:
-        dataset (dict | BaseDataset): The data set of images, of any class of MMPretrain or ours, or
-            its config. Its pipeline ends with ``PackInputs``.
-        clusters (str | Clusters): ``clusters.npz`` of the same image list, or its content. Cluster
-            ``c`` belongs to the sub-net on ``clusters.paths[c]``.
-        lazy_init (bool): Whether to leave reading the image list and the clusters to
-            :meth:`full_init`. Defaults to False.
+        dataset (dict | BaseDataset): The data set of images, of any class of MMPretrain or ours, or its config. Its
+            pipeline ends with ``PackInputs``.
+        clusters (str | Clusters): ``clusters.npz`` of the same image list, or its content. Cluster ``c`` belongs to the
+            sub-net on ``clusters.paths[c]``. One integer per image, and one per sub-net, is kept of it.
+        lazy_init (bool): Whether to leave reading the list and the clusters to :meth:`full_init`. Defaults to False.
 
     Raises:
         InputError: If the clusters were made from another image list, or a cluster is empty.
-
-    Note:
-        Of the clusters this keeps one integer per image, and one per sub-net.
     """
 
-    def __init__(self, dataset: dict | BaseDataset, clusters: str | Clusters,
-                 lazy_init: bool = False) -> None:
+    def __init__(self, dataset: dict | BaseDataset, clusters: str | Clusters, lazy_init: bool = False) -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.clusters: str | Clusters | None = clusters
         if not lazy_init:
@@ -78,14 +72,13 @@ class ClusterDataset(Dataset):
         if self.clusters is None:
             return
         self.dataset.full_init()
-        where = 'the clusters' if isinstance(self.clusters, Clusters) else str(self.clusters)
-        clusters = self.clusters if isinstance(self.clusters, Clusters) else Clusters.load(self.clusters)
+        clusters, self._where = self.clusters, 'the clusters'
+        if not isinstance(clusters, Clusters):
+            clusters, self._where = Clusters.load(clusters), str(clusters)
         names = image_names(self.dataset)
-        clusters.check_images(fingerprint(names), len(names), where)
-        clusters.check_sizes(1, where)
-        self._where = where
-        self._space = clusters.space
-        self._subnets = clusters.subnets
+        clusters.check_images(fingerprint(names), len(names), self._where)
+        clusters.check_sizes(1, self._where)
+        self._space, self._subnets = clusters.space, clusters.subnets
         # Sub-net i has the images _order[_offsets[i]:_offsets[i + 1]]; images of no cluster come first.
         owner = np.where(clusters.assignment < 0, SUPERNET, self._subnets[clusters.assignment])
         first = int((owner == SUPERNET).sum())
@@ -105,14 +98,9 @@ class ClusterDataset(Dataset):
         return self.dataset.metainfo
 
     def members(self, network: int) -> np.ndarray:
-        """Images that ``network`` trains on.
+        """Images that ``network``, ``SUPERNET`` or a sub-net, trains on: int64 indices, a view.
 
-        Args:
-            network (int): ``SUPERNET`` or a sub-net.
-
-        Returns:
-            np.ndarray: int64 indices of images, a view. Those of the super-net are the images of
-            all clusters, without the ones that are in none.
+        Those of the super-net are the images of all clusters, without the ones that are in none.
         """
         self.full_init()
         if network == SUPERNET:
@@ -120,11 +108,7 @@ class ClusterDataset(Dataset):
         return self._order[self._offsets[network]:self._offsets[network + 1]]
 
     def check_sizes(self, minimum: int) -> None:
-        """Refuses clusters of fewer than ``minimum`` images, the batch size over all ranks.
-
-        Raises:
-            InputError: Names the smallest cluster.
-        """
+        """Raises an InputError if a cluster has fewer than ``minimum`` images, the batch size over all ranks."""
         self.full_init()
         check_sizes(np.diff(self._offsets)[self._subnets], minimum, self._where)
 
@@ -133,13 +117,7 @@ class ClusterDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: Index) -> dict:
-        """Draws the views of an image.
-
-        Args:
-            index (tuple[int, int, int] | int): (image, network, seed), or an image.
-
-        Returns:
-            dict: What the pipeline packs, ``inputs`` and ``data_samples``.
+        """What the pipeline packs, ``inputs`` and ``data_samples``, of (image, network, seed) or of an image.
 
         Raises:
             InputError: If nothing can be decoded or the pipeline does not end with ``PackInputs``.
@@ -152,9 +130,11 @@ class ClusterDataset(Dataset):
         return self._draw(index, SUPERNET, index)
 
     def _draw(self, image: int, network: int, seed: int) -> dict:
+        # BaseDataset.__getitem__ would replace an undecodable image by one of any cluster.
+        prepare = getattr(self.dataset, 'prepare_data', self.dataset.__getitem__)
         members = self.members(network)
         for skipped in range(MAX_TRIES + 1):
-            data = self._prepare(image)
+            data = prepare(image)
             if data is None:
                 # Another image of the same network, and the same one in every run.
                 image = int(members[int(hash64(seed, skipped)) % members.size])
@@ -167,8 +147,3 @@ class ClusterDataset(Dataset):
         raise InputError(
             f'{MAX_TRIES + 1} images in a row cannot be decoded, the last one is number {image} of the data set: look '
             f"at the files, or pass on_error='stop' to see the reason")
-
-    def _prepare(self, image: int) -> dict | None:
-        # BaseDataset.__getitem__ would replace an undecodable image by one of any cluster.
-        prepare = getattr(self.dataset, 'prepare_data', self.dataset.__getitem__)
-        return prepare(image)

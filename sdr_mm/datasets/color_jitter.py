@@ -22,18 +22,15 @@ def _adjust_hue(image: np.ndarray, factor: float) -> np.ndarray:
 class ColorJitter(PretrainColorJitter):
     """MMPretrain's ``ColorJitter``, whose hue works with NumPy 2 too.
 
-    ``mmcv 2.2.0`` casts a negative shift of the hue to uint8, which NumPy 2 refuses. The factors and
-    the order of the four changes are drawn as in the base class; the hue is changed by torchvision.
+    ``mmcv 2.2.0`` casts a negative shift of the hue to uint8, which NumPy 2 refuses. The factors and the order of the
+    four changes are drawn as in the base class; the hue is changed by torchvision.
     """
 
     def transform(self, results: dict) -> dict:
         """Changes ``results['img']``, (H, W, 3) uint8 in the order BGR."""
-        change = (
-            partial(mmcv.adjust_brightness, backend=self.backend),
-            partial(mmcv.adjust_contrast, backend=self.backend),
-            partial(mmcv.adjust_color, beta=None, backend=self.backend),
-            _adjust_hue,
-        )
+        change = (partial(mmcv.adjust_brightness, backend=self.backend),
+                  partial(mmcv.adjust_contrast, backend=self.backend),
+                  partial(mmcv.adjust_color, beta=None, backend=self.backend), _adjust_hue)
         order, *factors = self._rand_params()
         for index in order:
             if factors[index] is not None:

@@ -18,10 +18,10 @@ class ImageFolder(BaseDataset):
     """The images of a folder, flat or nested, without labels.
 
     Args:
-        data_root (str): The folder. Images are found at any depth by their extension (bmp, gif,
-            jpeg, jpg, pgm, png, ppm, tif, tiff, webp, in either case) and sorted by their path.
-        ann_file (str): A text file with the relative path of one image a line, to use these images
-            in this order; relative to ``data_root``. Defaults to '', all images.
+        data_root (str): The folder. Images are found at any depth by their extension (bmp, gif, jpeg, jpg, pgm, png,
+            ppm, tif, tiff, webp, in either case) and sorted by their path.
+        ann_file (str): A text file with the relative path of one image a line, to use these images in this order;
+            relative to ``data_root``. Defaults to '', all images.
         pipeline (Sequence): Transforms. Defaults to none.
         **kwargs: Other arguments of MMPretrain's ``BaseDataset``.
 
@@ -30,13 +30,12 @@ class ImageFolder(BaseDataset):
     """
 
     def __init__(self, data_root: str, ann_file: str = '', pipeline: Sequence = (), **kwargs: Any) -> None:
-        super().__init__(
-            ann_file=ann_file, data_root=os.path.expanduser(data_root), pipeline=pipeline, **kwargs)
+        super().__init__(ann_file=ann_file, data_root=os.path.expanduser(data_root), pipeline=pipeline, **kwargs)
 
     def __getitem__(self, index: int) -> Any:
         """One image through the pipeline; in place of one that cannot be decoded, another one.
 
-        How many were tried before it is noted in the data sample's ``skipped``.
+        The data sample's ``skipped`` says how many were tried before it.
 
         Raises:
             InputError: If too many in a row cannot be decoded.

@@ -17,28 +17,25 @@ from ..registry import TRANSFORMS
 class LoadImage(BaseTransform):
     """Loads an image file of any kind, see :func:`read_rgb`. Takes the place of ``LoadImageFromFile``.
 
-    Required keys: ``img_path``. Added keys: ``img`` (H, W, 3) uint8 in the order **BGR**, which the
-    other transforms and the preprocessors of the OpenMMLab packages expect; ``img_shape`` and
-    ``ori_shape``, both (H, W).
+    Required keys: ``img_path``. Added keys: ``img`` (H, W, 3) uint8 in the order **BGR**, which the other transforms
+    and the preprocessors of the OpenMMLab packages expect; ``img_shape`` and ``ori_shape``, both (H, W).
 
     Args:
         background (int): Gray value behind transparent pixels. Defaults to 255, white.
         max_pixels (int): Larger images are refused. Defaults to :data:`MAX_PIXELS`.
-        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
-            which warns once per image (and process) and returns None, whereupon the data set takes
-            another image. Defaults to ``'stop'``.
+        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``, which warns once
+            per image (and process) and returns None, whereupon the data set takes another image. Defaults to
+            ``'stop'``.
 
     Raises:
-        InputError: If ``on_error`` is something else; from the call, if an image cannot be decoded
-            and ``on_error`` is ``'stop'``.
+        InputError: If ``on_error`` is something else; from the call, if an image cannot be decoded and ``on_error`` is
+            ``'stop'``.
     """
 
     def __init__(self, background: int = 255, max_pixels: int = MAX_PIXELS, on_error: str = 'stop') -> None:
         if on_error not in ('stop', 'skip'):
             raise InputError(f"on_error is 'stop' or 'skip', got {on_error!r}")
-        self.background = background
-        self.max_pixels = max_pixels
-        self.on_error = on_error
+        self.background, self.max_pixels, self.on_error = background, max_pixels, on_error
         self._skipped: set[str] = set()
 
     def transform(self, results: dict) -> dict | None:

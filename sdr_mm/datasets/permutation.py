@@ -10,13 +10,6 @@ _ROUNDS = 8
 _MASK = (1 << 64) - 1
 
 
-def _words(value: Integers) -> np.ndarray:
-    """``value`` as an array of unsigned 64-bit words; negative numbers wrap around."""
-    if isinstance(value, (int, np.integer)):
-        return np.array(int(value) & _MASK, dtype=np.uint64)
-    return value.astype(np.uint64)
-
-
 def _mix(words: np.ndarray) -> np.ndarray:
     """Bijection of 64-bit words in which each input bit reaches each output bit (that of SplitMix64)."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -25,18 +18,16 @@ def _mix(words: np.ndarray) -> np.ndarray:
 
 
 def hash64(*values: Integers) -> np.ndarray:
-    """Hashes integers to 64 bits that look random, in the order given.
+    """Hashes integers to 64 bits that look random, in the order given; negative numbers wrap around.
 
-    Args:
-        values (int | np.ndarray): Integers or arrays of integers, broadcast against each other.
-
-    Returns:
-        np.ndarray: uint64 in the common shape, which is () for integers alone.
+    Integers and arrays of integers are broadcast against each other to uint64 in the common shape, () for integers
+    alone.
     """
     with np.errstate(over='ignore'):
         state = np.array(len(values), dtype=np.uint64)
         for value in values:
-            state = _mix((state ^ _words(value)) + np.uint64(0x9E3779B97F4A7C15))
+            words = np.asarray(value if isinstance(value, np.ndarray) else int(value) & _MASK).astype(np.uint64)
+            state = _mix((state ^ words) + np.uint64(0x9E3779B97F4A7C15))
         return np.asarray(_mix(state))
 
 
@@ -48,17 +39,12 @@ def uniform(*values: Integers) -> np.ndarray:
 def permute(positions: np.ndarray, n: int, key: int) -> np.ndarray:
     """Evaluates a pseudo-random permutation of ``[0, n)`` at some positions only.
 
-    A Feistel network permutes the smallest domain of ``4 ** w >= n`` numbers; a result outside
-    ``[0, n)`` is permuted again until it falls inside (cycle walking), which keeps the whole a
-    permutation. Time and memory are those of the positions, whatever ``n``.
+    A Feistel network permutes the smallest domain of ``4 ** w >= n`` numbers; a result outside ``[0, n)`` is permuted
+    again until it falls inside (cycle walking), which keeps the whole a permutation. Time and memory are those of the
+    positions, whatever ``n``.
 
-    Args:
-        positions (np.ndarray): Any shape, integers in ``[0, n)``.
-        n (int): Size of the permutation, 1 to ``2 ** 62``.
-        key (int): Chooses the permutation.
-
-    Returns:
-        np.ndarray: int64 in the shape of ``positions``.
+    The positions, integers in ``[0, n)`` of any shape, give int64 in that shape; ``n`` is at most ``2 ** 62``, and
+    ``key`` chooses the permutation.
     """
     assert 1 <= n <= 1 << 62, f'a permutation has 1 to 2**62 elements, got {n}'
     half = max(1, ((n - 1).bit_length() + 1) // 2)

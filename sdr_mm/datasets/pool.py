@@ -36,12 +36,8 @@ class Pool:
     clusters: Clusters | None
 
 
-def load_pool(config: Mapping[str, Any],
-              space: SubnetSpace,
-              *,
-              data: FilePath | None = None,
-              clusters: FilePath | None = None,
-              need_clusters: bool = True,
+def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath | None = None,
+              clusters: FilePath | None = None, need_clusters: bool = True,
               where: FilePath = 'the checkpoint') -> Pool:
     """Lists the images of pre-training, without opening one, and reads their clusters.
 
@@ -57,26 +53,27 @@ def load_pool(config: Mapping[str, Any],
         InputError: If the images or the clusters are not there, or do not fit each other or the space.
     """
     advice = 'or pass --bn-reset task to do without the images of pre-training'
-    stored_clusters, stored_images = _training_data(config)
-    clusters = clusters or stored_clusters
+    stored = _mapping(_mapping(config.get('train_dataloader')).get('dataset'))
+    images, file = stored.get('dataset'), stored.get('clusters')
+    clusters = clusters or (Path(file) if isinstance(file, str) else None)
     if need_clusters and (clusters is None or not Path(clusters).is_file()):
         what = f'there is no file {clusters}' if clusters else f'{where} names no clusters'
         raise InputError(f'BN reset by cluster needs the clusters, but {what}: pass --clusters FILE, {advice}')
     if data is not None:
         dataset: Any = ImageFolder(str(data))
-    elif stored_images is None:
+    elif not isinstance(images, Mapping):
         raise InputError(f'BN reset needs the images of pre-training, but {where} does not name them: '
                          f'pass --data FOLDER, {advice}')
     else:
-        root = os.path.expanduser(str(stored_images.get('data_root') or '.'))
+        root = os.path.expanduser(str(images.get('data_root') or '.'))
         if not os.path.isdir(root):
             raise InputError(f'BN reset needs the images of pre-training, but there is no folder {root} that '
                              f'{where} names: pass --data FOLDER, {advice}')
-        kind = str(stored_images.get('type')).split('.')[-1]
+        kind = str(images.get('type')).split('.')[-1]
         if kind not in KNOWN:
             raise InputError(f'{where} names images of the type {kind}, and on the word of a checkpoint only '
                              f'{", ".join(KNOWN)} are read: pass --data FOLDER, {advice}')
-        options = {key: stored_images[key] for key in OPTIONS if key in stored_images}
+        options = {key: images[key] for key in OPTIONS if key in images}
         dataset = DATASETS.build(dict(options, type=kind, pipeline=[], _scope_=SCOPE))
     dataset.full_init()
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
@@ -90,11 +87,5 @@ def load_pool(config: Mapping[str, Any],
     return Pool(paths, loaded)
 
 
-def _training_data(config: Mapping[str, Any]) -> tuple[Path | None, Mapping[str, Any] | None]:
-    """Clusters and images of the ClusterDataset in a training config."""
-    loader = config.get('train_dataloader')
-    outer = loader.get('dataset') if isinstance(loader, Mapping) else None
-    if not isinstance(outer, Mapping):
-        return None, None
-    clusters, inner = outer.get('clusters'), outer.get('dataset')
-    return Path(clusters) if isinstance(clusters, str) else None, inner if isinstance(inner, Mapping) else None
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

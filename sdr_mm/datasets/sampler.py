@@ -27,19 +27,17 @@ _CHUNK = 1 << 12
 class ClusterAwareSampler(Sampler):
     """Batch sampler that gives each iteration a network and a batch of its images.
 
-    The images of a network form an endless stream of passes: each pass is a shuffle of all images
-    that belong to it, and each batch for the network, over all ranks, is the next
-    ``batch_size * world_size`` images of the stream. Rank ``r`` takes the ``r``-th part of it. So
-    no image comes twice in a pass, on whatever rank, and the batches of the ranks joined are the
-    batch that a single process would have had.
+    The images of a network form an endless stream of passes: each pass is a shuffle of all images that belong to it,
+    and each batch for the network, over all ranks, is the next ``batch_size * world_size`` images of the stream. Rank
+    ``r`` takes the ``r``-th part of it. So no image comes twice in a pass, on whatever rank, and the batches of the
+    ranks joined are the batch that a single process would have had.
 
-    The order is a pure function of (seed, iteration). Nothing but the number of the next iteration
-    is remembered: shuffles are evaluated at the places of the batch only, and how often a network
-    was drawn before is counted from the schedule. Hence a run starts anywhere at once, on any
-    number of workers, and memory does not grow with the number of images.
+    The order is a pure function of (seed, iteration). Nothing but the number of the next iteration is remembered:
+    shuffles are evaluated at the places of the batch only, and how often a network was drawn before is counted from the
+    schedule. Hence a run starts anywhere at once, on any number of workers, and memory does not grow with the number of
+    images.
 
-    In a config this is the ``batch_sampler`` of the loader, beside any ``sampler``, whose data set
-    and seed it takes::
+    In a config this is the ``batch_sampler`` of the loader, beside any ``sampler``, whose data set and seed it takes::
 
         train_dataloader = dict(
             batch_size=64,
@@ -49,21 +47,18 @@ class ClusterAwareSampler(Sampler):
             dataset=dict(type='ClusterDataset', ...))
 
     Args:
-        sampler (DefaultSampler): Has the :class:`ClusterDataset` as ``dataset`` and the ``seed``, the same
-            on all ranks.
+        sampler (DefaultSampler): Has the :class:`ClusterDataset` as ``dataset`` and the ``seed``, the same on all
+            ranks.
         batch_size (int): Images of one batch on one rank.
         rank (int, optional): Defaults to None, that of this process.
         world_size (int, optional): Number of ranks. Defaults to None, that of the running job.
 
     Note:
-        :class:`ProgressiveTrainingHook` gives it the schedule; until then all batches are for the
-        super-net. :class:`SDRTrainLoop` tells it where to start.
+        :class:`ProgressiveTrainingHook` gives it the schedule; until then all batches are for the super-net.
+        :class:`SDRTrainLoop` tells it where to start.
     """
 
-    def __init__(self,
-                 sampler: DefaultSampler,
-                 batch_size: int,
-                 rank: int | None = None,
+    def __init__(self, sampler: DefaultSampler, batch_size: int, rank: int | None = None,
                  world_size: int | None = None) -> None:
         assert batch_size >= 1, f'a batch has at least one image, got batch_size={batch_size}'
         self.sampler = sampler
@@ -94,11 +89,7 @@ class ClusterAwareSampler(Sampler):
         self.start(epoch * len(self))
 
     def check(self) -> None:
-        """Refuses clusters that are smaller than a batch over all ranks.
-
-        Raises:
-            InputError: Names the smallest cluster, its size and the batch.
-        """
+        """Raises an InputError if a cluster is smaller than a batch over all ranks."""
         self.dataset.check_sizes(self.total_batch_size)
 
     def __len__(self) -> int:
@@ -109,17 +100,15 @@ class ClusterAwareSampler(Sampler):
         """Yields the batches of this rank from the start to the end of its epoch.
 
         Yields:
-            list[tuple[int, int, int]]: (image, network, seed) of each image. In a joint iteration
-            the images for the super-net come first, then those for the sub-net.
+            list[tuple[int, int, int]]: (image, network, seed) of each image. In a joint iteration the images for the
+            super-net come first, then those for the sub-net.
         """
         start, schedule = self.iteration, self.schedule
         stop = (start // len(self) + 1) * len(self)
         drawn = self._count_draws(start)
         for first in range(start, stop, _CHUNK):
             for iteration, network in enumerate(schedule.networks(self.seed, first, min(first + _CHUNK, stop)), first):
-                batch = []
-                if schedule.joint:
-                    batch = self._batch(SUPERNET, iteration)
+                batch = self._batch(SUPERNET, iteration) if schedule.joint else []
                 if network != SUPERNET or not schedule.joint:
                     batch += self._batch(int(network), int(drawn[network - SUPERNET]))
                     drawn[network - SUPERNET] += 1

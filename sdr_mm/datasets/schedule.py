@@ -18,23 +18,20 @@ _SUPERNET_DRAW, _NETWORK_DRAW = 1, 2
 class PhaseSchedule:
     """Draws a network per iteration as a pure function of (seed, iteration).
 
-    Phase ``p`` samples from the super-net and ``space.phase(p)``, the sub-nets that differ in the
-    last ``p`` blocks only, so that there are ``num_blocks + 1`` phases. By default they are equally
-    long and each iteration draws uniformly from the network space, the super-net being one network
-    among the others: Algorithm 1 taken literally.
+    Phase ``p`` samples from the super-net and ``space.phase(p)``, the sub-nets that differ in the last ``p`` blocks
+    only, so that there are ``num_blocks + 1`` phases. By default they are equally long and each iteration draws
+    uniformly from the network space, the super-net being one network among the others: Algorithm 1 taken literally.
 
     Args:
         space (SubnetSpace): The sub-nets.
         num_iters (int): Iterations of the whole training. Later ones stay in the last phase.
-        supernet_prob (float, optional): Draws the super-net with this probability, and else
-            uniformly among the sub-nets of the phase. Phase 0 has the super-net alone in any case.
-            Defaults to None, the uniform draw.
-        joint (bool): Every iteration trains the super-net on a batch of the whole data set and, from
-            phase 1 on, a sub-net on a batch of its cluster too, the sum of eq. (3); :meth:`networks`
-            then gives the sub-net. Defaults to False.
-        phase_iters (tuple[int, ...], optional): First iteration of each phase, starting with 0 and
-            never decreasing. Where phases start together, the last of them holds.
-            Defaults to None, phases of equal length.
+        supernet_prob (float, optional): Draws the super-net with this probability, and else uniformly among the
+            sub-nets of the phase. Phase 0 has the super-net alone in any case. Defaults to None, the uniform draw.
+        joint (bool): Every iteration trains the super-net on a batch of the whole data set and, from phase 1 on, a
+            sub-net on a batch of its cluster too, the sum of eq. (3); :meth:`networks` then gives the sub-net. Defaults
+            to False.
+        phase_iters (tuple[int, ...], optional): First iteration of each phase, starting with 0 and never decreasing.
+            Where phases start together, the last of them holds. Defaults to None, phases of equal length.
 
     Raises:
         InputError: If the options do not fit together.
@@ -85,16 +82,11 @@ class PhaseSchedule:
         return len(self.space.phase(phase))
 
     def networks(self, seed: int, start: int, stop: int) -> np.ndarray:
-        """Draws the networks of the iterations ``start`` to ``stop - 1``.
-
-        Args:
-            seed (int): Seed of the run, the same on all ranks.
-            start (int): First iteration.
-            stop (int): One past the last iteration.
+        """Draws the networks of the iterations ``start`` to ``stop - 1``, with the same ``seed`` on all ranks.
 
         Returns:
-            np.ndarray: (stop - start,) int64, ``SUPERNET`` or a sub-net's index; with ``joint`` the
-            sub-net beside the super-net, or ``SUPERNET`` if there is none yet.
+            np.ndarray: (stop - start,) int64, ``SUPERNET`` or a sub-net's index; with ``joint`` the sub-net beside the
+            super-net, or ``SUPERNET`` if there is none yet.
         """
         iterations = np.arange(start, stop)
         subnets = np.array([self.num_subnets(p) for p in range(self.num_phases)])

@@ -1,7 +1,7 @@
 """Data sets that the transfer benchmark splits in a way that MMPretrain's classes do not know.
 
-The benchmark is that of "How Well Do Self-Supervised Models Transfer?" (Ericsson et al. 2021), which the
-paper follows; its code is the repository linusericsson/ssl-transfer.
+The benchmark is that of "How Well Do Self-Supervised Models Transfer?" (Ericsson et al. 2021), which the paper follows;
+its code is the repository linusericsson/ssl-transfer.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..registry import DATASETS
 class TransferCaltech101(Caltech101):
     """Caltech-101 with the benchmark's split, made from the images alone: no list has to be fetched.
 
-    Of each of the 102 classes, background included, 30 images are drawn *with replacement* (NumPy's
-    legacy generator, seed 0, classes and images in the order of their names). An image that is drawn
-    several times counts once: 2,416 images train. The other 6,728 test.
+    Of each of the 102 classes, background included, 30 images are drawn *with replacement* (NumPy's legacy generator,
+    seed 0, classes and images in the order of their names). An image that is drawn several times counts once: 2,416
+    images train. The other 6,728 test.
 
     Note:
-        Until October 2023 the benchmark's list named an image as often as it was drawn, 3,060 lines in
-        all. The list that MMPretrain's own class reads, ``meta/train.txt``, has 3,060 lines too.
+        Until October 2023 the benchmark's list named an image as often as it was drawn, 3,060 lines in all. The list
+        that MMPretrain's own class reads, ``meta/train.txt``, has 3,060 lines too.
 
     Args:
         data_root (str): The folder that holds ``101_ObjectCategories``.
