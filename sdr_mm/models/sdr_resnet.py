@@ -182,14 +182,16 @@ class SDRResNet(SDRBackbone):
         self.routed_blocks = tuple(routed_blocks)
         self.space = SubnetSpace(num_groups, len(self.routed_blocks))
         self.path = None if path is None else self.space.check(path)
-        self.in_channels = in_channels
+        # Those that MMPretrain's ResNet has too.
+        self.depth, self.in_channels, self.stem_channels, self.style = depth, in_channels, stem_channels, style
+        self.strides, self.dilations = tuple(strides), tuple(dilations)
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.zero_init_residual = zero_init_residual
         self._subnet_config: dict[str, Any] = dict(
             type='mmpretrain.ResNet', depth=depth, in_channels=in_channels, stem_channels=stem_channels,
-            base_channels=shared + individual, strides=tuple(strides), dilations=tuple(dilations),
+            base_channels=shared + individual, strides=self.strides, dilations=self.dilations,
             out_indices=self.out_indices, style=style)
 
         stem = ChannelLayout(stem_channels)
@@ -222,7 +224,7 @@ class SDRResNet(SDRBackbone):
                 inputs = outputs
             self.add_module(name, SDRStage(blocks))
             self.segments[-1].append(name)  # A stage that is not routed belongs to what precedes it.
-        self.out_layout = inputs
+        self.out_layout, self.feat_dim = inputs, inputs.total
         if self.path is not None:
             self.register_load_state_dict_pre_hook(_cut_to_path)
         self._freeze_stages()
