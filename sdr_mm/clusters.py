@@ -22,11 +22,10 @@ class Clusters:
     """The clusters ``D_1 … D_k`` of a data set and the path of each (section 4.2 of the paper).
 
     Args:
-        assignment (np.ndarray): (n,) int64, the cluster of each image, 0 to k - 1; -1 for an image
-            that belongs to none (it could not be decoded).
+        assignment (np.ndarray): (n,) int64, the cluster of each image, 0 to k - 1; -1 for an image that belongs to none
+            (it could not be decoded).
         centroids (np.ndarray): (k, d) float32, the unit vectors ``C`` of eq. (2).
-        paths (np.ndarray): (k, num_blocks) int64, the path of each cluster. Each path of the space
-            occurs exactly once.
+        paths (np.ndarray): (k, num_blocks) int64, the path of each cluster. Each path of the space occurs exactly once.
         num_groups (int): Individual groups per block.
         fingerprint (str): Of the image list, see :func:`~sdr_mm.images.fingerprint`.
         method (str): How the clusters were made, for example ``'sinkhorn'``.
@@ -93,31 +92,18 @@ class Clusters:
         """The same clusters, numbered so that cluster ``i`` has path ``i`` of the space."""
         number = self.subnets
         order = np.argsort(number)
-        assigned = self.assignment >= 0
-        assignment = np.full_like(self.assignment, -1)
-        assignment[assigned] = number[self.assignment[assigned]]
+        assignment = np.where(self.assignment < 0, -1, number[self.assignment])
         return replace(self, assignment=assignment, centroids=self.centroids[order], paths=self.paths[order])
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Writes the clusters as ``.npz``, whole or not at all.
 
-        Args:
-            path (str | Path): The file.
-            overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
-
         Raises:
-            InputError: If the file exists and may not be replaced, or the disk is full.
+            InputError: If the file exists and ``overwrite`` is off, or the disk is full.
         """
         with atomic_write(path, overwrite=overwrite) as temporary, open(temporary, 'wb') as file:
-            np.savez_compressed(
-                file,
-                format=np.array(FORMAT),
-                assignment=self.assignment,
-                centroids=self.centroids,
-                paths=self.paths,
-                num_groups=np.array(self.num_groups),
-                fingerprint=np.array(self.fingerprint),
-                method=np.array(self.method))
+            fields = {name: np.asarray(value) for name, value in vars(self).items()}
+            np.savez_compressed(file, format=np.array(FORMAT), **fields)
 
     @classmethod
     def load(cls, path: str | Path) -> Clusters:
@@ -143,19 +129,18 @@ class Clusters:
                 return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'].item(), digest,
                            method)
         except InputError as error:
-            prefix = '' if str(path) in str(error) else f'{path}: '
-            raise InputError(f'{prefix}{error}') from error
+            raise InputError(str(error) if str(path) in str(error) else f'{path}: {error}') from error
         except (ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile,
                 zlib.error) as error:
             raise InputError(f'{path} does not hold clusters or is damaged: {advice}') from error
 
     def check_images(self, fingerprint: str, num_images: int, where: str) -> None:
-        """Refuses clusters that were made from another image list.
+        """Refuses clusters of another image list than the one with this fingerprint and number of images.
 
         Args:
-            fingerprint (str): Of the list in use, see :func:`~sdr_mm.images.fingerprint`.
-            num_images (int): Its length.
-            where (str): The file of the clusters or the data set, for the message.
+            fingerprint (str): See :func:`~sdr_mm.images.fingerprint`.
+            num_images (int): Length of the list.
+            where (str): The file of the clusters or the data set, for the message, as in all checks.
 
         Raises:
             InputError: If the fingerprints differ, or not each image has an assignment.
@@ -170,15 +155,7 @@ class Clusters:
                              f'{num_images}: cluster again')
 
     def check_space(self, space: SubnetSpace, where: str) -> None:
-        """Refuses clusters for another number of sub-nets or other paths.
-
-        Args:
-            space (SubnetSpace): The space of the network in use.
-            where (str): The file of the clusters or the network, for the message.
-
-        Raises:
-            InputError: If the spaces differ.
-        """
+        """Raises an InputError if the network in use has another space: another number of sub-nets, or other paths."""
         if space != self.space:
             raise InputError(
                 f'{where}: {self.num_clusters} clusters ({self.space.num_groups} groups, {self.space.num_blocks} '
@@ -186,15 +163,7 @@ class Clusters:
                 f'again with --num-groups {space.num_groups} --num-blocks {space.num_blocks}')
 
     def check_sizes(self, minimum: int, where: str) -> None:
-        """Refuses an empty cluster, or one smaller than a batch.
-
-        Args:
-            minimum (int): The batch size over all ranks, or 1 to refuse empty clusters only.
-            where (str): The file of the clusters or the data set, for the message.
-
-        Raises:
-            InputError: If a cluster has fewer images.
-        """
+        """Raises an InputError if a cluster is empty or has fewer than ``minimum`` images, the batch over all ranks."""
         check_sizes(self.sizes(), minimum, where)
 
 

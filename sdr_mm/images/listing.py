@@ -23,10 +23,7 @@ def find_images(root: str) -> list[str]:
     Returns:
         list[str]: Paths relative to ``root``, with ``/`` between folders, sorted.
     """
-    return sorted(_walk(root))
-
-
-def _walk(root: str) -> Iterator[str]:
+    names: list[str] = []
     visited = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -36,21 +33,20 @@ def _walk(root: str) -> Iterator[str]:
         visited.add(real)
         # Sorted, so that of two links to a folder the same one counts everywhere.
         subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-        for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith('.'):
-                yield os.path.relpath(os.path.join(folder, name), root).replace(os.sep, '/')
+        names += [os.path.relpath(os.path.join(folder, name), root).replace(os.sep, '/') for name in files
+                  if name.lower().endswith(EXTENSIONS) and not name.startswith('.')]
+    return sorted(names)
 
 
 def image_names(dataset: Any) -> list[str]:
     """Names the images of a data set, whatever its class and wherever it lies, without opening one.
 
     Args:
-        dataset (BaseDataset): Any data set of image files, ``ImageNet``, ``CustomDataset``,
-            :class:`ImageFolder`, ….
+        dataset (BaseDataset): Any data set of image files, ``ImageNet``, ``CustomDataset``, :class:`ImageFolder`, ….
 
     Returns:
-        list[str]: Path of each image relative to the folder of the data set, or to the deepest
-        common folder where an image lies elsewhere; with ``/`` between folders.
+        list[str]: Path of each image relative to the folder of the data set, or to the deepest common folder where an
+        image lies elsewhere; with ``/`` between folders.
 
     Raises:
         InputError: If the images are not files.
@@ -76,8 +72,7 @@ def _paths(dataset: Any) -> Iterator[str]:
 def _relative_names(dataset: Any, folder: str) -> list[str] | None:
     """Paths as seen from ``folder``, or None if an image lies elsewhere.
 
-    Compares strings, because ``os.path.relpath`` takes many seconds for a million images, and keeps
-    one string per image.
+    Compares strings, because ``os.path.relpath`` takes many seconds for a million images.
     """
     absolute = os.path.isabs(folder)
     prefix = os.path.join(folder, '')
@@ -94,16 +89,15 @@ def fingerprint(names: Iterable[str]) -> str:
     """Identifies a list of images by their names, order and number.
 
     Args:
-        names (Iterable[str]): Names of the images in the order of the data set, relative to its
-            root, with ``/`` between folders.
+        names (Iterable[str]): Names of the images in the order of the data set, relative to its root, with ``/``
+            between folders.
 
     Returns:
         str: SHA-256, 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     count = 0
-    for name in names:
+    for count, name in enumerate(names, 1):  # noqa: B007, used below; an empty list leaves 0
         digest.update(name.encode('utf-8', 'surrogateescape') + b'\n')
-        count += 1  # noqa: SIM113, an enumeration would leave no number for an empty list
     digest.update(str(count).encode())
     return digest.hexdigest()

@@ -28,14 +28,14 @@ def _to_rgb(image: Image.Image, background: int) -> Image.Image:
 def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads an image file as RGB, turned upright as its EXIF orientation says.
 
-    Palettes, gray values, 16 bits and CMYK are converted; an alpha channel is composited on a plain
-    background. Of an animation the first frame is read.
+    Palettes, gray values, 16 bits and CMYK are converted; an alpha channel is composited on a plain background. Of an
+    animation the first frame is read.
 
     Args:
         path (str | PathLike): The file.
         background (int): Gray value, 0 to 255, behind transparent pixels. Defaults to 255, white.
-        max_pixels (int): Images with more pixels are refused before they are decoded, because a
-            small file can hold an image that fills the memory. Defaults to :data:`MAX_PIXELS`.
+        max_pixels (int): Images with more pixels are refused before they are decoded, because a small file can hold an
+            image that fills the memory. Defaults to :data:`MAX_PIXELS`.
 
     Returns:
         np.ndarray: (H, W, 3) uint8.
@@ -51,9 +51,8 @@ def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = M
             return np.array(_to_rgb(ImageOps.exif_transpose(image), background))
     # The decoders of Pillow raise nearly anything on damaged files, SyntaxError and IndexError included.
     except Exception as error:
-        if isinstance(error, UnidentifiedImageError):
-            reason = 'not an image in a known format'
-        else:
+        reason = 'not an image in a known format'
+        if not isinstance(error, UnidentifiedImageError):
             reason = ' '.join(str(getattr(error, 'strerror', None) or error or type(error).__name__).split())
         raise InputError(
             f"image {os.fspath(path)} cannot be decoded ({reason}): remove it, or go on without such images with "

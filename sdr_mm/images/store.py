@@ -32,16 +32,16 @@ DISK = 0.5
 class ImageStore:
     """Images as uint8 squares: short side to ``resize`` (bicubic), center crop of ``size``.
 
-    Each image is decoded when it is first asked for, by ``workers`` threads, and kept, so that ranking
-    hundreds of networks decodes each image once: in memory, or in a temporary file that goes with the
-    process. Where both are too small each use decodes again.
+    Each image is decoded when it is first asked for, by ``workers`` threads, and kept, so that ranking hundreds of
+    networks decodes each image once: in memory, or in a temporary file that goes with the process. Where both are too
+    small each use decodes again.
 
     Args:
         paths (Sequence[ImageSource]): The images, files or arrays.
         resize (int): Short side after resizing, in pixels. Defaults to 256.
         size (int): Side of the crop, in pixels, at most ``resize``. Defaults to 224.
-        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``,
-            which leaves it out and notes its number and the reason in ``failed``. Defaults to 'stop'.
+        on_error (str): What to do about an image that cannot be decoded: ``'stop'``, or ``'skip'``, which leaves it out
+            and notes its number and the reason in ``failed``. Defaults to 'stop'.
         read (Callable): Reads a file, ``(H, W, 3)`` uint8 RGB. Defaults to :func:`read_rgb`.
         workers (int): Threads that decode. Defaults to 2.
         memory (int): Bytes that may be kept in memory. Defaults to :data:`MEMORY`.
@@ -51,24 +51,16 @@ class ImageStore:
         InputError: If the sizes do not fit, or ``on_error`` is something else.
     """
 
-    def __init__(self,
-                 paths: Sequence[ImageSource],
-                 *,
-                 resize: int = 256,
-                 size: int = 224,
-                 on_error: str = 'stop',
-                 read: Callable[[str | PathLike], np.ndarray] = read_rgb,
-                 workers: int = 2,
-                 memory: int = MEMORY,
+    def __init__(self, paths: Sequence[ImageSource], *, resize: int = 256, size: int = 224, on_error: str = 'stop',
+                 read: Callable[[str | PathLike], np.ndarray] = read_rgb, workers: int = 2, memory: int = MEMORY,
                  disk: float = DISK) -> None:
         if not 0 < size <= resize:
             raise InputError(f'the crop must fit into the resized image: need 0 < size <= resize, got size={size} and '
                              f'resize={resize}')
         if on_error not in ('stop', 'skip'):
             raise InputError(f"on_error is 'stop' or 'skip', got {on_error!r}")
-        self.paths = list(paths)
+        self.paths, self.read = list(paths), read
         self.resize, self.size, self.on_error, self.workers = resize, size, on_error, max(1, workers)
-        self.read = read
         self.failed: dict[int, str] = {}
         self._kept = _room((len(self.paths), size, size, 3), memory, disk)
         self._ready = np.zeros(len(self.paths), dtype=bool)
@@ -88,8 +80,12 @@ class ImageStore:
         if index in self.failed:
             return None
         try:
-            source = self.paths[index]
-            image = _check(source) if isinstance(source, np.ndarray) else self.read(source)
+            image = self.paths[index]
+            if not isinstance(image, np.ndarray):
+                image = self.read(image)
+            elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise InputError('an image in memory must be an array (height, width, 3) of uint8, got '
+                                 f'{image.shape} of {image.dtype}: convert it to RGB')
             image = resize_and_crop(image, self.resize, self.size)
         except InputError as error:
             if self.on_error == 'stop':
@@ -102,11 +98,7 @@ class ImageStore:
         return image
 
     def get(self, indices: np.ndarray) -> np.ndarray:
-        """Images ``(n, size, size, 3)``, uint8, without those that are to be skipped.
-
-        Raises:
-            InputError: As :meth:`decode`.
-        """
+        """Images ``(n, size, size, 3)``, uint8, without those that are to be skipped; raises as :meth:`decode`."""
         indices = np.asarray(indices)
         if self._kept is not None and self._ready[indices].all():
             return self._kept[indices]
@@ -117,28 +109,19 @@ class ImageStore:
     def read_all(self, desc: str = 'reading images') -> np.ndarray:
         """Decodes everything, with a progress bar; so a bad image is known before the long work.
 
-        Returns:
-            np.ndarray: Numbers of the images that can be decoded, ascending.
-
-        Raises:
-            InputError: As :meth:`decode`.
+        Gives the numbers of the images that can be decoded, ascending; raises as :meth:`decode`.
         """
         with ThreadPoolExecutor(self.workers) as pool:
             for _ in progress(pool.map(self.decode, range(len(self))), len(self), desc):
                 pass
         return np.array([index for index in range(len(self)) if index not in self.failed], dtype=np.int64)
 
-    def batches(self,
-                indices: np.ndarray,
-                batch_size: int,
-                *,
-                mean: Sequence[float] = IMAGENET.mean,
-                std: Sequence[float] = IMAGENET.std,
-                device: str | torch.device = 'cpu') -> Iterator[Tensor]:
+    def batches(self, indices: np.ndarray, batch_size: int, *, mean: Sequence[float] = IMAGENET.mean,
+                std: Sequence[float] = IMAGENET.std, device: str | torch.device = 'cpu') -> Iterator[Tensor]:
         """The images at ``indices``, in this order, normalized.
 
-        The batches are of nearly equal size, so that none is left with one image, of which a BN layer
-        could take no statistics. The next one is decoded while the caller works with the one before.
+        The batches are of nearly equal size, so that none is left with one image, of which a BN layer could take no
+        statistics. The next one is decoded while the caller works with the one before.
 
         Args:
             indices (np.ndarray): (n,) numbers of images.
@@ -160,13 +143,6 @@ class ImageStore:
                 coming += [reader.submit(self.get, part) for part in parts[number + 1:number + 2]]
                 if len(images):
                     yield (torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() - center) / scale
-
-
-def _check(source: np.ndarray) -> np.ndarray:
-    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-        raise InputError(f'an image in memory must be an array (height, width, 3) of uint8, got {source.shape} of '
-                         f'{source.dtype}: convert it to RGB')
-    return source
 
 
 def _room(shape: tuple[int, ...], memory: int, disk: float) -> np.ndarray | None:
