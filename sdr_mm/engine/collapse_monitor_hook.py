@@ -22,14 +22,13 @@ def network_name(network: int) -> str:
 class CollapseMonitorHook(Hook):
     """Logs loss and output std of each network, and warns or stops when one of them collapses.
 
-    When a siamese network collapses its loss looks perfect, but the l2-normalized projection no
-    longer varies over the batch. Its standard deviation is 1/√d for features spread evenly over the
-    sphere and 0 after collapse; the model reports the ratio of the two as ``std_ratio``. A network
-    counts as collapsed when the ratio stays below ``threshold`` for ``patience`` of its own
-    iterations in a row.
+    When a siamese network collapses its loss looks perfect, but the l2-normalized projection no longer varies over the
+    batch. Its standard deviation is 1/√d for features spread evenly over the sphere and 0 after collapse; the model
+    reports the ratio of the two as ``std_ratio``. A network counts as collapsed when the ratio stays below
+    ``threshold`` for ``patience`` of its own iterations in a row.
 
-    Scalars go to the visualizer as ``networks/<network>/<loss or std>`` whenever the network is
-    drawn and ``interval`` iterations have passed since it was last logged.
+    Scalars go to the visualizer as ``networks/<network>/<loss or std>`` whenever the network is drawn and ``interval``
+    iterations have passed since it was last logged.
 
     Args:
         threshold (float): Ratio under which the output counts as constant. Defaults to 0.1.
@@ -38,8 +37,7 @@ class CollapseMonitorHook(Hook):
         interval (int): Iterations between two logs of one network. Defaults to 50.
 
     Raises:
-        InputError: In training, if ``action`` is ``stop`` and a network has collapsed. Checkpoints
-            written so far stay.
+        InputError: In training, if ``action`` is ``stop`` and a network has collapsed. Checkpoints written so far stay.
     """
 
     priority = 'BELOW_NORMAL'
@@ -47,17 +45,11 @@ class CollapseMonitorHook(Hook):
     def __init__(self, threshold: float = 0.1, patience: int = 10, action: str = 'warn', interval: int = 50) -> None:
         if action not in ('warn', 'stop'):
             raise InputError(f"CollapseMonitorHook.action is 'warn' or 'stop', got '{action}'")
-        self.threshold = threshold
-        self.patience = patience
-        self.action = action
-        self.interval = interval
+        self.threshold, self.patience, self.action, self.interval = threshold, patience, action, interval
         self._below: dict[int, int] = {}
         self._logged: dict[int, int] = {}
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: dict[str, Any] | None = None,
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None,
                          outputs: dict[str, Any] | None = None) -> None:
         assert outputs is not None
         drawn = int(outputs['network'])

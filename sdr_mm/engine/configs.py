@@ -48,11 +48,7 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def amp_wrapper(kind: str) -> str:
-    """The mixed-precision counterpart of a type of optimizer wrapper.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """The mixed-precision counterpart of a type of optimizer wrapper; an InputError if there is none."""
     scope, _, name = kind.rpartition('.')
     if name in AMP_WRAPPERS.values():
         return kind
@@ -62,12 +58,7 @@ def amp_wrapper(kind: str) -> str:
 
 
 def use_amp(cfg: Config) -> None:
-    """Trains in mixed precision, with dynamic loss scaling.
-
-    Raises:
-        InputError: If the optimizer wrapper of the config has no counterpart that does, or there is no
-            GPU.
-    """
+    """Trains in mixed precision, with dynamic loss scaling; an InputError if no wrapper or no GPU can."""
     cfg.optim_wrapper.type = amp_wrapper(cfg.optim_wrapper.get('type', 'OptimWrapper'))
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if not torch.cuda.is_available():
@@ -132,10 +123,7 @@ def voc_folders(cfg: Config) -> list[ConfigDict]:
 def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
     """Trains on the images of ``folder``, flat or nested, with the transforms of the config.
 
-    For a detector ``folder`` is the ``data_root`` of its data sets of VOC format.
-
-    Raises:
-        InputError: If the config trains a detector on data of another format.
+    For a detector ``folder`` is the ``data_root`` of its data sets of VOC format; an InputError if it has others.
     """
     if is_detector(cfg):
         folders = voc_folders(cfg)
@@ -152,11 +140,7 @@ def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
 
 
 def use_clusters(cfg: Config, clusters: str) -> None:
-    """Trains with this ``clusters.npz``.
-
-    Raises:
-        InputError: If the config trains no sub-nets.
-    """
+    """Trains with this ``clusters.npz``; an InputError if the config trains no sub-nets."""
     dataset = cfg.train_dataloader.dataset
     if dataset.type.split('.')[-1] != 'ClusterDataset':
         raise InputError(f'--clusters {clusters} has no use: the data set of this config is no ClusterDataset; take an '

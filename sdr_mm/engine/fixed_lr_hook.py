@@ -18,10 +18,8 @@ class FixedLRHook(Hook):
 
         optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'predictor': dict(fix_lr=True)}))
 
-    Note:
-        Unlike MMPretrain's ``SimSiamHook`` the value is the group's own, so ``--auto-scale-lr`` reaches
-        it, and it is restored before every iteration, so no scheduler of any kind, warm-up included,
-        moves it.
+    Unlike with MMPretrain's ``SimSiamHook`` the value is the group's own, so ``--auto-scale-lr`` reaches it, and it is
+    restored before every iteration, so no scheduler of any kind, warm-up included, moves it.
     """
 
     priority = 'VERY_LOW'

@@ -15,12 +15,9 @@ from ..registry import LOOPS
 class SDRTrainLoop(EpochBasedTrainLoop):
     """Trains by epochs, and resumes in the middle of an epoch.
 
-    MMEngine's loop starts a resumed epoch from its first batch. This one tells the :class:`ClusterAwareSampler` the
-    iteration to start at, so that a resumed run sees exactly the batches that an uninterrupted one would have seen
-    next, without loading the earlier ones.
-
-    Args:
-        *args, **kwargs: Those of MMEngine's ``EpochBasedTrainLoop``.
+    MMEngine's loop starts a resumed epoch from its first batch. This one, of the same arguments, tells the
+    :class:`ClusterAwareSampler` the iteration to start at, so that a resumed run sees exactly the batches that an
+    uninterrupted one would have seen next, without loading the earlier ones.
 
     Raises:
         InputError: If the loader has no :class:`ClusterAwareSampler`.
@@ -36,8 +33,8 @@ class SDRTrainLoop(EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         """Runs the iterations of this epoch that were not run yet.
 
-        A checkpoint after the last iteration of an epoch, but before its end, leaves none; the
-        hooks at the end of the epoch are still to be called then.
+        A checkpoint after the last iteration of an epoch, but before its end, leaves none; the hooks at the end of the
+        epoch are still to be called then.
         """
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()

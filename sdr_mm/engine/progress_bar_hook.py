@@ -28,10 +28,7 @@ class ProgressBarHook(Hook):
         self.bar = progress(total=runner.max_iters, desc=self.desc)
         self.bar.update(runner.iter)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None,
                          outputs: dict[str, Any] | None = None) -> None:
         assert outputs is not None
         if runner.iter % 10 == 0:

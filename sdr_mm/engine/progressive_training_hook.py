@@ -21,40 +21,33 @@ from .loops import SDRTrainLoop
 class ProgressiveTrainingHook(Hook):
     """Moves the sampler through the phases.
 
-    Before the training it hands the whole :class:`PhaseSchedule` to the sampler, once, and later it
-    only announces the phases in the log. It does not change the sampler when a phase begins: the
-    workers of the loader have drawn some batches ahead by then, how many depends on their number,
-    and the order would no longer be a function of (seed, iteration).
+    Before the training it hands the whole :class:`PhaseSchedule` to the sampler, once, and later it only announces the
+    phases in the log. It does not change the sampler when a phase begins: the workers of the loader have drawn some
+    batches ahead by then, how many depends on their number, and the order would no longer be a function of (seed,
+    iteration).
 
     Args:
-        supernet_prob (float, optional): How often the super-net is drawn once there are sub-nets.
-            Defaults to None, uniformly among all networks of the phase (Algorithm 1).
-        joint (bool): Whether every iteration trains the super-net, and a sub-net beside it, eq. (3).
-            Defaults to False.
-        phase_iters (Sequence[int], optional): First iteration of each phase, starting with 0.
-            Defaults to None, phases of equal length.
+        supernet_prob (float, optional): How often the super-net is drawn once there are sub-nets. Defaults to None,
+            uniformly among all networks of the phase (Algorithm 1).
+        joint (bool): Whether every iteration trains the super-net, and a sub-net beside it, eq. (3). Defaults to False.
+        phase_iters (Sequence[int], optional): First iteration of each phase, starting with 0. Defaults to None, phases
+            of equal length.
         phase_epochs (Sequence[int], optional): The same in epochs. Defaults to None.
 
     Raises:
-        InputError: If the options exclude each other. Before the training: if they do not fit the
-            number of blocks, the loader, the loop or the model are not made for sub-nets, the
-            sub-nets of the model and those of the clusters differ, or a cluster is smaller than a
-            batch.
+        InputError: If the options exclude each other. Before the training: if they do not fit the number of blocks, the
+            loader, the loop or the model are not made for sub-nets, the sub-nets of the model and those of the clusters
+            differ, or a cluster is smaller than a batch.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self,
-                 supernet_prob: float | None = None,
-                 joint: bool = False,
-                 phase_iters: Sequence[int] | None = None,
-                 phase_epochs: Sequence[int] | None = None) -> None:
+    def __init__(self, supernet_prob: float | None = None, joint: bool = False,
+                 phase_iters: Sequence[int] | None = None, phase_epochs: Sequence[int] | None = None) -> None:
         if phase_iters is not None and phase_epochs is not None:
             raise InputError('phase_iters and phase_epochs exclude each other: give one of them')
-        self.supernet_prob = supernet_prob
-        self.joint = joint
-        self.phase_iters = phase_iters
-        self.phase_epochs = phase_epochs
+        self.supernet_prob, self.joint = supernet_prob, joint
+        self.phase_iters, self.phase_epochs = phase_iters, phase_epochs
 
     def before_train(self, runner: Runner) -> None:
         """Makes the schedule, checks that everything fits, and hands it to the sampler."""
@@ -77,12 +70,8 @@ class ProgressiveTrainingHook(Hook):
         starts = self.phase_iters
         if self.phase_epochs is not None:
             starts = [epoch * len(sampler) for epoch in self.phase_epochs]
-        self.schedule = PhaseSchedule(
-            space,
-            runner.max_iters,
-            supernet_prob=self.supernet_prob,
-            joint=self.joint,
-            phase_iters=None if starts is None else tuple(starts))
+        self.schedule = PhaseSchedule(space, runner.max_iters, supernet_prob=self.supernet_prob, joint=self.joint,
+                                      phase_iters=None if starts is None else tuple(starts))
         # The seed of the run, which a resumed run has just read from its checkpoint. With
         # diff_rank_seed it differs between the ranks, whose sampler must agree.
         seed = [runner.seed]

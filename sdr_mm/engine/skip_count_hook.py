@@ -14,10 +14,8 @@ from ..registry import HOOKS
 class SkipCountHook(Hook):
     """Counts the images that were replaced because they could not be decoded, and says so at the end.
 
-    Note:
-        Needs ``LoadImage(on_error='skip')`` and an ``ImageFolder`` or a ``ClusterDataset``, which note the
-        number in each data sample. It counts draws on this rank: a broken image that is drawn twice
-        counts twice.
+    Needs ``LoadImage(on_error='skip')`` and an ``ImageFolder`` or a ``ClusterDataset``, which note the number in each
+    data sample. It counts draws on this rank: a broken image that is drawn twice counts twice.
     """
 
     priority = 'LOW'
@@ -25,10 +23,7 @@ class SkipCountHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self.skipped = 0
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: dict[str, Any] | None = None,
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None,
                          outputs: dict[str, Any] | None = None) -> None:
         assert data_batch is not None
         self.skipped += sum(sample.get('skipped', 0) for sample in data_batch['data_samples'])

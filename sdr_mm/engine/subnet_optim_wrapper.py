@@ -22,11 +22,10 @@ Selection = dict[nn.Parameter, Slices]
 class _SubnetStep:
     """Mix-in for an ``OptimWrapper`` whose step can be confined to a sub-net.
 
-    The gradient of a sub-net's batch is zero outside the sub-net, but weight decay and momentum
-    would move the other groups all the same. So the optimizer is shown the selected parts only, as
-    parameters of their own with their own part of its state, and the result is written back: exact
-    for any optimizer, layer-wise ones included, and what is outside keeps its weights and state bit
-    for bit.
+    The gradient of a sub-net's batch is zero outside the sub-net, but weight decay and momentum would move the other
+    groups all the same. So the optimizer is shown the selected parts only, as parameters of their own with their own
+    part of its state, and the result is written back: exact for any optimizer, layer-wise ones included, and what is
+    outside keeps its weights and state bit for bit.
     """
 
     optimizer: Optimizer
@@ -55,11 +54,8 @@ class _SubnetStep:
 def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
     """Shows ``optimizer`` only the selected parts of its parameters, and writes back what it did.
 
-    Args:
-        optimizer (Optimizer): Any optimizer whose state is, for each parameter, tensors of its shape
-            and scalars.
-        selection (dict[nn.Parameter, Slices]): The parts; parameters that are not named are shown
-            whole.
+    The state of the optimizer is, for each parameter, tensors of its shape and scalars. Parameters that are not named
+    are shown whole.
     """
     full = [group['params'] for group in optimizer.param_groups]
     parts: list[tuple[nn.Parameter, nn.Parameter, Slices]] = []
@@ -74,10 +70,8 @@ def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
                 part = nn.Parameter(take(parameter.detach(), slices))
                 part.grad = take(parameter.grad, slices)
                 if parameter in optimizer.state:
-                    optimizer.state[part] = {
-                        name: take(value, slices) if _is_sliced(value, parameter) else value
-                        for name, value in optimizer.state[parameter].items()
-                    }
+                    optimizer.state[part] = {name: take(value, slices) if _is_sliced(value, parameter) else value
+                                             for name, value in optimizer.state[parameter].items()}
                 parts.append((parameter, part, slices))
                 shown.append(part)
             group['params'] = shown

@@ -19,10 +19,8 @@ from .subnet_optim_wrapper import Selection
 class SubnetStepHook(Hook):
     """Confines each step to the network of its batch (Algorithm 1, "Optimize W_i").
 
-    A batch with images of the super-net, joint ones included, moves all weights.
-
-    Note:
-        Needs ``SubnetOptimWrapper`` or ``AmpSubnetOptimWrapper``.
+    A batch with images of the super-net, joint ones included, moves all weights. Needs ``SubnetOptimWrapper`` or
+    ``AmpSubnetOptimWrapper``.
     """
 
     priority = 'NORMAL'
@@ -35,9 +33,9 @@ class SubnetStepHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None) -> None:
         assert data_batch is not None
         networks = {sample.network for sample in data_batch['data_samples']}
-        runner.optim_wrapper.confine(None if SUPERNET in networks else self._selection(runner, networks.pop()))
-
-    def _selection(self, runner: Runner, network: int) -> Selection:
-        model: Any = unwrap(runner.model)
-        slices = dict(iter_slices(model, model.backbone.space.path(network)))
-        return {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}
+        selection: Selection | None = None
+        if SUPERNET not in networks:
+            model: Any = unwrap(runner.model)
+            slices = dict(iter_slices(model, model.backbone.space.path(networks.pop())))
+            selection = {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}
+        runner.optim_wrapper.confine(selection)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 
+from ..distributed import unwrap
 from ..errors import InputError
 from ..models.checkpoints import load_exactly, read_checkpoint, state_of
 from .training import build_runner
 
 
 def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
-    """Builds the runner of ``cfg``, loads the weights and tests.
-
-    Args:
-        cfg (Config): A config with a test set and a metric.
-        checkpoint (str): What training with this config wrote.
-
-    Returns:
-        dict[str, float]: The numbers of the metric.
+    """Loads what training with this config wrote and gives the numbers of the metric on its test set.
 
     Raises:
         InputError: If the config tests nothing, or the weights are not exactly those of its model.
@@ -27,5 +20,5 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
         raise InputError(f'{cfg.filename} tests nothing: it needs a test_dataloader and a test_evaluator')
     state = state_of(read_checkpoint(checkpoint), checkpoint)
     runner = build_runner(cfg)
-    load_exactly(runner.model.module if is_model_wrapper(runner.model) else runner.model, state, checkpoint)
+    load_exactly(unwrap(runner.model), state, checkpoint)
     return runner.test()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -21,9 +20,8 @@ from .configs import check_epochs
 class TrainingRunner(Runner):
     """MMEngine's runner, which with ``channels_last = True`` in the config lets the backbone compute in that format.
 
-    Note:
-        The weights are converted before DDP wraps the model, because its buckets lay out the gradients like the
-        weights that it finds.
+    That is faster on CPUs, and on GPUs in mixed precision. The weights are converted before DDP wraps the model,
+    because its buckets lay out the gradients like the weights that it finds.
     """
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
@@ -35,22 +33,14 @@ class TrainingRunner(Runner):
 
 
 def train(cfg: Config) -> Runner:
-    """Builds the runner of ``cfg`` and trains.
-
-    With ``channels_last = True`` in the config the backbone computes in that memory format, which is
-    faster on CPUs, and on GPUs in mixed precision.
-
-    Returns:
-        Runner: After the training.
+    """Builds the runner of ``cfg``, trains and returns it.
 
     Raises:
-        InputError: If a checkpoint to resume from is of another model, or the images do not fill one batch
-            over all ranks. A loader that drops the last, incomplete batch would give none, and the run
-            would end at once.
+        InputError: If a checkpoint to resume from is of another model, or the images do not fill one batch over all
+            ranks. A loader that drops the last, incomplete batch would give none, and the run would end at once.
     """
     runner = build_runner(cfg)
-    conflict = check_epochs(cfg)
-    if conflict:
+    if conflict := check_epochs(cfg):
         runner.logger.warning(conflict)
     check_resumed_weights(runner)
     loader = runner.train_dataloader
@@ -63,11 +53,7 @@ def train(cfg: Config) -> Runner:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of ``cfg``.
-
-    Processes that torchrun started on machines without a GPU are joined by gloo, which MMEngine's own
-    launcher does not do.
-    """
+    """The runner of ``cfg``; on machines without a GPU gloo joins processes, which MMEngine's launcher does not do."""
     if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
@@ -76,19 +62,14 @@ def build_runner(cfg: Config) -> Runner:
         # numbers into the files of the first. Without it the visualizer is named after the run.
         cfg.visualizer.pop('name', None)
     runner: Runner = RUNNERS.build(cfg) if 'runner_type' in cfg else TrainingRunner.from_cfg(cfg)
-    runner.logger.addFilter(_not_about_deprecation)
+    # MMEngine warns of its own use of its own deprecated classes, about which nobody here can do anything.
+    runner.logger.addFilter(lambda record: 'deprecated' not in record.getMessage())
     return runner
 
 
 def check_resumed_weights(runner: Runner) -> None:
-    """Refuses to resume from a checkpoint whose weights do not fit, which MMEngine only warns of.
-
-    Raises:
-        InputError: Naming the first weights that do not fit, or if there is no such file.
-    """
-    if not runner._resume:
-        return
-    file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+    """Raises an InputError if the weights to resume from do not fit or are missing; MMEngine only warns."""
+    file = runner._load_from or find_latest_checkpoint(runner.work_dir) if runner._resume else None
     if file is not None:
         load_exactly(unwrap(runner.model), state_of(read_checkpoint(file), file), file)
 
@@ -103,8 +84,3 @@ def use_channels_last(model: nn.Module) -> None:
         return image.contiguous(memory_format=torch.channels_last), *rest
 
     backbone.register_forward_pre_hook(convert)
-
-
-def _not_about_deprecation(record: logging.LogRecord) -> bool:
-    # MMEngine warns of its own use of its own deprecated classes, about which nobody here can do anything.
-    return 'deprecated' not in record.getMessage()

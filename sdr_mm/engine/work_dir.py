@@ -19,12 +19,9 @@ LONG = 60
 
 
 def claim(folder: str | Path, identity: Mapping[str, Any], what: str = 'run') -> None:
-    """Writes down what ``folder`` is for, or checks that it is for the same.
+    """Writes down what ``folder``, which is made if it is not there, is for, or checks that it is for the same.
 
-    Args:
-        folder (str | Path): It is made if it is not there.
-        identity (Mapping): What its results depend on, plain values under one name each.
-        what (str): What to call it in messages. Defaults to 'run'.
+    ``identity`` is what its results depend on, plain values under one name each; ``what`` names it in messages.
 
     Raises:
         InputError: If the folder is for something else, naming the first difference. Nothing is written then.
@@ -32,7 +29,13 @@ def claim(folder: str | Path, identity: Mapping[str, Any], what: str = 'run') ->
     record = Path(folder) / RECORD
     mine = json.loads(json.dumps(identity))
     if record.exists():
-        theirs = _read(record, what)
+        try:
+            theirs = json.loads(record.read_text(encoding='utf-8'))
+            if not isinstance(theirs, dict):
+                raise ValueError('it is no record')
+        except ValueError as error:
+            raise InputError(f'{record} cannot be read ({error}): remove it to continue without the check that the '
+                             f'folder holds the same {what}') from error
         for name in sorted({*mine, *theirs}):
             if mine.get(name) != theirs.get(name):
                 values = f'{theirs.get(name)} where this one has {mine.get(name)}'
@@ -44,15 +47,11 @@ def claim(folder: str | Path, identity: Mapping[str, Any], what: str = 'run') ->
 
 
 def claim_work_dir(cfg: Config, resume: bool) -> None:
-    """Claims ``cfg.work_dir`` for a training. Until there is a checkpoint, the folder is free.
-
-    Args:
-        cfg (Config): Config of the run.
-        resume (bool): Whether it continues a run that the folder holds.
+    """Claims ``cfg.work_dir`` for a training, which may ``resume`` one there. Without checkpoints the folder is free.
 
     Raises:
-        InputError: If the folder holds checkpoints and ``resume`` is false, or those of a run with
-            another model or other data. Nothing is written then.
+        InputError: If the folder holds checkpoints and ``resume`` is false, or those of a run with another model or
+            other data. Nothing is written then.
     """
     folder = Path(cfg.work_dir)
     if not any(folder.glob('*.pth')):
@@ -66,8 +65,8 @@ def claim_work_dir(cfg: Config, resume: bool) -> None:
 def training_identity(cfg: Config) -> dict[str, Any]:
     """What makes a training this training: its model, its images and their clusters.
 
-    With sub-nets also what its order of networks and images depends on. Transforms may change between two
-    parts of a run; what is learned, and from what, may not.
+    With sub-nets also what its order of networks and images depends on. Transforms may change between two parts of a
+    run; what is learned, and from what, may not.
     """
     dataset = cfg.train_dataloader.dataset
     run = dict(model=cfg.model.to_dict(), dataset=dataset.to_dict())
@@ -83,14 +82,3 @@ def flatten(value: Any, name: str = '', leave_out: Collection[str] = ()) -> dict
         return {name: list(value) if isinstance(value, tuple) else value}
     return {key: part for child in sorted(value) if child not in leave_out
             for key, part in flatten(value[child], f'{name}.{child}' if name else child, leave_out).items()}
-
-
-def _read(record: Path, what: str) -> dict[str, Any]:
-    try:
-        content = json.loads(record.read_text(encoding='utf-8'))
-        if not isinstance(content, dict):
-            raise ValueError('it is no record')
-    except ValueError as error:
-        raise InputError(f'{record} cannot be read ({error}): remove it to continue without the check that the folder '
-                         f'holds the same {what}') from error
-    return content
