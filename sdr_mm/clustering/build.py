@@ -22,14 +22,8 @@ METHODS: dict[str, Callable[..., Partition]] = {
     'sinkhorn': sinkhorn_clustering, 'kmeans': kmeans_clustering, 'random': random_clustering}
 
 
-def build_clusters(features: Features,
-                   space: SubnetSpace,
-                   *,
-                   method: str = 'sinkhorn',
-                   paths: str = 'index',
-                   min_size: int = 0,
-                   center: bool = True,
-                   device: str | torch.device = 'cpu',
+def build_clusters(features: Features, space: SubnetSpace, *, method: str = 'sinkhorn', paths: str = 'index',
+                   min_size: int = 0, center: bool = True, device: str | torch.device = 'cpu',
                    **options: Any) -> Clusters:
     """Divides the images into one cluster per sub-net. All ranks must call.
 

@@ -107,22 +107,11 @@ def _check_finite(values: np.ndarray, names: list[str], where: str) -> None:
                          f'the network is broken, extract them with another checkpoint')
 
 
-def extract_features(network: nn.Module,
-                     dataset: Any,
-                     out: str | Path,
-                     *,
-                     pool: Callable[[Any], Tensor],
-                     normalization: Normalization = IMAGENET,
-                     resize: int = 256,
-                     size: int = 224,
-                     read: Callable[[str | PathLike], np.ndarray] = read_rgb,
-                     batch_size: int = 64,
-                     workers: int = 2,
-                     device: str | torch.device = 'cpu',
-                     on_error: str = 'stop',
-                     half: bool = False,
-                     labels_from_folders: bool = False,
-                     source: Mapping[str, Any] | None = None,
+def extract_features(network: nn.Module, dataset: Any, out: str | Path, *, pool: Callable[[Any], Tensor],
+                     normalization: Normalization = IMAGENET, resize: int = 256, size: int = 224,
+                     read: Callable[[str | PathLike], np.ndarray] = read_rgb, batch_size: int = 64, workers: int = 2,
+                     device: str | torch.device = 'cpu', on_error: str = 'stop', half: bool = False,
+                     labels_from_folders: bool = False, source: Mapping[str, Any] | None = None,
                      overwrite: bool = False) -> Features:
     """Extracts the features of all images with a frozen network. All ranks must call.
 

@@ -126,19 +126,9 @@ class Iteration:
                 f'marginal error {self.marginal_error:.1e} after {self.sinkhorn_iterations} iterations')
 
 
-def sinkhorn_clustering(features: FeatureMatrix,
-                        k: int,
-                        *,
-                        epsilon: float = 0.05,
-                        epochs: int = 10,
-                        lr: float = 0.5,
-                        momentum: float = 0.9,
-                        batch_size: int = 256,
-                        temperature: float = 1.0,
-                        assign: str = 'scores',
-                        seed: int = 0,
-                        tolerance: float = 1e-3,
-                        max_iterations: int = 1000,
+def sinkhorn_clustering(features: FeatureMatrix, k: int, *, epsilon: float = 0.05, epochs: int = 10, lr: float = 0.5,
+                        momentum: float = 0.9, batch_size: int = 256, temperature: float = 1.0,
+                        assign: str = 'scores', seed: int = 0, tolerance: float = 1e-3, max_iterations: int = 1000,
                         report: Callable[[Iteration], None] | None = None) -> Partition:
     """Optimizes ``U`` and the centroids ``C`` in turn (section 4.2 of the paper).
 
