@@ -14,11 +14,9 @@ from .style import GAIN, INK, LOSS, QUIET, ROUTED, SUPERNET, save_figure, style
 
 
 def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
-    """Edges of equal, round width that cover ``gains``; 0 is one of them, so no bar mixes gain and loss.
+    """Edges of equal, round width that cover (n,) gains in points, multiples of 1e-9, in about ``most`` bars.
 
-    Args:
-        gains (np.ndarray): (n,) points, in multiples of 1e-9.
-        most (int): About how many bars. Defaults to 24.
+    0 is one of them, so no bar mixes gain and loss.
     """
     low, high = min(0.0, float(gains.min())), max(0.0, float(gains.max()))
     span = max(high - low, 0.1)
@@ -30,15 +28,10 @@ def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
 
 
 def draw_gains(axes: Axes, ranking: Ranking, *, over: str = BASELINE_ROW) -> None:
-    """Draws how many sub-nets gain how much.
+    """Draws how many sub-nets gain how much over ``'baseline'`` or ``'super-net'``.
 
-    Bars right of 0 are sub-nets at least as good as the reference. An arrow marks the routed one, a dotted line
-    the super-net.
-
-    Args:
-        axes (Axes): Where.
-        ranking (Ranking): The ranking.
-        over (str): The reference, ``'baseline'`` or ``'super-net'``. Defaults to 'baseline'.
+    Bars right of 0 are sub-nets at least as good as that reference. An arrow marks the routed one, a dotted line the
+    super-net.
 
     Raises:
         InputError: If the reference took no part in the ranking.
@@ -57,13 +50,12 @@ def draw_gains(axes: Axes, ranking: Ranking, *, over: str = BASELINE_ROW) -> Non
 
     axes.axvline(0, ymax=1.1 / 1.42, color=INK, linewidth=1)
     supernet = ranking.network(SUPERNET_ROW)
-    if supernet is not None and over != SUPERNET_ROW:
-        gain = supernet.score - reference.score
-        if edges[0] <= gain <= edges[-1]:
-            axes.axvline(gain, ymax=1.1 / 1.42, color=SUPERNET, linewidth=1.2, linestyle=(0, (1, 1.5)))
-            side = -1 if gain < 0 else 1
-            axes.annotate('super-net', xy=(gain, 1.1 * top), xytext=(4 * side, 0), textcoords='offset points',
-                          fontsize=7.5, color=SUPERNET, va='top', ha='left' if side > 0 else 'right')
+    gain = None if supernet is None or over == SUPERNET_ROW else supernet.score - reference.score
+    if gain is not None and edges[0] <= gain <= edges[-1]:
+        axes.axvline(gain, ymax=1.1 / 1.42, color=SUPERNET, linewidth=1.2, linestyle=(0, (1, 1.5)))
+        side = -1 if gain < 0 else 1
+        axes.annotate('super-net', xy=(gain, 1.1 * top), xytext=(4 * side, 0), textcoords='offset points',
+                      fontsize=7.5, color=SUPERNET, va='top', ha='left' if side > 0 else 'right')
     best = float(gains[0])
     column = int(np.clip(np.searchsorted(edges, best, side='right') - 1, 0, len(counts) - 1))
     axes.annotate('', xy=(best, counts[column] + 0.02 * top), xytext=(best, 1.34 * top),
@@ -94,8 +86,7 @@ def signed(points: float, form: str = '.1f') -> str:
     return text[1:] if float(text) == 0 else text.replace('-', '−')
 
 
-def gain_histogram(ranking: Ranking, file: str | Path, *, over: str = BASELINE_ROW,
-                   overwrite: bool = False) -> None:
+def gain_histogram(ranking: Ranking, file: str | Path, *, over: str = BASELINE_ROW, overwrite: bool = False) -> None:
     """Writes the histogram of one task as PNG; see :func:`draw_gains`."""
     with style():
         figure = Figure(figsize=(4.6, 2.8), layout='constrained')

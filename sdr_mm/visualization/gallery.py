@@ -28,23 +28,10 @@ Files = Sequence[str | PathLike]
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """One cluster in a gallery.
-
-    Args:
-        cluster (int): Its number.
-        title (str): In bold, for example ``'cluster 7'``.
-        notes (tuple[str, ...]): Lines below, for example ``('pets +3.1', )``; a row with notes stands
-            out. Defaults to ().
-    """
+    """A cluster in a gallery, and lines below its number, such as ``'pets +3.1'``, which make the row stand out."""
 
     cluster: int
-    title: str
     notes: tuple[str, ...] = ()
-
-    @property
-    def marked(self) -> bool:
-        """Whether the row stands out."""
-        return bool(self.notes)
 
 
 def choose_images(clusters: Clusters, cluster: int, count: int, seed: int = 0) -> np.ndarray:
@@ -55,19 +42,10 @@ def choose_images(clusters: Clusters, cluster: int, count: int, seed: int = 0) -
 
 def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, count: int = 12, tile: int = TILE,
                   gap: int = GAP, seed: int = 0) -> np.ndarray:
-    """A picture with one row of images for each cluster.
+    """(H, W, 3) uint8: a row of at most ``count`` images, ``tile`` pixels wide, for each of the clusters ``numbers``.
 
-    Args:
-        paths (Sequence[str | PathLike]): Images of the data set that was clustered, in its order.
-        clusters (Clusters): Its clusters.
-        numbers (Sequence[int]): Which clusters, from the top down.
-        count (int): Images in a row; a smaller cluster leaves the rest of its row white. Defaults to 12.
-        tile (int): Side of an image, in pixels. Defaults to 96.
-        gap (int): Between images, in pixels. Defaults to 6.
-        seed (int): Chooses the images. Defaults to 0.
-
-    Returns:
-        np.ndarray: (H, W, 3) uint8. An image that cannot be decoded is left white.
+    ``paths`` are the images that were clustered, in their order; ``seed`` chooses among them. A smaller cluster leaves
+    the rest of its row white, and an image that cannot be decoded its place.
 
     Raises:
         InputError: If there is no such cluster.
@@ -103,27 +81,25 @@ def draw_gallery(axes: Axes, paths: Files, clusters: Clusters, rows: Sequence[Ga
     axes.set_title(title, pad=10)
     sizes = clusters.sizes()
     for number, row in enumerate(rows):
-        lines = [(row.title, 8.5, 'bold', ROUTED if row.marked else INK)]
+        lines = [(f'cluster {row.cluster}', 8.5, 'bold', ROUTED if row.notes else INK)]
         lines += [(note, 7.5, 'normal', ROUTED) for note in row.notes]
         lines.append((f'{sizes[row.cluster]:,} images', 7.5, 'normal', QUIET))
         # The lines as one block, in the middle of the row.
         top = number * (TILE + GAP) + TILE / 2 - (len(lines) - 1) * LINE / 2
         for i, (text, size, weight, color) in enumerate(lines):
-            axes.text(-16, top + i * LINE, text, ha='right', va='center', fontsize=size, fontweight=weight,
-                      color=color)
+            axes.text(-16, top + i * LINE, text, ha='right', va='center', fontsize=size, fontweight=weight, color=color)
 
 
-def cluster_gallery(paths: Files, clusters: Clusters, file: str | Path, *,
-                    numbers: Sequence[int] | None = None, count: int = 12, seed: int = 0,
-                    overwrite: bool = False) -> None:
+def cluster_gallery(paths: Files, clusters: Clusters, file: str | Path, *, numbers: Sequence[int] | None = None,
+                    count: int = 12, seed: int = 0, overwrite: bool = False) -> None:
     """Writes a picture of clusters as PNG.
 
     Args:
         paths (Sequence[str | PathLike]): Images of the data set that was clustered, in its order.
         clusters (Clusters): Its clusters.
         file (str | Path): The picture to write.
-        numbers (Sequence[int], optional): Which clusters, from the top down. Defaults to None: all, or
-            of more than 16 the 16 largest.
+        numbers (Sequence[int], optional): Which clusters, from the top down. Defaults to None: all, or of more than 16
+            the 16 largest.
         count (int): Images in a row. Defaults to 12.
         seed (int): Chooses the images. Defaults to 0.
         overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
@@ -133,7 +109,7 @@ def cluster_gallery(paths: Files, clusters: Clusters, file: str | Path, *,
     """
     if numbers is None:
         numbers = np.sort(np.argsort(-clusters.sizes(), kind='stable')[:16]).tolist()
-    rows = [GalleryRow(number, f'cluster {number}') for number in numbers]
+    rows = [GalleryRow(number) for number in numbers]
     shown = '' if len(rows) == clusters.num_clusters else f'{len(rows)} of '
     width, height = 1.2 + ROW * count + 0.1, ROW * len(rows) + 0.5
     with style():

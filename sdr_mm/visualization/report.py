@@ -17,14 +17,7 @@ from .style import save_figure, style
 
 
 def report_rows(rankings: Sequence[Ranking], clusters: Clusters, count: int, over: str) -> list[GalleryRow]:
-    """The clusters to show: first the one that was routed to for each task, then the next best ones.
-
-    Args:
-        rankings (Sequence[Ranking]): A ranking for each task.
-        clusters (Clusters): Of pre-training.
-        count (int): Most clusters; the routed ones are shown in any case.
-        over (str): Whose gains are noted.
-    """
+    """Clusters to show: all that tasks were routed to, with the gains, then the next best until there are ``count``."""
     cluster_of = {int(subnet): cluster for cluster, subnet in enumerate(clusters.subnets)}
     routed: dict[int, list[str]] = {}
     for ranking in rankings:
@@ -32,13 +25,11 @@ def report_rows(rankings: Sequence[Ranking], clusters: Clusters, count: int, ove
         assert subnet is not None
         gain = ranking.gains(over)[0]
         routed.setdefault(cluster_of[subnet], []).append(f'{ranking.task} {signed(gain)}')
-    rows = [GalleryRow(cluster, f'cluster {cluster}', tuple(notes)) for cluster, notes in routed.items()]
+    rows = [GalleryRow(cluster, tuple(notes)) for cluster, notes in routed.items()]
     ranks = [{network.subnet: rank for rank, network in enumerate(ranking.subnets)} for ranking in rankings]
     others = sorted((subnet for subnet in cluster_of if cluster_of[subnet] not in routed),
                     key=lambda subnet: (np.mean([rank[subnet] for rank in ranks]), subnet))
-    rows += [GalleryRow(cluster_of[subnet], f'cluster {cluster_of[subnet]}')
-             for subnet in others[:max(0, count - len(rows))]]
-    return rows
+    return rows + [GalleryRow(cluster_of[subnet]) for subnet in others[:max(0, count - len(rows))]]
 
 
 def routing_report(rankings: Sequence[Ranking], paths: Files, clusters: Clusters, file: str | Path, *,
@@ -52,15 +43,15 @@ def routing_report(rankings: Sequence[Ranking], paths: Files, clusters: Clusters
         clusters (Clusters): Their clusters.
         file (str | Path): The picture to write.
         over (str): What the gains are over, ``'baseline'`` or ``'super-net'``. Defaults to 'baseline'.
-        rows (int, optional): Most clusters, best first; the routed ones are shown in any case. Defaults to
-            None: as many as stand beside the histograms.
+        rows (int, optional): Most clusters, best first; the routed ones are shown in any case. Defaults to None: as
+            many as stand beside the histograms.
         count (int): Images of a cluster. Defaults to 8.
         seed (int): Chooses the images. Defaults to 0.
         overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
 
     Raises:
-        InputError: If there is no ranking, the clusters are of another space, the reference took no part in
-            a ranking, or the file cannot be written.
+        InputError: If there is no ranking, the clusters are of another space, the reference took no part in a ranking,
+            or the file cannot be written.
     """
     if not rankings:
         raise InputError('a routing report needs the ranking of at least one task')
