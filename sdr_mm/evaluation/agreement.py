@@ -27,8 +27,8 @@ def rank_correlation(scores: Sequence[float], reference: Sequence[float]) -> Ran
     """Rank correlation over networks.
 
     Args:
-        scores (Sequence[float]): Score of each network, higher is better.
-        reference (Sequence[float]): What it stands for, for example linear accuracy, in the same order.
+        scores (Sequence[float]): Of each network, higher is better.
+        reference (Sequence[float]): What they stand for, for example linear accuracy, in the same order.
 
     Raises:
         InputError: If there are fewer than two networks, the numbers do not match, or one is not finite.

@@ -14,13 +14,7 @@ Array = np.ndarray | Tensor
 def check_labeled(features: Tensor, labels: Tensor, who: str) -> None:
     """Refuses what are not features (n, d) with a class number, or a row of 0 and 1, for each image.
 
-    Args:
-        features (Tensor): The features.
-        labels (Tensor): The labels.
-        who (str): What takes them, for messages.
-
-    Raises:
-        InputError: If shapes or types do not fit, or a label is out of range.
+    ``who`` takes them, for messages.
     """
     if features.dim() != 2 or not features.numel():
         raise InputError(f'{who} needs features (n, d), got {tuple(features.shape)}')
@@ -34,11 +28,7 @@ def check_labeled(features: Tensor, labels: Tensor, who: str) -> None:
 
 
 def check_finite(features: Tensor, what: str = 'images') -> None:
-    """Refuses features with NaN or infinity.
-
-    Raises:
-        InputError: With the number of rows that have one.
-    """
+    """Refuses features with NaN or infinity."""
     broken = int((~features.isfinite().all(1)).sum())
     if broken:
         raise InputError(f'features of {broken} of {len(features)} {what} are not finite (NaN or infinite): '
@@ -46,11 +36,7 @@ def check_finite(features: Tensor, what: str = 'images') -> None:
 
 
 def count_classes(labels: Tensor, announced: int | None) -> int:
-    """Number of classes; by default the highest label + 1.
-
-    Raises:
-        InputError: If the labels have other classes than were announced.
-    """
+    """Number of classes, by default the highest label + 1; refuses labels of others than were announced."""
     classes = labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
     if announced is not None and (announced < classes or labels.dim() == 2 and announced != classes):
         raise InputError(f'the labels have {classes} classes, but {announced} were announced')

@@ -21,7 +21,6 @@ from ..cli import progress
 from ..distributed import process_group
 from ..errors import InputError
 from ..files import atomic_write, check_output
-from ..images import ImageSource
 from ..models.checkpoints import weights_fingerprint
 from ..models.eval_settings import EvalSettings
 from ..models.zoo import Network, load_network
@@ -75,11 +74,7 @@ class Protocol:
             EvalSettings(size=self.size, resize=self.resize)
 
     def settings(self, network: EvalSettings) -> dict[str, Any]:
-        """All that determines the scores of a network beside its weights and the task.
-
-        Raises:
-            InputError: If the crop is larger than the resized image.
-        """
+        """All that determines the scores of a network beside its weights and the task."""
         resize = self.resize or ((self.size or network.size) if self.name == 'linear' else None)
         fitting = network.but(resize=resize, size=self.size)
         mean, std = (list(values) for values in fitting.normalization)
@@ -91,35 +86,20 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a frozen network on a task, per cent by the task's metric.
-
-    Args:
-        network (str): Its name.
-        task (str): Its name.
-        metric (str): Key of :data:`METRICS`.
-        settings (dict): Those of :meth:`Protocol.settings`.
-        fingerprints (dict): Of ``network``, its weights, and of ``task``, see :func:`task_fingerprint`.
-        scores (dict): One number a split, for ``'linear'`` or for each ``'k = …'``; the first ones count.
-        classes (int): Of the task.
-        train (int): Images that train, those that validate included, in the first split.
-        test (int): Images that test, in the first split.
-        skipped (int): Images that could not be decoded and were left out.
-        seconds (float): What it took, decoding included.
-        splits (list[dict]): How the linear probe of each split came about: see :class:`LinearResult`.
-    """
+    """Scores of a frozen network on a task, per cent by the task's metric."""
 
     network: str
     task: str
-    metric: str
-    settings: dict[str, Any]
-    fingerprints: dict[str, str]
-    scores: dict[str, list[float]]
+    metric: str  # key of METRICS
+    settings: dict[str, Any]  # those of Protocol.settings
+    fingerprints: dict[str, str]  # of 'network', its weights, and of 'task', see task_fingerprint
+    scores: dict[str, list[float]]  # a number for each split, by 'linear' or each 'k = …'; the first ones count
     classes: int
-    train: int
-    test: int
-    skipped: int
-    seconds: float
-    splits: list[dict[str, Any]] = field(default_factory=list)
+    train: int  # images that train, those that validate included, in the first split
+    test: int  # images that test, in the first split
+    skipped: int  # images that could not be decoded and were left out
+    seconds: float  # decoding included
+    splits: list[dict[str, Any]] = field(default_factory=list)  # of LinearResult, for each split
 
     @property
     def mean(self) -> float:
@@ -133,25 +113,16 @@ class Evaluation:
         return float(np.std(scores)) if len(scores) > 1 else None
 
     def save(self, file: str | Path, overwrite: bool = False) -> None:
-        """Writes JSON, whole or not at all.
-
-        Raises:
-            InputError: If the file exists and may not be replaced, or the disk is full.
-        """
+        """Writes JSON, whole or not at all; an InputError if the file exists and may not be replaced."""
         with atomic_write(file, overwrite) as temporary:
             temporary.write_text(json.dumps(dict(format=FORMAT, **asdict(self)), indent=1) + '\n', encoding='utf-8')
 
     @classmethod
     def load(cls, file: str | Path) -> Evaluation:
-        """Reads what :meth:`save` wrote.
-
-        Raises:
-            InputError: If it is something else.
-        """
+        """Reads what :meth:`save` wrote; an InputError if it is something else."""
         try:
             content = json.loads(Path(file).read_text(encoding='utf-8'))
-            found = content.pop('format')
-            if found != FORMAT:
+            if content.pop('format') != FORMAT:
                 raise InputError(f'{file} is not {FORMAT!r}: evaluate again')
             evaluation = cls(**content)
             if {*map(type, vars(evaluation).values())} - {str, int, float, dict, list} or not all(
@@ -187,23 +158,19 @@ class Evaluation:
         return '\n'.join(lines)
 
 
-def evaluate_network(network: Network,
-                     task: Task,
-                     protocol: Protocol = Protocol(),
-                     *,
-                     name: str | None = None,
+def evaluate_network(network: Network, task: Task, protocol: Protocol = Protocol(), *, name: str | None = None,
                      **options: Any) -> Evaluation | None:
     """Scores a frozen network on a task. All ranks must call.
 
     Args:
-        network (Network): The network, which is moved to ``device``.
-        task (Task): The task, with labels.
-        protocol (Protocol): How it is scored. Defaults to the linear one.
+        network (Network): It is moved to ``device``.
+        task (Task): With labels.
+        protocol (Protocol): Defaults to the linear one.
         name (str, optional): Of the network. Defaults to None, its own.
         **options: ``on_error``, ``batch_size``, ``workers`` and ``device`` of :func:`task_features`.
 
     Returns:
-        Evaluation | None: On the first rank; None on the others.
+        Evaluation | None: None on all ranks but the first.
 
     Raises:
         InputError: If images, features or options cannot be used.
@@ -223,11 +190,7 @@ def evaluate_network(network: Network,
 
 
 def evaluate_given(args: argparse.Namespace, protocol: Protocol) -> Evaluation | None:
-    """As :func:`evaluate_network`, of what the arguments of a tool name (:mod:`sdr_mm.arguments`), and saves it.
-
-    Raises:
-        InputError: If the output could not be written, or task, network or images cannot be used.
-    """
+    """As :func:`evaluate_network`, of what the arguments of a tool name (:mod:`sdr_mm.arguments`), and saves it."""
     check_output(args.out, args.overwrite)
     task = load_task(args.task, splits=args.splits, **given(args, 'seed', 'metric', 'data_root'))
     with process_group(args.device) as device:
@@ -267,22 +230,18 @@ def _linear(features: Tensor, task: Task, settings: dict[str, Any]) -> Scores:
 def task_fingerprint(task: Task) -> str:
     """Stands for the images, by their names, the labels, the groups, the splits and the metric of a task.
 
-    The content of image files is not read, and it does not matter where the task lies.
+    Files count by their path in the folder that they have in common, arrays by their content.
     """
     digest = hashlib.sha256(json.dumps([task.metric, list(task.classes)]).encode())
-    for name in _names(task.paths):
-        digest.update(name)
+    files = [os.path.abspath(image) for image in task.paths if not isinstance(image, np.ndarray)]
+    root = os.path.commonpath(files) if files else ''
+    for image in task.paths:
+        if isinstance(image, np.ndarray):
+            digest.update(hashlib.sha256(image.tobytes()).digest() + f'{image.shape}\n'.encode())
+        else:
+            digest.update(f'{Path(os.path.relpath(image, root)).as_posix()}\n'.encode())
     parts = [part for split in task.splits for part in (split.train, split.val, split.test)]
     for part in (task.labels, task.groups, *parts):
         digest.update(b'none' if part is None else
                       f'{part.shape}'.encode() + np.ascontiguousarray(part, dtype='<i8').tobytes())
     return f'sha256:{digest.hexdigest()}'
-
-
-def _names(images: Sequence[ImageSource]) -> list[bytes]:
-    """Files relative to the folder that they have in common; the content of those in memory."""
-    files = [os.path.abspath(image) for image in images if not isinstance(image, np.ndarray)]
-    root = os.path.commonpath(files) if files else ''
-    names = iter(Path(os.path.relpath(file, root)).as_posix().encode() + b'\n' for file in files)
-    return [hashlib.sha256(image.tobytes()).digest() + f'{image.shape}\n'.encode()
-            if isinstance(image, np.ndarray) else next(names) for image in images]

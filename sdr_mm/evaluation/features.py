@@ -22,8 +22,7 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     """Global average of the last feature map.
 
     Args:
-        network (nn.Module): Returns what :func:`pool_features` takes. It runs in evaluation mode and is in its
-            former mode afterwards.
+        network (nn.Module): Returns what :func:`pool_features` takes. It runs in evaluation mode, then is in its own.
         batches (Iterable[Tensor]): At least one; normalized images ``(N, 3, H, W)`` on the network's device.
 
     Returns:
@@ -53,7 +52,7 @@ def task_features(network: nn.Module,
     """Features of all images of a task. All ranks must call.
 
     The batches have the same images whatever the number of ranks, which take turns; so the features are
-    the same bit for bit, and each image is decoded once.
+    the same bit for bit.
 
     Args:
         network (nn.Module): As for :func:`pooled_features`. It is moved to ``device``.
@@ -62,18 +61,16 @@ def task_features(network: nn.Module,
         resize (int): Short side of the images, in pixels. Defaults to 256.
         size (int): Side of the center crop, in pixels. Defaults to 224.
         batch_size (int): Most images in a batch. Defaults to 200.
-        on_error (str): What to do about an image that cannot be decoded, ``'stop'`` or ``'skip'``.
-            Defaults to 'stop'.
+        on_error (str): ``'stop'`` at an image that cannot be decoded, or ``'skip'`` it. Defaults to 'stop'.
         workers (int): Threads that decode, on each rank. Defaults to 2.
-        device (str | torch.device): Where to. Defaults to 'cpu'.
+        device (str | torch.device): Defaults to 'cpu'.
 
     Returns:
-        tuple: Features (n, C) float32 on ``device``, not normalized, on all ranks, and the task without
-        the images that cannot be decoded, whose numbers are the rows of the features.
+        tuple: Features (n, C) float32 on ``device``, not normalized, on all ranks, and the task of their images,
+        without those that cannot be decoded.
 
     Raises:
-        InputError: On all ranks, if an image cannot be decoded and ``on_error`` is ``'stop'``, if too
-            many cannot, or if the network returns no features.
+        InputError: On all ranks, if images cannot be decoded, or the network returns no features.
     """
     # Nothing is kept: each image is used once.
     store = ImageStore(task.paths, resize=resize, size=size, on_error=on_error, workers=workers, memory=0)

@@ -30,18 +30,16 @@ def knn_predict(train_features: Array,
                 across_ranks: bool = False) -> dict[int, np.ndarray]:
     """Scores of the test samples for each class.
 
-    The ``k`` training samples of the highest cosine vote for their label with the weight
-    ``exp(cos / temperature)``; of equal cosines the earlier training samples are taken. Memory is
-    bounded by the chunk, and the result depends neither on it nor on the number of threads or ranks, the
-    device or the order of summation: see the note.
+    The ``k`` training samples of the highest cosine vote for their label with the weight ``exp(cos / temperature)``;
+    of equal cosines the earlier training samples are taken. The result depends neither on the chunk nor on the number
+    of threads or ranks, the device or the order of summation.
 
     Note:
-        The entries of the normalized features are rounded to multiples of 2⁻²⁴. A product of two is a
-        multiple of 2⁻⁴⁸ and all partial sums of a cosine are at most about 1, so each of them is
-        exactly a float64, and a cosine comes out the same in any order. The rounding costs less than a
-        float32 product would (about 3e-8). A float32 holds the rounded entries too, so the nearest
-        neighbors are sought in float32, with a list so long that by the bound of the rounding errors
-        it must hold them all, and only its cosines are computed in float64.
+        The entries of the normalized features are rounded to multiples of 2⁻²⁴. A product of two is a multiple of
+        2⁻⁴⁸ and all partial sums of a cosine are at most about 1, so each of them is exactly a float64, and a cosine
+        comes out the same in any order. The rounding costs less than a float32 product would (about 3e-8). A float32
+        holds the rounded entries too, so the nearest neighbors are sought in float32, with a list so long that by the
+        bound of the rounding errors it must hold them all, and only its cosines are computed in float64.
 
     Args:
         train_features (Array): (n, d), not necessarily normalized.
@@ -51,16 +49,14 @@ def knn_predict(train_features: Array,
         temperature (float): ``T``, positive. Defaults to 0.07.
         num_classes (int, optional): Classes. Defaults to None, the highest label + 1.
         chunk (int, optional): Test samples at a time. Defaults to None: as many as fit :data:`MEMORY`.
-        across_ranks (bool): Whether the ranks share the work. All must call, and all get the result.
-            Defaults to False.
+        across_ranks (bool): Whether the ranks share the work. All must call and get all. Defaults to False.
 
     Returns:
         dict[int, np.ndarray]: For each ``k`` as asked for, (m, classes) float64: the weighted average of
         the neighbors' labels, one-hot where labels are class numbers. The prediction is its argmax.
 
     Raises:
-        InputError: If features are not finite, shapes do not fit, there is only one class, or an option
-            is out of range.
+        InputError: If features are not finite, shapes do not fit, there is one class, or an option is out of range.
     """
     train, labels, test = torch.as_tensor(train_features), torch.as_tensor(train_labels), torch.as_tensor(test_features)
     num_classes = _check(train, labels, test, k, temperature, num_classes)
@@ -81,12 +77,9 @@ def knn_predict(train_features: Array,
         weights = ((near - near[:, :1]) / temperature).exp()
         for number in k:
             share = weights[:, :number] / weights[:, :number].sum(1, keepdim=True)
-            if targets.dim() == 1:
-                votes = torch.zeros(len(share), num_classes, dtype=torch.float64)
-                votes.scatter_add_(1, targets[nearest[:, :number]], share)
-            else:
-                votes = (share[:, :, None] * targets[nearest[:, :number]]).sum(1)
-            scores[number][part] = votes
+            voted = targets[nearest[:, :number]]
+            scores[number][part] = ((share[:, :, None] * voted).sum(1) if targets.dim() == 2 else
+                                    share.new_zeros(len(share), num_classes).scatter_add_(1, voted, share))
     if across_ranks:
         for votes in scores.values():
             dist.all_reduce(votes)

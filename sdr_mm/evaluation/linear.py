@@ -35,27 +35,16 @@ BALANCE, LAST_BALANCE = 1e-2, 1e-3
 
 @dataclass(frozen=True)
 class LinearResult:
-    """What a linear probe found.
+    """What a linear probe found."""
 
-    Args:
-        score (float): On the test images, per cent.
-        l2 (float): The weight of the penalty that was chosen.
-        val_scores (dict[float, float]): For each l2 the score on the validation images, per cent.
-        iterations (dict[float, int]): For each l2 the solver's steps, the most of all classes under scikit-learn.
-        refit_iterations (int): Steps of the last fit, on training and validation images.
-        unconverged (int): Fits, the last one included, that did not reach their tolerance in 1000 steps.
-        seconds (float): Duration.
-        test_scores (np.ndarray): (m, classes) float64, the scores of the test images for each class.
-    """
-
-    score: float
-    l2: float
-    val_scores: dict[float, float]
-    iterations: dict[float, int]
-    refit_iterations: int
-    unconverged: int
+    score: float  # on the test images, per cent
+    l2: float  # the weight of the penalty that was chosen
+    val_scores: dict[float, float]  # by l2, on the validation images, per cent
+    iterations: dict[float, int]  # by l2, the solver's steps, the most of all classes under scikit-learn
+    refit_iterations: int  # of the last fit, on training and validation images
+    unconverged: int  # fits, the last one included, that did not reach their tolerance in 1000 steps
     seconds: float
-    test_scores: np.ndarray = field(repr=False)
+    test_scores: np.ndarray = field(repr=False)  # (m, classes) float64
 
 
 def linear_probe(features: Array,
@@ -90,23 +79,18 @@ def linear_probe(features: Array,
         solver (str): ``'torch'``: :func:`fit_logistic`. ``'sklearn'``: the reference, ``LogisticRegression`` on
             one weight after another, each from the last one's solution. Defaults to 'torch'.
         tol (float): Tolerance of the gradient's entries. Defaults to :data:`TOL`.
-        groups (np.ndarray, optional): (n,) as in :class:`Task`: where a fifth of ``train`` is held out, it is a
-            fifth of its groups. Defaults to None, each image on its own.
-
-    Returns:
-        LinearResult: The score, and how it came about.
+        groups (np.ndarray, optional): (n,) as in :class:`Task`: the fifth of ``train`` is one of its groups. Defaults
+            to None, each image on its own.
 
     Raises:
         InputError: If features are not finite or all equal, a class has no training image, there is
             nothing to choose or to choose by, or an option is out of range.
     """
     start = time.perf_counter()
-    values = torch.as_tensor(features)
-    labels = np.asarray(labels)
-    grid = [float(weight) for weight in l2]
+    values, labels, grid = torch.as_tensor(features), np.asarray(labels), [float(weight) for weight in l2]
     train, held_out = choosing(split, groups)
     both, test = split.scoring()
-    classes = _check(values, labels, (train, held_out, both, test), metric, num_classes, grid, solver)
+    classes = _check(values, labels, train, held_out, both, test, metric, num_classes, grid, solver)
     fits = (_Torch if solver == 'torch' else _ScikitLearn)(values, labels, classes, tol)
     val_scores, iterations, unconverged = {}, {}, 0
     best, chosen = -np.inf, grid[0]
@@ -212,10 +196,9 @@ def _spread(scores: np.ndarray, present: np.ndarray, classes: int) -> np.ndarray
     return spread
 
 
-def _check(features: Tensor, labels: np.ndarray, parts: tuple[np.ndarray, ...], metric: str,
-           num_classes: int | None, l2: Sequence[float], solver: str) -> int:
+def _check(features: Tensor, labels: np.ndarray, train: np.ndarray, held_out: np.ndarray, both: np.ndarray,
+           test: np.ndarray, metric: str, num_classes: int | None, l2: Sequence[float], solver: str) -> int:
     """Refuses what cannot be used, and returns the number of classes."""
-    train, held_out, both, test = parts
     if solver not in SOLVERS:
         raise InputError(f'the solver of a linear probe is one of {", ".join(SOLVERS)}, got {solver!r}')
     if metric not in METRICS:
@@ -236,10 +219,9 @@ def _check(features: Tensor, labels: np.ndarray, parts: tuple[np.ndarray, ...], 
     classes = count_classes(torch.as_tensor(labels[used]), num_classes)
     if classes < 2 and labels.ndim == 1:
         raise InputError('the task has one class: a linear probe needs two or more')
-    count = labels[both].sum(0) if labels.ndim == 2 else np.bincount(labels[both], minlength=classes)
-    if (count == 0).any():
-        raise InputError(f'class number {int(np.flatnonzero(count == 0)[0])} has no training image: add some, or leave '
-                         f'the class out')
+    counts = labels[both].sum(0) if labels.ndim == 2 else np.bincount(labels[both], minlength=classes)
+    if not counts.all():
+        raise InputError(f'class number {counts.argmin()} has no training image: add some, or leave the class out')
     if labels.ndim == 1 and len(np.unique(labels[train])) < 2:
         raise InputError('without the validation images all training images have one class: a linear probe needs more '
                          'images, or a split with val')

@@ -26,8 +26,7 @@ def average_precision_11(scores: np.ndarray, positive: np.ndarray) -> float:
     """11-point interpolated average precision of one class, as VOC2007 defines it.
 
     Args:
-        scores (np.ndarray): (n,) scores. Samples of equal score are taken in together, so that their
-            order cannot matter.
+        scores (np.ndarray): (n,). Samples of equal score are taken in together: their order cannot matter.
         positive (np.ndarray): (n,) whether the sample has the class.
 
     Returns:

@@ -12,22 +12,14 @@ from ..errors import InputError
 from ..images import ImageSource, find_images
 from .metrics import METRICS
 
-HELD_OUT = ('val', 'test')
-
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which images of a task train a classifier and which test it.
+    """Which images of a task, by their numbers, train a classifier and which test it; none does both."""
 
-    Args:
-        train (np.ndarray): (n,) numbers of images.
-        test (np.ndarray): (m,) numbers of images, none of them in ``train``.
-        val (np.ndarray, optional): (v,) numbers of images in neither, by which choices are made.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    val: np.ndarray | None = None
+    train: np.ndarray  # (n,)
+    test: np.ndarray  # (m,)
+    val: np.ndarray | None = None  # (v,), in neither, by which choices are made
 
     def choosing(self) -> tuple[np.ndarray, np.ndarray]:
         """What routing and other choices may look at: ``train`` and, held out, ``val``, or else ``test``."""
@@ -93,28 +85,26 @@ class Task:
 
         - ``train/CLASS/…`` with ``test/CLASS/…`` or ``val/CLASS/…`` or both beside it is one split as it
           is. Where only one of them is there, it tests.
-        - ``CLASS/…`` is split at random within each class. The images of one sub-folder of a class,
-          ``CLASS/GROUP/…``, stay on one side, because they show the same thing: frames of one unit,
+        - ``CLASS/…`` is split at random within each class (:func:`stratified_splits`). The images of one sub-folder
+          of a class, ``CLASS/GROUP/…``, stay on one side, because they show the same thing: frames of one unit,
           photos of one object. An image directly in ``CLASS/`` is a group of its own, and a class that
           has all its images in one sub-folder (``CLASS/images/…``) is split image by image.
 
         Args:
-            folder (str | Path): The folder. Images lie at any depth below their class.
+            folder (str | Path): Images lie at any depth below their class.
             name (str, optional): Defaults to None, the name of the folder.
             splits (int): Random splits, for the second layout. Defaults to 1.
-            test_fraction (float): Part of each class that tests in a random split; with groups, about
-                that part. Defaults to 0.3.
-            seed (int): Seed of the random splits. Defaults to 0.
+            test_fraction (float): Part of each class that tests in a random split. Defaults to 0.3.
+            seed (int): Of the random splits. Defaults to 0.
 
         Raises:
-            InputError: If the folder is missing, has no images, has one class, or a class has too few
-                images to be in both parts.
+            InputError: If the folder is missing, or has one class, or a class too few images.
         """
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise InputError(f'there is no folder {folder}: give a folder with one subfolder of images for each class')
         official = (folder / 'train').is_dir()
-        held_out = [part for part in HELD_OUT if (folder / part).is_dir()] if official else []
+        held_out = [part for part in ('val', 'test') if official and (folder / part).is_dir()]
         if official and not held_out:
             raise InputError(f'{folder} has train/ but neither of test/, val/ beside it: add one, '
                              'or put the classes directly into the folder to have them split')
@@ -124,24 +114,23 @@ class Task:
         listed = {part: _list(folder / part) for part in (['train', *held_out] if official else ['.'])}
         classes = sorted(next(iter(listed.values())))
         for part in held_out:
-            strange = sorted(set(listed[part]) - set(classes))
-            if strange:
+            if strange := sorted(set(listed[part]) - set(classes)):
                 raise InputError(f'{folder}: class {strange[0]!r} of {part}/ has no images in train/: '
                                  f'the classes of both must be the same')
-        rows = [(part, label, image) for part, images in listed.items() for label, title in enumerate(classes)
-                for image in images.get(title, [])]
-        paths = [folder / part / classes[label] / image for part, label, image in rows]
-        labels = np.array([label for _, label, _ in rows], dtype=np.int64)
-        parts = np.array([part for part, *_ in rows])
+        found = [(part, label, image) for part, images in listed.items() for label, title in enumerate(classes)
+                 for image in images.get(title, [])]
+        paths = [folder / part / classes[label] / image for part, label, image in found]
+        labels = np.array([label for _, label, _ in found], dtype=np.int64)
         check_classes(labels, classes, labels, str(folder))
         groups = None
         if official:
+            parts = np.array([part for part, *_ in found])
             *val, test = (np.flatnonzero(parts == part) for part in held_out)
             chosen = [Split(np.flatnonzero(parts == 'train'), test, val[0] if val else None)]
         else:
             first: dict[tuple[int, str], int] = {}
             groups = np.array([first.setdefault((label, image.split('/')[0]), number)
-                               for number, (_, label, image) in enumerate(rows)])
+                               for number, (_, label, image) in enumerate(found)])
             chosen = stratified_splits(labels, splits=splits, test_fraction=test_fraction, seed=seed, classes=classes,
                                        where=str(folder), groups=groups)
         return cls(name or folder.resolve().name, classes, paths, labels, chosen, groups=groups)
@@ -156,16 +145,15 @@ class Task:
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise InputError(f'there is no folder {folder}: give a folder of images')
-        paths = [folder / name for name in find_images(str(folder))]
-        if not paths:
+        if not (paths := [folder / name for name in find_images(str(folder))]):
             raise InputError(f'{folder} has no images: give a folder of images')
         return cls(folder.resolve().name, [], paths, np.zeros(len(paths), dtype=np.int64), [])
 
     def without(self, unreadable: Sequence[int]) -> Task:
-        """The task without some images, in all parts of all its splits.
+        """The task without some images.
 
         Raises:
-            InputError: If a part loses a class that it had, or all images.
+            InputError: If a part of a split loses a class that it had, or all images.
         """
         kept = np.ones(len(self.paths), dtype=bool)
         kept[list(unreadable)] = False
@@ -188,16 +176,11 @@ class Task:
 
 
 def check_classes(labels: np.ndarray, classes: Sequence[str], train_labels: np.ndarray, where: str) -> None:
-    """Refuses a task from which nothing can be learned; ``train_labels`` are those of ``train`` and ``val``.
-
-    Raises:
-        InputError: If there is one class, or a class has no training image, or one image in all.
-    """
+    """Refuses a task with one class, or a class without an image in ``train`` and ``val``, or with one in all."""
     if len(classes) < 2:
         raise InputError(f'{where} has {len(classes)} class(es) with images, a task needs two or more: '
                          f'give one subfolder of images, or one label, for each class')
-    missing = sorted(set(range(len(classes))) - _occurring(train_labels))
-    if missing:
+    if missing := sorted(set(range(len(classes))) - _occurring(train_labels)):
         raise InputError(f'{where}: class {classes[missing[0]]!r} has no image to train on: '
                          f'add images or remove the class')
     counts = np.bincount(labels, minlength=len(classes)) if labels.ndim == 1 else labels.sum(0, dtype=np.int64)
@@ -211,10 +194,7 @@ def hold_out(images: np.ndarray, fraction: float = 0.2) -> tuple[np.ndarray, np.
 
     They are the first ``floor(fraction · n)`` of NumPy's legacy permutation with seed 0, whatever their
     classes. So the same images are held out as in the published results, if ``images`` are in the order
-    of the official list.
-
-    Returns:
-        tuple: The remaining and the held-out ones, both in the order of ``images``.
+    of the official list. Returns the remaining and the held-out ones, both in this order.
     """
     order = np.random.RandomState(0).permutation(len(images))
     count = int(np.floor(fraction * len(images)))
@@ -229,9 +209,8 @@ def stratified_splits(labels: np.ndarray, *, splits: int = 1, test_fraction: flo
     Args:
         labels (np.ndarray): (n,) class numbers.
         splits (int): How many. Split ``i`` is the same whatever their number. Defaults to 1.
-        test_fraction (float): Part of each class that tests, rounded, but at least one image and not
-            all. With groups, as near to that as whole groups in random order come, but at least one
-            group and not all. Defaults to 0.3.
+        test_fraction (float): Part of each class that tests, rounded, or as near to it as whole groups in random
+            order come; at least one image or group, and not all. Defaults to 0.3.
         seed (int): Defaults to 0.
         classes (Sequence[str], optional): Names, for messages. Defaults to None, the numbers.
         where (str): For messages.
@@ -272,10 +251,8 @@ def _draw(groups: np.ndarray, fraction: float, random: np.random.Generator) -> n
         if len(chosen) < len(sizes) - 1 and abs(count + sizes[unit] - target) < abs(count - target):
             chosen.append(unit)
             count += sizes[unit]
-    if not chosen:
-        # Every group is more than twice the part that is asked for.
-        chosen = [order[sizes[order].argmin()]]
-    return np.isin(units, chosen)
+    # None where every group is more than twice the part that is asked for.
+    return np.isin(units, chosen or [order[sizes[order].argmin()]])
 
 
 def _occurring(labels: np.ndarray) -> set[int]:
@@ -285,9 +262,8 @@ def _occurring(labels: np.ndarray) -> set[int]:
 
 def _list(folder: Path) -> dict[str, list[str]]:
     """Images by class, relative to it; folders without images are no classes."""
-    found = {child.name: find_images(str(child)) for child in sorted(folder.iterdir())
-             if child.is_dir() and not child.name.startswith('.')}
-    found = {name: images for name, images in found.items() if images}
+    found = {child.name: images for child in sorted(folder.iterdir())
+             if child.is_dir() and not child.name.startswith('.') and (images := find_images(str(child)))}
     if not found:
         raise InputError(f'{folder} has no images in subfolders: give a folder with one subfolder of images for each '
                          f'class')

@@ -59,8 +59,7 @@ class TaskConfig:
         if isinstance(self.val, (int, float)) and not 0 < self.val < 1:
             raise InputError(f'task {self.name}: val is a data set or a part of the training images between 0 and 1, '
                              f'got {self.val}')
-        strange = sorted(set(self.counts) - set(self.sections))
-        if strange:
+        if strange := sorted(set(self.counts) - set(self.sections)):
             raise InputError(f'task {self.name}: counts has {strange[0]!r}, but its data sets are '
                              f'{", ".join(self.sections)}')
 
@@ -84,11 +83,9 @@ class TaskConfig:
             raise InputError(f'task config {path} cannot be read ({_reason(error)}): correct the file') from error
         values = {key: value for key, value in values.items() if not key.startswith('_')}
         known = [item.name for item in fields(cls)]
-        strange = sorted(set(values) - set(known))
-        if strange:
+        if strange := sorted(set(values) - set(known)):
             raise InputError(f'task config {path} has the unknown key {strange[0]!r}: known are {", ".join(known)}')
-        missing = [key for key in ('name', 'data_root', 'train', 'test') if key not in values]
-        if missing:
+        if missing := [key for key in ('name', 'data_root', 'train', 'test') if key not in values]:
             raise InputError(f'task config {path} lacks {", ".join(missing)}: see configs/tasks/food101.py')
         for key, kind in KINDS.items():
             if key in values and not isinstance(values[key], kind):
@@ -118,11 +115,9 @@ class TaskConfig:
         All ranks must call: MMPretrain's classes may wait for each other.
 
         Raises:
-            InputError: If files are missing, what they say cannot be used, or the number of images is
-                not the expected one.
+            InputError: If files are missing, or what they say cannot be used or is not what was expected.
         """
-        missing = self.missing()
-        if missing:
+        if missing := self.missing():
             self._refuse(f'{", ".join(missing[:3])}{f" and {len(missing) - 3} more" if missing[3:] else ""} missing in '
                          f'{self.data_root}')
         names: list[str] | None = None
@@ -139,7 +134,10 @@ class TaskConfig:
             names = classes
             parts[part] = np.arange(len(paths), len(paths) + len(infos))
             for info in infos:
-                paths.append(self._image(part, info))
+                if 'img_path' not in info and 'img' not in info:
+                    raise InputError(f'task {self.name}: {part} has no images, only {", ".join(info)}: give a data set '
+                                     f'of images')
+                paths.append(os.fspath(info['img_path']) if 'img_path' in info else info['img'])
                 labels.append(info.get('gt_label'))
         self._check_images(paths, parts)
         table, names = self._labels(labels, paths, names)
@@ -170,31 +168,17 @@ class TaskConfig:
             self._refuse(f'{part} lists no images')
         return infos, None if classes is None else list(classes)
 
-    def _image(self, part: str, info: Mapping[str, Any]) -> ImageSource:
-        if 'img_path' in info:
-            return os.fspath(info['img_path'])
-        if 'img' in info:
-            return info['img']
-        raise InputError(f'task {self.name}: {part} has no images, only {", ".join(info)}: give a data set of images')
-
     def _check_images(self, paths: list[ImageSource], parts: Mapping[str, np.ndarray]) -> None:
         """Looks for the files, folder by folder, and for tests on training images."""
-        listed: dict[str, set[str]] = {}
-        lost = []
-        for path in paths:
-            if isinstance(path, str):
-                folder, name = os.path.split(path)
-                if folder not in listed:
-                    listed[folder] = set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else set()
-                if name not in listed[folder]:
-                    lost.append(path)
-        if lost:
+        files = {part: [path for path in (paths[number] for number in numbers) if isinstance(path, str)]
+                 for part, numbers in parts.items()}
+        split = [(path, *os.path.split(path)) for part in files.values() for path in part]
+        listed = {folder: set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else set()
+                  for folder in {folder for _, folder, _ in split}}
+        if lost := [path for path, folder, name in split if name not in listed[folder]]:
             self._refuse(f'{len(lost)} of {len(paths)} images missing, the first is {lost[0]}')
-        trained = {paths[number] for part in ('train', 'val') for number in parts.get(part, ())
-                   if isinstance(paths[number], str)}
-        shared = [path for path in (paths[number] for number in parts['test']) if isinstance(path, str)
-                  and path in trained]
-        if shared:
+        trained = {*files['train'], *files.get('val', ())}
+        if shared := [path for path in files['test'] if path in trained]:
             raise InputError(f'task {self.name}: {len(shared)} images both train and test, the first is {shared[0]}: '
                              f'correct train, val or test')
 
@@ -226,11 +210,7 @@ class TaskConfig:
         raise InputError(f'task {self.name}: {what}: {todo}') from cause
 
 
-def load_task(source: str | Path,
-              *,
-              splits: int = 1,
-              seed: int = 0,
-              metric: str | None = None,
+def load_task(source: str | Path, *, splits: int = 1, seed: int = 0, metric: str | None = None,
               data_root: str | Path | None = None) -> Task:
     """Reads a task from a folder (:meth:`Task.from_folder`) or a config (:class:`TaskConfig`).
 

@@ -33,8 +33,7 @@ def h_score(features: Array, labels: Array) -> float:
         float: From 0 (class means all equal, or features constant) to ``classes − 1``. Higher is better.
 
     Raises:
-        InputError: If features are not finite, shapes do not fit, there is only one class, or the labels
-            are of a kind that the score cannot have.
+        InputError: If features are not finite, shapes do not fit, there is only one class, or the labels do not suit.
     """
     x, y = _prepared(features, labels, 'the H-score')
     x = x - x.mean(0)
@@ -58,11 +57,9 @@ def h_score(features: Array, labels: Array) -> float:
 
 
 def _ledoit_wolf(x: Tensor, gram: Tensor) -> tuple[float, float]:
-    """Shrinkage and scale of the target for centered rows (Ledoit and Wolf 2004, section 3.2).
+    """Shrinkage and scale of the target (Ledoit and Wolf 2004, section 3.2) for centered ``x`` (n, d).
 
-    Args:
-        x (Tensor): (n, d), centered.
-        gram (Tensor): ``xᵀx`` or ``xxᵀ``, which have the same trace and norm.
+    ``gram`` is ``xᵀx`` or ``xxᵀ``, which have the same trace and norm.
     """
     count, size = x.shape
     scale = float(gram.trace()) / count / size
@@ -98,8 +95,8 @@ def logme(features: Array, labels: Array) -> float:
     """
     x, y = _prepared(features, labels, 'LogME', multi_label=True)
     energies, explained, rest = _spectrum(x, y)
-    # With λ → ∞ the features are not used at all.
-    best = _evidence_unused(y)
+    variance = y.square().mean(0)
+    best = _evidence(variance, torch.zeros_like(variance), len(y))  # λ → ∞: the features are not used at all.
     if len(energies):
         best = torch.maximum(best, _maximum(energies, explained, rest, len(x)))
     return float(best.mean())
@@ -117,20 +114,14 @@ def _spectrum(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     energies, explained = energies[kept], explained[kept]
     length = y.square().sum(0)
     if len(energies) == len(x):
-        rest = torch.zeros_like(length)
-    else:  # What is below this is rounding; a perfect fit would have an infinite evidence.
-        rest = torch.maximum(length - explained.sum(0), 1e-12 * length)
-    return energies, explained, rest
+        return energies, explained, torch.zeros_like(length)
+    # What is below this is rounding; a perfect fit would have an infinite evidence.
+    return energies, explained, torch.maximum(length - explained.sum(0), 1e-12 * length)
 
 
 def _evidence(variance: Tensor, log_determinant: Tensor, count: int) -> Tensor:
     """Per image, at the best β: 1/β is ``variance`` and the rest of the covariance has this determinant."""
     return -0.5 * (torch.log(2 * math.pi * variance) + 1 + log_determinant / count)
-
-
-def _evidence_unused(y: Tensor) -> Tensor:
-    variance = y.square().mean(0)
-    return _evidence(variance, torch.zeros_like(variance), len(y))
 
 
 def _maximum(energies: Tensor, explained: Tensor, rest: Tensor, count: int) -> Tensor:
@@ -183,26 +174,23 @@ def transrate(features: Array, labels: Array, *, eps: float = 1e-4) -> float:
         raise InputError(f'the distortion of TransRate must be positive, got {eps}')
     x, y = _prepared(features, labels, 'TransRate')
     x = x - x.mean(0)
-    numbers = y.argmax(1)
-    classes = [_rate(x[numbers == number], eps) for number in range(y.shape[1])]
-    return float(_rate(x, eps) - torch.stack(classes).mean())
+    return float(_rate(x, eps) - torch.stack([_rate(x[members.bool()], eps) for members in y.T]).mean())
 
 
 def _rate(x: Tensor, eps: float) -> Tensor:
     """Coding rate; the determinant is the same for ``xᵀx`` and ``xxᵀ``, so the smaller is taken."""
     count, size = x.shape
-    gram = x @ x.T if count < size else x.T @ x
-    matrix = gram / (count * eps)
+    matrix = (x @ x.T if count < size else x.T @ x) / (count * eps)
     matrix.diagonal().add_(1)
     return torch.linalg.cholesky(matrix).diagonal().log().sum()
 
 
 def _prepared(features: Array, labels: Array, score: str, multi_label: bool = False) -> tuple[Tensor, Tensor]:
-    """Features (n, d) and labels (n, classes) of 0 and 1 in float64; classes without an image are left out."""
-    features, labels = torch.as_tensor(features), torch.as_tensor(labels)
+    """Features (n, d) and labels (n, classes) of 0 and 1 in float64; class numbers without an image are left out."""
+    features = torch.as_tensor(features)
+    labels = torch.as_tensor(labels).to(features.device)
     check_labeled(features, labels, score)
     check_finite(features)
-    labels = labels.to(features.device)
     if labels.dim() == 2:
         if not multi_label:
             raise InputError(f'{score} takes one label for an image, these have several: score them by LogME or kNN')

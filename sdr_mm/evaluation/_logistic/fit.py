@@ -19,26 +19,15 @@ _AHEAD = {1: (1, ), 2: (-1, 2), 3: (1, -3, 3)}
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Linear classifiers, one for each of L l2 weights.
+    """Linear classifiers, one for each of L l2 weights."""
 
-    Args:
-        weights (Tensor): (L, c, r), in the coordinates of ``basis``.
-        intercepts (Tensor): (L, c), at the mean of the training features.
-        basis (Tensor): (d, r), orthonormal.
-        mean (Tensor): (d,) of the training features.
-        gradients (Tensor): (L,) at least the largest entry of the gradient of the objective over n, with
-            respect to weights and intercepts for features as they are.
-        iterations (Tensor): (L,) int64 steps; where a weight has a fit for each class, the most.
-        converged (Tensor): (L,) bool, whether the gradient came down to what was asked for.
-    """
-
-    weights: Tensor
-    intercepts: Tensor
-    basis: Tensor
-    mean: Tensor
-    gradients: Tensor
-    iterations: Tensor
-    converged: Tensor
+    weights: Tensor  # (L, c, r), in the coordinates of `basis`
+    intercepts: Tensor  # (L, c), at the mean of the training features
+    basis: Tensor  # (d, r), orthonormal
+    mean: Tensor  # (d,) of the training features
+    gradients: Tensor  # (L,) bounds of the entries of the gradient over n, for features as they are
+    iterations: Tensor  # (L,) int64 steps; where a weight has a fit for each class, the most
+    converged: Tensor  # (L,) bool, whether the gradient came down to what was asked for
 
     def scores(self, features: Array) -> Iterator[Tensor]:
         """Yields for each l2 weight the scores (n, c), whose softmax, or sigmoid, is the probability."""
@@ -52,12 +41,7 @@ class LogisticFit:
         return weights, self.intercepts - weights @ self.mean
 
 
-def fit_logistic(features: Array,
-                 labels: Array,
-                 l2: Sequence[float],
-                 *,
-                 tol: float = 1e-4,
-                 balance: float = 0.01,
+def fit_logistic(features: Array, labels: Array, l2: Sequence[float], *, tol: float = 1e-4, balance: float = 0.01,
                  max_iter: int = 1000) -> LogisticFit:
     """Minimizes ``Σ loss + l2 / 2 · ‖W‖²`` for each weight ``l2``; the intercepts are free.
 
@@ -74,20 +58,14 @@ def fit_logistic(features: Array,
         each of the others begins where those before it lead.
 
     Args:
-        features (Array): (n, d). The work is done on their device.
-        labels (Array): (n,) class numbers from 0, each of which occurs; or (n, c) of 0 and 1 for several
-            labels each.
+        features (Array): (n, d). The work is done, and the fit is, on their device.
+        labels (Array): (n,) class numbers from 0, each of which occurs; or (n, c) of 0 and 1.
         l2 (Sequence[float]): Positive.
-        tol (float): Largest entry of the gradient of the objective over n at which a fit is taken as
-            converged, as scikit-learn's. What is compared is a bound from above, about 5 times as strict.
-            Defaults to 1e-4.
-        balance (float): Largest ratio of the gradient to that of the penalty alone at which a fit is taken as
-            converged, so that a small penalty has an effect too, whatever the scale of the features.
-            Defaults to 0.01.
+        tol (float): Largest entry of the gradient over n of a converged fit, as scikit-learn's. What is compared
+            is a bound from above, about 5 times as strict. Defaults to 1e-4.
+        balance (float): Largest ratio of the gradient to that of the penalty alone of a converged fit, so that a
+            small penalty has an effect too, whatever the scale of the features. Defaults to 0.01.
         max_iter (int): Most steps of a fit, each about as much work as a gradient. Defaults to 1000.
-
-    Returns:
-        LogisticFit: On the device of the features.
 
     Raises:
         InputError: If features are not finite or all equal, there are fewer than two classes, a class has
@@ -137,8 +115,7 @@ def principal_axes(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n, d = features.shape
     mean = torch.stack([part.double().sum(0) for part in features.split(_ROWS)]).sum(0) / n
     if n < d:
-        # All images lie in a space of n dimensions.
-        span = torch.linalg.qr((features.double() - mean).T).Q
+        span = torch.linalg.qr((features.double() - mean).T).Q  # All images lie in a space of n dimensions.
     else:
         span = torch.eye(d, dtype=torch.float64, device=features.device)
     gram = torch.zeros(span.shape[1], span.shape[1], dtype=torch.float64, device=features.device)
@@ -168,9 +145,8 @@ def _check(features: Tensor, labels: Tensor, l2: Tensor, tol: float, balance: fl
     if not tol > 0 or not balance > 0 or max_iter < 1:
         raise InputError(f'logistic regression needs tol > 0, balance > 0 and max_iter >= 1, got {tol}, {balance} and '
                          f'{max_iter}')
-    several = labels.dim() == 2
-    counts = labels.sum(0) if several else labels.bincount()
-    if len(counts) < 2 and not several:
+    counts = labels.sum(0) if labels.dim() == 2 else labels.bincount()
+    if len(counts) < 2 and labels.dim() == 1:
         raise InputError('all training images have the same class: a task needs two or more')
     for number, count in enumerate(counts.tolist()):
         if count == 0 or count == len(labels):

@@ -22,37 +22,24 @@ _DECREASE, _ROUNDING, _TRIALS = 1e-4, 1e-12, 30
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where a fit ended.
+    """Where a fit ended. If it has not converged, steps are used up, or rounding hides any further descent."""
 
-    Args:
-        point (Tensor): (r, q).
-        gradient (float): Length of the longest row of the gradient there.
-        steps (int): Steps of conjugate gradients, of which each costs about as much as a gradient.
-        converged (bool): Whether the gradient is within its limit. If not, the steps are used up, or rounding
-            hides any further descent.
-    """
-
-    point: Tensor
-    gradient: float
-    steps: int
+    point: Tensor  # (r, q)
+    gradient: float  # length of the longest row of the gradient there
+    steps: int  # of conjugate gradients, of which each costs about as much as a gradient
     converged: bool
 
 
 @torch.no_grad()
 def minimize(loss: Loss, penalty: Tensor, start: Tensor, *, tol: float, balance: float, max_steps: int) -> Minimum:
-    """Minimizes ``loss + Σ penalty / 2 · point²`` until the gradient is small.
+    """Minimizes ``loss + Σ penalty / 2 · point²`` from ``start`` (r, q), with penalties (q,).
+
+    It ends where the longest row of the gradient is at most ``tol``, and at most the part ``balance`` of that of the
+    penalty alone (or :data:`FLOOR`), or after ``max_steps`` steps of conjugate gradients.
 
     Each step of Newton's method is solved for as far as the quadratic model can be trusted, by how much the last
     one lessened the gradient (Eisenstat and Walker 1996, choice 2), and shortened until it descends. The
     preconditioner is diagonal. A fit that is not done soon continues with the Hessian's blocks of single rows.
-
-    Args:
-        loss (Loss): The loss.
-        penalty (Tensor): (q,).
-        start (Tensor): (r, q).
-        tol (float): Longest row of the gradient that is small enough, if ``balance`` says so too.
-        balance (float): The same, as a part of that of the penalty alone; :data:`FLOOR` is small enough.
-        max_steps (int): Most steps of conjugate gradients.
     """
     point, steps, cost, forcing = start, 0, 0, 0.3
     stuck = torch.zeros_like(loss.dot(start, start), dtype=torch.bool)
@@ -100,11 +87,7 @@ def minimize(loss: Loss, penalty: Tensor, start: Tensor, *, tol: float, balance:
 
 def _solve(loss: Loss, probabilities: Tensor, penalty: Tensor, lower: Tensor | None, rest: Tensor, target: Tensor,
            max_steps: int) -> tuple[Tensor, int]:
-    """Solves ``Hessian · x = rest`` by preconditioned conjugate gradients, until no residual is longer than its target.
-
-    Returns:
-        tuple: The solution, and how many steps it took.
-    """
+    """Solves ``Hessian · x = rest`` by conjugate gradients until no residual is longer than its target; x and steps."""
     diagonal = loss.diagonal(probabilities) + penalty
 
     def precondition(vector: Tensor) -> Tensor:
