@@ -18,11 +18,7 @@ from ..registry import SCOPE
 
 
 def check_config(cfg: Config, iters: int) -> None:
-    """Refuses configs of other trainings than a race can run.
-
-    Raises:
-        InputError: Saying what to change.
-    """
+    """Refuses configs of other trainings than a race can run."""
     name = cfg.filename
     if not is_detector(cfg) or not cfg.get('val_dataloader'):
         raise InputError(f'{name} is no config of a detector with a validation set: take one of configs/detection')
@@ -40,11 +36,7 @@ def check_config(cfg: Config, iters: int) -> None:
 
 
 def build_dataset(cfg: Config, loader: str) -> Any:
-    """The data set of ``train_dataloader`` or ``val_dataloader``.
-
-    Raises:
-        InputError: If it cannot be used, or has no images with objects.
-    """
+    """The data set of ``train_dataloader`` or ``val_dataloader``; refuses one that has no images with objects."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = DATASETS.build(copy.deepcopy(cfg[loader].dataset))
     dataset.full_init()
@@ -54,11 +46,7 @@ def build_dataset(cfg: Config, loader: str) -> Any:
 
 
 def check_normalization(cfg: Config, normalization: Normalization) -> None:
-    """Refuses a detector that feeds the backbone other colors than its pre-training did.
-
-    Raises:
-        InputError: Saying what to set.
-    """
+    """Refuses a detector that feeds the backbone other colors than its pre-training did."""
     own = cfg.model.get('data_preprocessor') or {}
     given = [*own.get('mean', ()), *own.get('std', ())]
     mean, std = normalization
@@ -68,20 +56,12 @@ def check_normalization(cfg: Config, normalization: Normalization) -> None:
 
 
 def check_backbone(cfg: Config, network: Mapping[str, Any], where: str) -> None:
-    """Refuses a network of another size than the backbone of the config.
-
-    Args:
-        cfg (Config): Of a detector.
-        network (Mapping): Config of a plain network, as :meth:`SDRBackbone.subnet_config`.
-        where (str): What it is, for the message.
-
-    Raises:
-        InputError: Saying what to set.
-    """
-    own, given = (_resnet_sizes(config) for config in (cfg.model.get('backbone') or {}, network))
+    """Refuses a plain network (:meth:`SDRBackbone.subnet_config`) of another size than the backbone of the config."""
+    backbone = cfg.model.get('backbone') or {}
+    own, given = _resnet_sizes(backbone), _resnet_sizes(network)
     if own is None:
-        raise InputError(f'the backbone of {cfg.filename} is {_kind(cfg.model.get("backbone") or {})}, not ResNet or '
-                         f'sdr_mm.SDRResNet: take one of configs/detection')
+        raise InputError(f'the backbone of {cfg.filename} is {_kind(backbone)}, not ResNet or sdr_mm.SDRResNet: take '
+                         f'one of configs/detection')
     if given is None:
         raise InputError(f'{where} is {_kind(network)}, and detectors are trained on a ResNet only')
     if own != given:
@@ -102,19 +82,12 @@ def pretrained_parts(model: dict[str, Any], name: str = 'model') -> Iterator[tup
 
 
 def with_backbone(cfg: Config, file: str | None, path: Sequence[int] | None = None) -> Config:
-    """The config with the backbone, and the stages in its head, started from another file.
+    """A copy of the config with the backbone, and the stages in its head, started from another file.
 
-    Args:
-        cfg (Config): Of a detector; it is not changed.
-        file (str, optional): A network of the config's size. None: random weights.
-        path (Sequence[int], optional): Of the sub-net, for a config whose backbone takes one. Defaults to None.
-
-    Raises:
-        InputError: If no part of the detector takes a checkpoint.
+    None is random weights; ``path`` is that of a sub-net, for a config whose backbone takes one.
     """
     changed = copy.deepcopy(cfg)
-    parts = list(pretrained_parts(changed.model))
-    if not parts:
+    if not (parts := list(pretrained_parts(changed.model))):
         raise InputError(f'the backbone of {cfg.filename} takes no checkpoint: give it init_cfg=dict('
                          f"type='Pretrained', _scope_='sdr_mm', checkpoint='backbone.pth')")
     for _, part in parts:
@@ -128,16 +101,7 @@ def with_backbone(cfg: Config, file: str | None, path: Sequence[int] | None = No
 
 
 def with_supernet(cfg: Config, backbone: SDRBackbone, file: str) -> Config:
-    """The config with the super-net as its backbone, and the neck's inputs as wide.
-
-    Args:
-        cfg (Config): Of a detector; it is not changed.
-        backbone (SDRBackbone): For its arguments.
-        file (str): Its weights.
-
-    Raises:
-        InputError: If the detector has no neck whose inputs could be widened.
-    """
+    """A copy of the config with the super-net, its weights in ``file``, as backbone, and the neck's inputs as wide."""
     changed = copy.deepcopy(cfg)
     neck: Any = changed.model.get('neck') or {}
     if not isinstance(neck.get('in_channels'), (list, tuple)):

@@ -22,18 +22,11 @@ _ITERATIONS: Any = None
 
 
 class Devices:
-    """Runs parts on ``devices``, as many at a time as there are devices.
+    """Runs parts on ``devices`` (all GPUs, or the CPU), as many at a time as there are devices.
 
     With the one device that MMEngine would choose anyway they run in this process, one after another. Otherwise
-    each device has a process of its own that sees no other. A process ends with this one, even if this one
-    is killed.
-
-    Args:
-        devices (Sequence[str], optional): ``'cpu'``, ``'cuda:0'``, …; one may be there several times. Defaults to
-            None: all GPUs, or the CPU.
-
-    Raises:
-        InputError: If there is no such device.
+    each device, as often as it is named, has a process of its own that sees no other and ends with this one, even if
+    this one is killed.
     """
 
     def __init__(self, devices: Sequence[str] | None = None) -> None:
@@ -61,15 +54,10 @@ class Devices:
 
     def run(self, parts: Sequence[Part], done: Callable[[Part, FineTuning], None],
             advance: Callable[[int], Any]) -> None:
-        """Runs all parts; a device takes the next one as soon as it is free.
+        """Runs all parts in their order; a device takes the next one as soon as it is free.
 
-        Args:
-            parts (Sequence[Part]): In the order in which they begin.
-            done (Callable): Gets each part and what is known after it, in this process, as soon as it is there.
-            advance (Callable): Gets, now and then, the number of iterations since its last call.
-
-        Raises:
-            InputError: If a process died, or a part raised it.
+        ``done`` gets each part and what is known after it, in this process, as soon as it is there; ``advance``, now
+        and then, the number of iterations since its last call.
         """
         if not self._pools:
             for part in parts:

@@ -27,19 +27,14 @@ class ExtraNormResLayer(BaseModule):
         kwargs (Any): Further arguments of :class:`mmdet.models.ResLayer`.
     """
 
-    def __init__(self,
-                 depth: int,
-                 stage: int = 3,
-                 norm_cfg: dict[str, Any] = dict(type='SyncBN', requires_grad=True),
-                 init_cfg: dict[str, Any] | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(self, depth: int, stage: int = 3, norm_cfg: dict[str, Any] = dict(type='SyncBN', requires_grad=True),
+                 init_cfg: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__()
         self.res = ResLayer(depth, stage=stage, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)
         last = getattr(self.res, f'layer{stage + 1}')[-1]
         channels = (last.norm3 if hasattr(last, 'norm3') else last.norm2).num_features
-        name, norm = build_norm_layer(norm_cfg, channels)
-        self.norm_name = name
-        self.add_module(name, norm)
+        self.norm_name, norm = build_norm_layer(norm_cfg, channels)
+        self.add_module(self.norm_name, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(regions, C, h, w)`` to ``(regions, 2C, h/2, w/2)``."""

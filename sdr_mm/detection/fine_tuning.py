@@ -32,29 +32,17 @@ _RUNS = count()
 
 @dataclass
 class FineTuning:
-    """What is known of the fine-tuning of one network; the file ``record.json`` in its folder.
+    """What is known of the fine-tuning of one network; the file ``record.json`` in its folder."""
 
-    Args:
-        bn (str): What the BN statistics of its backbone come from; '' before the backbone is written.
-        scores (dict[int, dict[str, float]]): AP, AP50 and AP75 in per cent, by iteration.
-        done (int): Iteration of its checkpoint.
-        seconds (float): What training and evaluation took so far.
-        diverged (str): Why it cannot go on. Defaults to '', it can.
-    """
-
-    bn: str = ''
-    scores: dict[int, dict[str, float]] = field(default_factory=dict)
-    done: int = 0
-    seconds: float = 0.0
-    diverged: str = ''
+    bn: str = ''  # what the BN statistics of its backbone come from, once the backbone is written
+    scores: dict[int, dict[str, float]] = field(default_factory=dict)  # AP, AP50, AP75 in per cent, by iteration
+    done: int = 0  # iteration of its checkpoint
+    seconds: float = 0.0  # of training and evaluation so far
+    diverged: str = ''  # why it cannot be continued
 
     @classmethod
     def load(cls, folder: Path) -> FineTuning:
-        """Reads the record in ``folder``; a new one if there is none.
-
-        Raises:
-            InputError: If it is damaged.
-        """
+        """Reads the record in ``folder``; a new one if there is none."""
         file = folder / RECORD
         if not file.exists():
             return cls()
@@ -83,37 +71,20 @@ class Part:
     augmentations and boxes drawn follow from the seed and the iteration at which the part begins, so that all
     networks see the same in the same part. The checkpoint is written at its end, and the record after that, so
     that a part which was interrupted anywhere is repeated from its beginning.
-
-    Args:
-        name (str): Of the network.
-        folder (Path): Its own.
-        cfg (Config): Of the full training of the detector, with the network as its backbone.
-        stop (int): Iteration at which to stop.
-        images (int): Images in a batch.
-        seed (int): Defaults to 0.
-        evaluates (bool): Whether to evaluate at the end. Defaults to True.
     """
 
     name: str
     folder: Path
-    cfg: Config
-    stop: int
-    images: int
+    cfg: Config  # of the full training of the detector, with the network as its backbone
+    stop: int  # iteration
+    images: int  # in a batch
     seed: int = 0
-    evaluates: bool = True
+    evaluates: bool = True  # at the end
 
     def run(self, step: Callable[[], None] = lambda: None) -> FineTuning:
-        """Runs the part, unless that was done before.
+        """Runs the part, unless that was done before, and calls ``step`` after each iteration.
 
-        Args:
-            step (Callable): Is called after each iteration.
-
-        Returns:
-            FineTuning: The record, in which a network that diverges is noted as such.
-
-        Raises:
-            InputError: If the data cannot be used, the GPU has too little memory, or the network has been trained
-                further already.
+        The record that it returns says whether the network diverges.
         """
         record = FineTuning.load(self.folder)
         if record.diverged or self.stop in record.scores or not self.evaluates and record.done >= self.stop:
@@ -161,10 +132,9 @@ class Part:
         # It is stored with each checkpoint, and to format it takes a second.
         cfg = Config(self.cfg.to_dict(), filename=self.cfg.filename, format_python_code=False)
         seed = self.seed + start
-        loader = cfg.train_dataloader
-        loader.sampler = dict(type='InfiniteSampler', shuffle=True, seed=seed)
-        loader.batch_size = self.images
-        loader.pop('drop_last', None)  # There is no last batch.
+        cfg.train_dataloader.update(sampler=dict(type='InfiniteSampler', shuffle=True, seed=seed),
+                                    batch_size=self.images)
+        cfg.train_dataloader.pop('drop_last', None)  # There is no last batch.
         cfg.train_cfg = dict(type='sdr_mm.PartialTrainLoop', max_iters=cfg.train_cfg.max_iters, stop=self.stop,
                              seed=seed, evaluates=self.evaluates)
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)

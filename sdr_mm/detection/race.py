@@ -25,19 +25,11 @@ class RaceStep(NamedTuple):
 def race_steps(candidates: int, iters: int, halving: bool = True) -> list[RaceStep]:
     """All candidates to a quarter of the iterations, the best half to a half, the best quarter to the end.
 
-    A step after which nobody would be eliminated is left out.
-
-    Args:
-        candidates (int): At the start.
-        iters (int): Iterations of those that stay to the end.
-        halving (bool): Whether any are eliminated early. Defaults to True.
-
-    Raises:
-        InputError: If there are too few iterations.
+    A step after which nobody would be eliminated is left out. Without ``halving`` all go to the end at once.
     """
-    if iters < (4 if halving else 1):
-        raise InputError(f'a race{" with halving" if halving else ""} needs --iters of at least '
-                         f'{4 if halving else 1}, got {iters}')
+    least = 4 if halving else 1
+    if iters < least:
+        raise InputError(f'a race{" with halving" * halving} needs --iters of at least {least}, got {iters}')
     if not halving:
         return [RaceStep(candidates, iters)]
     steps = [RaceStep(math.ceil(candidates / part), math.ceil(iters * part / 4)) for part in (1, 2, 4)]
@@ -57,45 +49,30 @@ def describe(steps: list[RaceStep]) -> str:
 
 @dataclass
 class Candidate:
-    """One network of the race: its folder, the detector with its backbone, and what is known of it.
-
-    ``subnet`` is its index; None for a network to compare with.
-    """
+    """One network of the race: its folder, the detector with its backbone, and what is known of it."""
 
     name: str
     folder: Path
     cfg: Config
-    subnet: int | None
+    subnet: int | None  # None: a network to compare with
     record: FineTuning
 
 
 class Race:
-    """The race itself. A progress bar over its iterations estimates how long it takes.
+    """The race itself: ``candidates`` begin in their order, in batches of ``images``.
 
-    Args:
-        candidates (list[Candidate]): Sub-nets, in the order in which they begin.
-        references (list[Candidate]): Networks to compare with. They run the same parts, all of them, and are
-            evaluated at the end.
-        steps (list[RaceStep]): From :func:`race_steps`.
-        images (int): Images in a batch.
-        seed (int): See :class:`Part`.
-
-    Attributes:
-        last (dict[str, int]): Iteration of the last evaluation of each network, in this race.
+    The ``references``, to compare with, run the same parts, all of them, and are evaluated at the end. A progress bar
+    over the iterations estimates how long it takes.
     """
 
     def __init__(self, candidates: list[Candidate], references: list[Candidate], steps: list[RaceStep],
                  images: int, seed: int) -> None:
         self.candidates, self.references, self.steps = candidates, references, steps
         self.images, self.seed = images, seed
-        self.last: dict[str, int] = {}
+        self.last: dict[str, int] = {}  # iteration of the last evaluation of each network, in this race
 
     def run(self, devices: Devices) -> None:
-        """Runs all steps.
-
-        Raises:
-            InputError: If all candidates diverge.
-        """
+        """Runs all steps, unless all candidates diverge, which is an InputError."""
         for network in self.candidates + self.references:
             if network.record.diverged:
                 say(f'{network.name} has diverged ({network.record.diverged}): it is left out')
