@@ -23,7 +23,7 @@ def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
     wanted = span / min(most, max(6, 2 * int(np.sqrt(len(gains)))))
     magnitude = 10.0**np.floor(np.log10(wanted))
     width = next(step * magnitude for step in (1, 2, 2.5, 5, 10) if step * magnitude >= wanted * (1 - 1e-9))
-    first, last = np.floor(low / width + 1e-9), np.floor(high / width + 1e-9) + 1
+    first, last = np.floor(low / width + 1e-12), np.floor(high / width + 1e-9) + 1
     return width * np.arange(first, last + 1)
 
 
