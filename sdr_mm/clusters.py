@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,9 +47,8 @@ class Clusters:
             array = np.asarray(getattr(self, name))
             whole = np.issubdtype(array.dtype, np.integer)
             if array.ndim != ndim or not (whole or (dtype == np.float32 and np.issubdtype(array.dtype, np.floating))):
-                raise InputError(
-                    f'{name} of the clusters must have {ndim} dimension(s) of type {np.dtype(dtype).name}, '
-                    f'got {array.ndim} of {array.dtype}: cluster again')
+                raise InputError(f'{name} of the clusters must have {ndim} dimension(s) of type '
+                                 f'{np.dtype(dtype).name}, got {array.ndim} of {array.dtype}: cluster again')
             object.__setattr__(self, name, array.astype(dtype, copy=False))
         groups = np.asarray(self.num_groups)
         if groups.ndim or not np.issubdtype(groups.dtype, np.integer):
@@ -65,9 +65,8 @@ class Clusters:
         if {tuple(path) for path in self.paths.tolist()} != set(space.paths):
             raise InputError('the paths of the clusters are not each path of the space once: cluster again')
         if self.assignment.size and not -1 <= self.assignment.min() <= self.assignment.max() < self.num_clusters:
-            raise InputError(
-                f'the assignment has values from {self.assignment.min()} to {self.assignment.max()}, but there are '
-                f'{self.num_clusters} clusters (and -1 for none): cluster again')
+            raise InputError(f'the assignment has values from {self.assignment.min()} to {self.assignment.max()}, but '
+                             f'there are {self.num_clusters} clusters (and -1 for none): cluster again')
 
     @property
     def space(self) -> SubnetSpace:
@@ -102,7 +101,7 @@ class Clusters:
             InputError: If the file exists and ``overwrite`` is off, or the disk is full.
         """
         with atomic_write(path, overwrite=overwrite) as temporary, open(temporary, 'wb') as file:
-            fields = {name: np.asarray(value) for name, value in vars(self).items()}
+            fields: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
             np.savez_compressed(file, format=np.array(FORMAT), **fields)
 
     @classmethod
@@ -146,10 +145,9 @@ class Clusters:
             InputError: If the fingerprints differ, or not each image has an assignment.
         """
         if fingerprint != self.fingerprint:
-            raise InputError(
-                f'{where}: the clusters were made from another image list '
-                f'(fingerprint {self.fingerprint[:12]}, this list has {fingerprint[:12]}): '
-                f'extract features of this data set and cluster again')
+            raise InputError(f'{where}: the clusters were made from another image list (fingerprint '
+                             f'{self.fingerprint[:12]}, this list has {fingerprint[:12]}): extract features of this '
+                             'data set and cluster again')
         if num_images != len(self.assignment):
             raise InputError(f'{where}: {len(self.assignment)} images are assigned to clusters, but the list has '
                              f'{num_images}: cluster again')

@@ -53,8 +53,9 @@ def kmeans_clustering(features: FeatureMatrix, k: int, *, iterations: int = 20, 
         model.train(np.ascontiguousarray(sample))
         centroids.copy_(torch.from_numpy(np.asarray(model.centroids).reshape(k, features.dim)))
         history = [KMeansIteration(i, float(value) / len(sample)) for i, value in enumerate(np.asarray(model.obj))]
-        for iteration in history if report else ():
-            report(iteration)
+        if report is not None:
+            for iteration in history:
+                report(iteration)
     broadcast(centroids)
     local = torch.cat([scores.argmax(dim=1) for scores in features.scores(centroids)()])
     return Partition(features.gather(local), centroids.cpu().numpy(), history)

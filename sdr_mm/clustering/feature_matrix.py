@@ -55,6 +55,7 @@ class FeatureMatrix:
         if world > len(self):
             raise InputError(f'{len(self)} images cannot be shared by {world} processes: start fewer')
         self.start, self.stop = len(self) * rank // world, len(self) * (rank + 1) // world
+        self.num_local = self.stop - self.start
         self.mean: Tensor | None = None
         self._cache: Tensor | None = None
         if center:
@@ -70,20 +71,14 @@ class FeatureMatrix:
         """Number of rows over all ranks, ``n``."""
         return len(self.images)
 
-    @property
-    def num_local(self) -> int:
-        """Number of rows of this rank."""
-        return self.stop - self.start
-
     def check_number(self, k: int, min_size: int = 0) -> None:
         """Raises an InputError if the images cannot make ``k`` clusters of ``min_size`` each."""
         if not 1 <= k <= len(self):
             raise InputError(
                 f'{k} clusters cannot be made of {len(self)} images: use fewer groups or blocks, or more images')
         if min_size * k > len(self):
-            raise InputError(
-                f'{len(self)} images cannot fill {k} clusters with {min_size} each: use fewer clusters, smaller '
-                f'batches, or a min-size of at most {len(self) // k}')
+            raise InputError(f'{len(self)} images cannot fill {k} clusters with {min_size} each: use fewer clusters, '
+                             f'smaller batches, or a min-size of at most {len(self) // k}')
 
     def take(self, index: np.ndarray) -> Tensor:
         """(len(index), d) float32 on the device: the unit vectors of any rows, of any shard."""

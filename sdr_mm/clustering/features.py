@@ -89,9 +89,8 @@ class Features:
             raise InputError(f'{folder} does not hold features or they are damaged: {advice}') from error
         if not fits or array.ndim != 2 or len(array) != len(names) or array.dtype not in (np.float32, np.float16) or (
                 labels is not None and (labels.shape != (len(names),) or labels.dtype.kind not in 'iu')):
-            raise InputError(
-                f'{folder}: {array.dtype} features of shape {array.shape} do not fit the list of {len(names)} images: '
-                f'extract them again')
+            raise InputError(f'{folder}: {array.dtype} features of shape {array.shape} do not fit the list of '
+                             f'{len(names)} images: extract them again')
         return cls(folder, array, names, labels, meta)
 
     def check_finite(self, chunk: int = 1 << 14) -> None:

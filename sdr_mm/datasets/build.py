@@ -45,8 +45,6 @@ def dataset_of_config(file: str) -> tuple[BaseDataset, ReadImage]:
              if _name(step['type']).startswith('LoadImage')]
     try:
         dataset = DATASETS.build({**inner, 'pipeline': []})
-    except InputError:
-        raise
     except (OSError, RuntimeError, AssertionError) as error:  # what the data sets of MMPretrain raise
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(f'{file}: the data set cannot be read ({reason}): correct its data_root, or use --data') \

@@ -144,6 +144,5 @@ class ClusterDataset(Dataset):
                     f'the pipeline of {type(self.dataset).__name__} gives no data_samples: end it with PackInputs')
             data['data_samples'].set_metainfo(dict(network=network, skipped=skipped))
             return data
-        raise InputError(
-            f'{MAX_TRIES + 1} images in a row cannot be decoded, the last one is number {image} of the data set: look '
-            f"at the files, or pass on_error='stop' to see the reason")
+        raise InputError(f'{MAX_TRIES + 1} images in a row cannot be decoded, the last one is number {image} of the '
+                         "data set: look at the files, or pass on_error='stop' to see the reason")

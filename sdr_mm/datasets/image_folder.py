@@ -66,7 +66,6 @@ class ImageFolder(BaseDataset):
         else:
             names = find_images(root)
             if not names:
-                raise InputError(
-                    f'there are no images in the folder {root}: give a folder with files of the types '
-                    f'{" ".join(extension[1:] for extension in EXTENSIONS)}')
+                raise InputError(f'there are no images in the folder {root}: give a folder with files of the types '
+                                 f'{" ".join(extension[1:] for extension in EXTENSIONS)}')
         return [dict(img_path=os.path.join(root, name)) for name in names]

@@ -58,7 +58,7 @@ def amp_wrapper(kind: str) -> str:
 
 
 def use_amp(cfg: Config) -> None:
-    """Trains in mixed precision, with dynamic loss scaling; an InputError if no wrapper or no GPU can."""
+    """Trains in mixed precision, with dynamic loss scaling; an InputError if there is no wrapper or no GPU for it."""
     cfg.optim_wrapper.type = amp_wrapper(cfg.optim_wrapper.get('type', 'OptimWrapper'))
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if not torch.cuda.is_available():

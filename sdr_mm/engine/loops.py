@@ -26,9 +26,8 @@ class SDRTrainLoop(EpochBasedTrainLoop):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.dataloader.batch_sampler, ClusterAwareSampler):
-            raise InputError(
-                'SDRTrainLoop needs a loader whose order starts anywhere: give train_dataloader '
-                "batch_sampler=dict(type='ClusterAwareSampler')")
+            raise InputError('SDRTrainLoop needs a loader whose order starts anywhere: give train_dataloader '
+                             "batch_sampler=dict(type='ClusterAwareSampler')")
 
     def run_epoch(self) -> None:
         """Runs the iterations of this epoch that were not run yet.

@@ -52,19 +52,17 @@ class ProgressiveTrainingHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Makes the schedule, checks that everything fits, and hands it to the sampler."""
         if not isinstance(runner.train_loop, SDRTrainLoop):
-            raise InputError(
-                f'ProgressiveTrainingHook cannot drive {type(runner.train_loop).__name__}: '
-                f"give train_cfg=dict(type='SDRTrainLoop', max_epochs=...)")
+            raise InputError(f'ProgressiveTrainingHook cannot drive {type(runner.train_loop).__name__}: give '
+                             "train_cfg=dict(type='SDRTrainLoop', max_epochs=...)")
         sampler: ClusterAwareSampler = runner.train_dataloader.batch_sampler
         model = unwrap(runner.model)
         space = getattr(getattr(model, 'backbone', None), 'space', None)
         if space is None:
             raise InputError(f'{type(model).__name__} has no sub-nets to train: give it an SDRResNet as backbone')
         if space != sampler.dataset.space:
-            raise InputError(
-                f'the network and the clusters do not fit, {_describe(space)} against '
-                f'{_describe(sampler.dataset.space)}: cluster again '
-                f'with --num-groups {space.num_groups} --num-blocks {space.num_blocks}')
+            raise InputError(f'the network and the clusters do not fit, {_describe(space)} against '
+                             f'{_describe(sampler.dataset.space)}: cluster again with --num-groups {space.num_groups} '
+                             f'--num-blocks {space.num_blocks}')
         sampler.check()
 
         starts = self.phase_iters

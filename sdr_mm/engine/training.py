@@ -68,7 +68,7 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def check_resumed_weights(runner: Runner) -> None:
-    """Raises an InputError if the weights to resume from do not fit or are missing; MMEngine only warns."""
+    """Raises an InputError if the weights to resume from do not fit, of which MMEngine only warns."""
     file = runner._load_from or find_latest_checkpoint(runner.work_dir) if runner._resume else None
     if file is not None:
         load_exactly(unwrap(runner.model), state_of(read_checkpoint(file), file), file)

@@ -75,7 +75,7 @@ def contact_sheet(paths: Files, clusters: Clusters, numbers: Sequence[int], *, c
 def draw_gallery(axes: Axes, paths: Files, clusters: Clusters, rows: Sequence[GalleryRow], *, count: int = 12,
                  title: str = 'Clusters', seed: int = 0) -> None:
     """Draws a gallery, with its labels left of the axes; see :func:`contact_sheet`."""
-    sheet = contact_sheet(paths, clusters, [row.cluster for row in rows], count=count, tile=TILE, gap=GAP, seed=seed)
+    sheet = contact_sheet(paths, clusters, [row.cluster for row in rows], count=count, seed=seed)
     axes.imshow(sheet, interpolation='lanczos', extent=(0, sheet.shape[1], sheet.shape[0], 0), aspect='equal')
     axes.set_axis_off()
     axes.set_title(title, pad=10)

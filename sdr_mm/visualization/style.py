@@ -19,25 +19,13 @@ ROUTED = '#d9562b'
 SUPERNET = '#7a5ea8'
 
 _STYLE = {
-    'font.family': 'DejaVu Sans',
-    'font.size': 9,
-    'text.color': INK,
-    'axes.labelcolor': INK,
-    'axes.edgecolor': QUIET,
-    'axes.linewidth': 0.8,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.titlesize': 11,
-    'axes.titleweight': 'bold',
-    'axes.titlelocation': 'left',
-    'xtick.color': QUIET,
-    'ytick.color': QUIET,
-    'xtick.labelcolor': INK,
-    'ytick.labelcolor': INK,
-    'xtick.major.size': 3,
-    'ytick.major.size': 0,
-    'figure.facecolor': 'white',
-    'savefig.facecolor': 'white'}
+    'font.family': 'DejaVu Sans', 'font.size': 9, 'text.color': INK,
+    'axes.labelcolor': INK, 'axes.edgecolor': QUIET, 'axes.linewidth': 0.8,
+    'axes.spines.top': False, 'axes.spines.right': False,
+    'axes.titlesize': 11, 'axes.titleweight': 'bold', 'axes.titlelocation': 'left',
+    'xtick.color': QUIET, 'xtick.labelcolor': INK, 'xtick.major.size': 3,
+    'ytick.color': QUIET, 'ytick.labelcolor': INK, 'ytick.major.size': 0,
+    'figure.facecolor': 'white', 'savefig.facecolor': 'white'}
 
 
 @contextmanager
