@@ -142,9 +142,9 @@ class Evaluation:
         lines = [f'{self.task}: {self.classes} classes, {self.train} training and {self.test} test images{skipped}; '
                  f'{method} of {self.network}, {self.metric} in %, {options}, {how["size"]} of {how["resize"]} px']
         for split in self.splits:
-            best = max(split['val_scores'], key=lambda entry: entry['score'])
+            best = max(entry['score'] for entry in split['val_scores'])
             lines.append(f'{split["score"]:.2f} with l2 = {split["l2"]:.4g} (C = {1 / split["l2"]:.4g}), the best of '
-                         f'{len(how["l2"])} on validation images ({best["score"]:.2f}); {split["seconds"]:.1f} s')
+                         f'{len(how["l2"])} on validation images ({best:.2f}); {split["seconds"]:.1f} s')
             lines += [f'  l2 = {entry["l2"]:<10.4g} {entry["score"]:6.2f}  {entry["iterations"]:4} steps'
                       for entry in split['val_scores'] if val_scores]
             if split['unconverged']:

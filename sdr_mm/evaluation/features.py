@@ -39,15 +39,8 @@ def pooled_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
         network.train(mode)
 
 
-def task_features(network: nn.Module,
-                  task: Task,
-                  *,
-                  normalization: Normalization = IMAGENET,
-                  resize: int = 256,
-                  size: int = 224,
-                  batch_size: int = 200,
-                  on_error: str = 'stop',
-                  workers: int = 2,
+def task_features(network: nn.Module, task: Task, *, normalization: Normalization = IMAGENET, resize: int = 256,
+                  size: int = 224, batch_size: int = 200, on_error: str = 'stop', workers: int = 2,
                   device: str | torch.device = 'cpu') -> tuple[Tensor, Task]:
     """Features of all images of a task. All ranks must call.
 

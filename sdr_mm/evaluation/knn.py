@@ -19,14 +19,8 @@ MEMORY = 256 * 2**20
 _ROWS, _COLUMNS = 1024, 512
 
 
-def knn_predict(train_features: Array,
-                train_labels: Array,
-                test_features: Array,
-                *,
-                k: Sequence[int] = (200, ),
-                temperature: float = 0.07,
-                num_classes: int | None = None,
-                chunk: int | None = None,
+def knn_predict(train_features: Array, train_labels: Array, test_features: Array, *, k: Sequence[int] = (200, ),
+                temperature: float = 0.07, num_classes: int | None = None, chunk: int | None = None,
                 across_ranks: bool = False) -> dict[int, np.ndarray]:
     """Scores of the test samples for each class.
 

@@ -47,16 +47,9 @@ class LinearResult:
     test_scores: np.ndarray = field(repr=False)  # (m, classes) float64
 
 
-def linear_probe(features: Array,
-                 labels: np.ndarray,
-                 split: Split,
-                 *,
-                 metric: str = 'accuracy',
-                 num_classes: int | None = None,
-                 l2: Sequence[float] = L2_GRID,
-                 solver: str = 'torch',
-                 tol: float = TOL,
-                 groups: np.ndarray | None = None) -> LinearResult:
+def linear_probe(features: Array, labels: np.ndarray, split: Split, *, metric: str = 'accuracy',
+                 num_classes: int | None = None, l2: Sequence[float] = L2_GRID, solver: str = 'torch',
+                 tol: float = TOL, groups: np.ndarray | None = None) -> LinearResult:
     """Trains a linear classifier as ssl-transfer does, and scores it.
 
     For each l2 weight a classifier is fitted to the training images; the first one that is strictly best
@@ -154,22 +147,17 @@ class _ScikitLearn(_Torch):
 
     def __call__(self, train: np.ndarray, held_out: np.ndarray, l2: Sequence[float], balance: float) -> Iterator[_Fit]:
         features, others = (rows(self.features, part).cpu().double().numpy() for part in (train, held_out))
+        present, labels = _present(self.labels[train])
         for weight in l2:
-            yield self._fit(features, self.labels[train], others, weight)
+            fits = [self._one((*present, number), features, problem, others, weight)
+                    for number, problem in enumerate(labels.T if labels.ndim == 2 else [labels])]
+            scores = np.column_stack([fit.scores for fit in fits])
+            if labels.ndim == 1 and scores.shape[1] == 1:
+                scores = np.column_stack([-scores / 2, scores / 2])
+            yield _Fit(_spread(scores, present, self.classes), max(fit.iterations for fit in fits),
+                       all(fit.converged for fit in fits))
 
-    def _fit(self, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray, l2: float) -> _Fit:
-        if labels.ndim == 1:
-            present, labels = _present(labels)
-            scores, iterations, converged = self._one(tuple(present), features, labels, held_out, l2)
-            if scores.ndim == 1:
-                scores = np.stack([-scores / 2, scores / 2], 1)
-            return _Fit(_spread(scores, present, self.classes), iterations, converged)
-        fits = [self._one(number, features, labels[:, number], held_out, l2) for number in range(self.classes)]
-        return _Fit(np.stack([scores for scores, *_ in fits], 1), max(iterations for _, iterations, _ in fits),
-                    all(converged for *_, converged in fits))
-
-    def _one(self, key: Any, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray,
-             l2: float) -> tuple[np.ndarray, int, bool]:
+    def _one(self, key: Any, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray, l2: float) -> _Fit:
         """One fit, from the last one of the same problem if there was any."""
         model = self.models.setdefault(key, LogisticRegression(max_iter=MAX_ITER, tol=self.tol, warm_start=True))
         model.set_params(C=(2 if len(np.unique(labels)) == 2 else 1) / l2)
@@ -177,7 +165,7 @@ class _ScikitLearn(_Torch):
             warnings.simplefilter('always')
             model.fit(features, labels)
         converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-        return model.decision_function(held_out), int(model.n_iter_.max()), converged
+        return _Fit(model.decision_function(held_out), int(model.n_iter_.max()), converged)
 
 
 def _present(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

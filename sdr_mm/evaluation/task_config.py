@@ -105,9 +105,8 @@ class TaskConfig:
 
     def missing(self) -> list[str]:
         """Those of ``files`` that are not there, or folders of them that are empty."""
-        root = Path(self.data_root)
-        return [name for name in self.files
-                if not (root / name).exists() or (root / name).is_dir() and not any((root / name).iterdir())]
+        return [name for name in self.files if not (path := Path(self.data_root, name)).exists()
+                or path.is_dir() and not any(path.iterdir())]
 
     def load(self) -> Task:
         """Reads labels and splits, but no images, and checks that the image files are there.
@@ -152,8 +151,7 @@ class TaskConfig:
         # Read once and let go of, so it need not be packed for the workers of a loader.
         options = {'data_root': self.data_root, 'serialize_data': False, **section}
         kind = options.pop('type')
-        kind = DATASETS.get(kind) if isinstance(kind, str) else None
-        if kind is None:
+        if not isinstance(kind, str) or (kind := DATASETS.get(kind)) is None:
             raise InputError(f'task {self.name}: there is no data set {section["type"]!r}: '
                              f'give a class of MMPretrain, for example CustomDataset')
         try:
@@ -185,23 +183,23 @@ class TaskConfig:
     def _labels(self, labels: list[Any], paths: list[ImageSource],
                 names: list[str] | None) -> tuple[np.ndarray, list[str]]:
         """Labels as :class:`Task` has them, and the names of the classes."""
-        several = isinstance(labels[0], (list, tuple, np.ndarray))
-        rows = [list(label) if isinstance(label, (list, tuple, np.ndarray)) else label for label in labels]
+        found = [list(label) if isinstance(label, (list, tuple, np.ndarray)) else label for label in labels]
+        several = isinstance(found[0], list)
         highest = 0
-        for row, path in zip(rows, paths):
-            values = row if several and isinstance(row, list) else [row]
+        for label, path in zip(found, paths):
+            values = label if several and isinstance(label, list) else [label]
             if not all(isinstance(value, (int, np.integer)) and 0 <= value < (len(names) if names else value + 1)
                        for value in values):
-                what = path if isinstance(path, str) else 'an image'
-                raise InputError(f'task {self.name}: {what} has the label {row!r}, which is '
-                                 f'{"none" if row is None else "no class"}: correct the annotation or remove the image')
+                raise InputError(f'task {self.name}: {path if isinstance(path, str) else "an image"} has the label '
+                                 f'{label!r}, which is {"none" if label is None else "no class"}: correct the '
+                                 f'annotation or remove the image')
             highest = max([highest, *values])
         names = names or [f'class {number + 1}' for number in range(highest + 1)]
         if not several:
-            return np.array(rows, dtype=np.int64), names
-        table = np.zeros((len(rows), len(names)), dtype=np.uint8)
-        for number, row in enumerate(rows):
-            table[number, row] = 1
+            return np.array(found, dtype=np.int64), names
+        table = np.zeros((len(found), len(names)), dtype=np.uint8)
+        for number, label in enumerate(found):
+            table[number, label] = 1
         return table, names
 
     def _refuse(self, what: str, cause: Exception | None = None) -> NoReturn:

@@ -11,11 +11,9 @@ from torch import Tensor
 class Loss(ABC):
     """The mean over n images of a loss of their scores.
 
-    A point holds weights (r, q), in the last column those of the intercepts. Where the rows are ``joint`` they are
-    one problem, else each is a problem of its own; numbers are (problems, 1).
-
-    Args:
-        values (Tensor): (n, q) float64, the features and a constant.
+    A point holds weights (r, q), in the last column those of the intercepts, for ``values`` (n, q), float64, of which
+    the last column is a constant. Where the rows are ``joint`` they are one problem, else each is a problem of its
+    own; numbers are (problems, 1).
     """
 
     joint: bool
