@@ -47,9 +47,8 @@ def build_dataset(cfg: Config, loader: str) -> Any:
 
 def check_normalization(cfg: Config, normalization: Normalization) -> None:
     """Refuses a detector that feeds the backbone other colors than its pre-training did."""
-    own = cfg.model.get('data_preprocessor') or {}
+    own, (mean, std) = cfg.model.get('data_preprocessor') or {}, normalization
     given = [*own.get('mean', ()), *own.get('std', ())]
-    mean, std = normalization
     if len(given) != 6 or max(abs(a - b) for a, b in zip(given, [*mean, *std])) > 1e-2 or not own.get('bgr_to_rgb'):
         raise InputError(f'the checkpoint was pre-trained on RGB with mean={[*mean]} and std={[*std]}, and '
                          f'model.data_preprocessor of {cfg.filename} has others: set them, and bgr_to_rgb=True')
@@ -91,10 +90,7 @@ def with_backbone(cfg: Config, file: str | None, path: Sequence[int] | None = No
         raise InputError(f'the backbone of {cfg.filename} takes no checkpoint: give it init_cfg=dict('
                          f"type='Pretrained', _scope_='sdr_mm', checkpoint='backbone.pth')")
     for _, part in parts:
-        if file is None:
-            part.init_cfg = None
-        else:
-            part.init_cfg.checkpoint = file
+        part.init_cfg = None if file is None else ConfigDict(part.init_cfg, checkpoint=file)
     if path is not None and 'path' in changed.model.backbone:
         changed.model.backbone.path = tuple(path)
     return changed
@@ -113,10 +109,8 @@ def with_supernet(cfg: Config, backbone: SDRBackbone, file: str) -> Config:
         maps: Any = build_plain(network)(torch.zeros(1, backbone.in_channels, 64, 64))
     neck.in_channels = [one.shape[1] for one in maps]
     changed.model.backbone = ConfigDict(
-        network,
-        norm_cfg=own.get('norm_cfg', dict(type='BN', requires_grad=True)),
-        norm_eval=own.get('norm_eval', True),
-        frozen_stages=own.get('frozen_stages', -1),
+        network, norm_cfg=own.get('norm_cfg', dict(type='BN', requires_grad=True)),
+        norm_eval=own.get('norm_eval', True), frozen_stages=own.get('frozen_stages', -1),
         init_cfg=dict(type='Pretrained', _scope_='sdr_mm', checkpoint=file))
     return changed
 

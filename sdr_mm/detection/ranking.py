@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..routing import RankedNetwork, Ranking
+from ..routing import Ranking
 from ..text_table import duration
 
 SHORTLIST_TITLES = dict(label_free='share', knn_crops='kNN on crops')
@@ -21,8 +21,12 @@ class DetectionRanking(Ranking):
             (network for network in raced if network.subnet is not None), 1)}
         lines = []
         for network in raced:
-            path = '' if network.path is None else ','.join(map(str, network.path))
-            cells = [rank.get(network.name, '–'), network.name, path, network.bn, *_scores(network)]
+            scores = ['diverged', '', '', '']
+            if network.scores:
+                scores = [f'{network.score:.2f}', *(f'{network.others[column][0]:.2f}' for column in ('AP50', 'AP75')),
+                          f'{network.others["iterations"][0]:.0f}']
+            cells = [rank.get(network.name, '–'), network.name, ','.join(map(str, network.path or ())), network.bn,
+                     *scores]
             if compared:
                 cells += ['' if gain is None else f'{gain:+.2f}'
                           for gain in (network.gain_baseline, network.gain_supernet)]
@@ -53,10 +57,3 @@ class DetectionRanking(Ranking):
         notes.append(f'Cost: {s["iterations"]:,} iterations, {self.cost.passes:,.0f} images through a network{fewer}; '
                      f'{duration(self.cost.seconds)} of device time')
         return notes
-
-
-def _scores(network: RankedNetwork) -> list[str]:
-    if not network.scores:
-        return ['diverged', '', '', '']
-    values = [network.score, *(network.others[column][0] for column in ('AP50', 'AP75'))]
-    return [*(f'{value:.2f}' for value in values), f'{network.others["iterations"][0]:.0f}']

@@ -24,14 +24,7 @@ from ..registry import EVALUATORS
 from ..routing import BNImages, BNReset, Cost, RankedNetwork, Ranking, export_subnet, extract_subnet
 from ..routing.bn_reset import OWN
 from ..routing.ranking import BASELINE_ROW, SUPERNET_ROW
-from .detector_config import (
-    build_dataset,
-    check_backbone,
-    check_config,
-    check_normalization,
-    with_backbone,
-    with_supernet,
-)
+from . import detector_config as configs
 from .devices import Devices
 from .fine_tuning import COLUMNS, FineTuning, is_finite
 from .race import Candidate, Race, describe, race_steps
@@ -39,7 +32,7 @@ from .ranking import DetectionRanking
 from .shortlist import Shortlist, images_task
 
 RANDOM = 'random'
-BACKBONE, RESULT = 'backbone.pth', 'routing.json'
+BACKBONE = 'backbone.pth'
 SECTIONS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler')
 FREE = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory')
 """Entries of a loader that another computer may need otherwise."""
@@ -68,19 +61,17 @@ class DetectionRoutingEvaluator:
         baselines (Sequence[str]): Checkpoints of networks of the config's size, or ``'random'`` for random
             weights. The first one is called ``'baseline'``. Defaults to ().
         supernet (bool): Whether the super-net takes part. Defaults to True.
-        images (int, optional): Images in a batch of a network, which has one device for itself; the
-            learning rate is scaled with it. Defaults to None: as many as the learning rate of the config is
-            for (``auto_scale_lr.base_batch_size``), else the batch size of its loader.
+        images (int, optional): Images in a batch; the learning rate is scaled with it. Defaults to None: as many as
+            the learning rate of the config is for (``auto_scale_lr.base_batch_size``), else those of its loader.
         bn (BNReset | str): Images of the BN statistics that backbones start with; ``'task'`` is the training
             images of the detector. Defaults to 'cluster'.
-        resize (int): Short side of the images for shortlist and BN reset. Defaults to 256.
+        resize (int): Short side of the images for shortlist and BN reset, in pixels. Defaults to 256.
         size (int): Side of their center crop. Defaults to 224.
         seed (int): Of heads, images, augmentations and boxes drawn. Defaults to 0.
-        on_error (str): ``'stop'`` at an image that cannot be decoded, or ``'skip'`` it, in BN reset and
-            shortlist. Defaults to 'stop'.
-        workers (int): Threads that decode for both. Defaults to 2.
-        devices (Sequence[str], optional): Of the race, see :class:`Devices`. Defaults to None: all GPUs, or
-            the CPU.
+        on_error (str): ``'stop'`` or ``'skip'`` where one of them cannot be decoded. Defaults to 'stop'.
+        workers (int): Threads that decode them. Defaults to 2.
+        devices (Sequence[str], optional): ``'cpu'``, ``'cuda:0'``, …, one network each at a time; one may be there
+            several times. Defaults to None: all GPUs, or the CPU.
 
     Raises:
         InputError: If an argument is out of range, or the config cannot be used.
@@ -104,7 +95,7 @@ class DetectionRoutingEvaluator:
                  on_error: str = 'stop',
                  workers: int = 2,
                  devices: Sequence[str] | None = None) -> None:
-        check_config(config, iters)
+        configs.check_config(config, iters)
         race_steps(1, iters, halving)
         base = (config.get('auto_scale_lr') or {}).get('base_batch_size') or config.train_dataloader.batch_size
         self.images = base if images is None else images
@@ -139,17 +130,14 @@ class DetectionRoutingEvaluator:
                  normalization: Normalization = IMAGENET) -> DetectionRanking:
         """Ranks sub-nets of ``backbone``; shortlist and BN reset run on its device.
 
-        Each score is shown as soon as it is there, beside a progress bar over the iterations of the race.
-
         Args:
             backbone (SDRBackbone): The SDRNet; it is not changed.
             pool (Pool, optional): Images of pre-training; see :meth:`needs_pool`. Defaults to None.
             normalization (Normalization): Of the SDRNet's input. Defaults to ImageNet's.
 
         Returns:
-            DetectionRanking: Scores are AP in per cent on the validation set of the config, ``others`` has
-            ``'AP50'``, ``'AP75'``, ``'iterations'`` and ``'shortlist'``. It is in ``work_dir`` too, as
-            ``routing.json``.
+            DetectionRanking: Scores are AP in per cent on the validation set of the config, ``others`` has ``'AP50'``,
+            ``'AP75'``, ``'iterations'`` and ``'shortlist'``. ``routing.json`` in ``work_dir`` is the same.
 
         Raises:
             InputError: If something cannot be used, or all candidates diverge.
@@ -157,33 +145,33 @@ class DetectionRoutingEvaluator:
         space = backbone.space
         for subnet in self.subnets or ():
             space.path(subnet)
-        check_backbone(self.config, backbone.subnet_config(), 'a sub-net of the checkpoint')
-        check_normalization(self.config, normalization)
+        configs.check_backbone(self.config, backbone.subnet_config(), 'a sub-net of the checkpoint')
+        configs.check_normalization(self.config, normalization)
         if self.needs_pool(len(space)) and (pool is None or self.needs_clusters(len(space)) and pool.clusters is None):
             raise InputError('BN reset by cluster and the shortlist label_free need the images of pre-training and '
                              'their clusters: give them, or pass --bn-reset task and --shortlist knn_crops')
-        dataset, held_out = (build_dataset(self.config, f'{part}_dataloader') for part in ('train', 'val'))
+        dataset, held_out = (configs.build_dataset(self.config, f'{part}_dataloader') for part in ('train', 'val'))
         claim(self.work_dir, self._identity(backbone), 'routing')
 
         references = self._references(backbone)
         shortlist = self._shortlist(backbone, dataset, pool, normalization)
-        chosen = list(range(len(space)))
-        if self.subnets is not None:
-            chosen = list(self.subnets)
-        elif shortlist is not None:
+        chosen = range(len(space)) if self.subnets is None else self.subnets
+        if shortlist is not None:
             chosen = [network.subnet for network in shortlist.subnets[:self.shortlist.candidates]
                       if network.subnet is not None]
-        candidates = [self._candidate(f'sub-net {index}', with_backbone(
-            self.config, str(self._folder(f'sub-net {index}') / BACKBONE), space.path(index)), index)
-            for index in chosen]
+        candidates = []
+        for index in chosen:
+            name = f'sub-net {index}'
+            cfg = configs.with_backbone(self.config, str(self._folder(name) / BACKBONE), space.path(index))
+            candidates.append(self._candidate(name, cfg, index))
         self._write_backbones(backbone, candidates + [one for one in references if one.name == SUPERNET_ROW],
                               dataset, pool, normalization)
         race = Race(candidates, references, race_steps(len(candidates), self.iters, self.halving), self.images,
                     self.seed)
         with self.devices:
             race.run(self.devices)
-        found = self._ranking(race, shortlist, backbone, len(dataset), held_out)
-        found.save(self.work_dir / RESULT, overwrite=True)
+        found = self._ranking(race, shortlist, backbone, len(dataset), len(held_out))
+        found.save(self.work_dir / 'routing.json', overwrite=True)
         return found
 
     def folder(self, network: RankedNetwork) -> Path:
@@ -214,14 +202,14 @@ class DetectionRoutingEvaluator:
         found = []
         if self.supernet:
             file = self._folder(SUPERNET_ROW) / BACKBONE
-            found.append(self._candidate(SUPERNET_ROW, with_supernet(self.config, backbone, str(file))))
+            found.append(self._candidate(SUPERNET_ROW, configs.with_supernet(self.config, backbone, str(file))))
         for number, spec in enumerate(self.baselines):
-            cfg, weights = with_backbone(self.config, None), RANDOM
+            file, weights = None, RANDOM
             if spec != RANDOM:
                 network, info = load_resnet(spec, '--baseline')
-                check_backbone(self.config, info['config'], f'--baseline {spec}')
-                cfg, weights = with_backbone(self.config, str(Path(spec).absolute())), weights_fingerprint(network)
-            one = self._candidate(BASELINE_ROW if number == 0 else spec, cfg)
+                configs.check_backbone(self.config, info['config'], f'--baseline {spec}')
+                file, weights = str(Path(spec).absolute()), weights_fingerprint(network)
+            one = self._candidate(BASELINE_ROW if number == 0 else spec, configs.with_backbone(self.config, file))
             claim(one.folder, dict(weights=weights), 'baseline')
             if not one.record.bn:
                 one.record.bn = OWN
@@ -263,21 +251,21 @@ class DetectionRoutingEvaluator:
         return found
 
     def _ranking(self, race: Race, shortlist: Ranking | None, backbone: SDRBackbone, train: int,
-                 held_out: Sequence[Any]) -> DetectionRanking:
+                 held_out: int) -> DetectionRanking:
         steps, everyone, space = race.steps, race.candidates + race.references, backbone.space
         known = {} if shortlist is None else {network.subnet: network.score if network.scores else network.screening
                                               for network in shortlist.subnets}
         networks = [self._ranked(one, race, space, known.get(one.subnet)) for one in everyone]
         raced = {one.subnet for one in race.candidates}
         if shortlist is not None:
-            networks += [RankedNetwork(one.name, one.subnet, one.path, '', [], _numbers(shortlist=known[one.subnet]),
+            networks += [RankedNetwork(one.name, one.subnet, one.path, '', [], _shortlisted(known[one.subnet]),
                                        eliminated=len(steps), screening=known[one.subnet])
                          for one in shortlist.subnets if one.subnet not in raced]
         iterations = sum(one.record.done for one in everyone)
         evaluations = sum(len(one.record.scores) for one in everyone)
         before = Cost(0, 0, 0) if shortlist is None else shortlist.cost
-        cost = Cost(iterations * self.images + evaluations * len(held_out) + before.passes,
-                    float((len(space) + len(race.references)) * (self.iters * self.images + len(held_out))),
+        cost = Cost(iterations * self.images + evaluations * held_out + before.passes,
+                    float((len(space) + len(race.references)) * (self.iters * self.images + held_out)),
                     round(sum(one.record.seconds for one in everyone) + before.seconds, 1))
         shortcuts = [] if shortlist is None else [self.shortlist.sentence(len(space))]
         if len(steps) > 1:
@@ -290,7 +278,7 @@ class DetectionRoutingEvaluator:
             self.image_options, config=str(self.config.filename), columns=list(COLUMNS), iters=self.iters,
             max_iters=full, shortlist=None if shortlist is None else self.shortlist.mode,
             candidates=len(race.candidates), halving=self.halving, batch=self.images, images=train, train=train,
-            held_out=len(held_out), classes=0, search='race', splits=1, seed=self.seed,
+            held_out=held_out, classes=0, search='race', splits=1, seed=self.seed,
             checkpoint=weights_fingerprint(backbone),
             tested=self.config.val_dataloader.dataset == (self.config.get('test_dataloader') or {}).get('dataset'),
             iterations=iterations, subnets=len(space), baselines=list(self.baselines), devices=list(self.devices.names),
@@ -302,8 +290,7 @@ class DetectionRoutingEvaluator:
 
     def _ranked(self, one: Candidate, race: Race, space: Any, shortlist: float | None) -> RankedNetwork:
         path = None if one.subnet is None else list(space.path(one.subnet))
-        others = _numbers(shortlist=shortlist)
-        last = race.last.get(one.name)
+        others, last = _shortlisted(shortlist), race.last.get(one.name)
         if one.record.diverged or last is None:
             return RankedNetwork(one.name, one.subnet, path, one.record.bn, [], others,
                                  eliminated=len(race.steps) + 1, screening=0.0)
@@ -316,18 +303,10 @@ class DetectionRoutingEvaluator:
 
 def write_backbone(backbone: SDRBackbone, subnet: int | None, file: Path, bn: BNReset, images: BNImages,
                    settings: EvalSettings) -> str:
-    """Writes a network of an SDRNet with BN statistics of its own, as a file that a detector starts from.
+    """Writes a sub-net, or the super-net (None), with BN statistics of its own as a file that a detector starts from.
 
-    Args:
-        backbone (SDRBackbone): On the device where statistics are measured. It is not changed.
-        subnet (int, optional): Its index; None: the super-net, with all its channels.
-        file (Path): The file; one that is there is replaced.
-        bn (BNReset): Which images give the statistics.
-        images (BNImages): Where they are.
-        settings (EvalSettings): How they are prepared.
-
-    Returns:
-        str: What the statistics come from: ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``.
+    Statistics are measured on the device of ``backbone``, which is not changed. Returns what they come from:
+    ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``.
 
     Raises:
         NotFiniteError: If weights or activations are not finite; nothing is written then.
@@ -348,5 +327,5 @@ def write_backbone(backbone: SDRBackbone, subnet: int | None, file: Path, bn: BN
     return source
 
 
-def _numbers(**values: float | None) -> dict[str, list[float]]:
-    return {name: [value] for name, value in values.items() if value is not None}
+def _shortlisted(score: float | None) -> dict[str, list[float]]:
+    return {} if score is None else dict(shortlist=[score])

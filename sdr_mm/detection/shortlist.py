@@ -66,15 +66,8 @@ class Shortlist:
         """Whether there is anything to leave out."""
         return self.mode != 'all' and self.candidates < subnets
 
-    def rank(self,
-             backbone: SDRBackbone,
-             dataset: Any,
-             name: str,
-             *,
-             bn: BNReset,
-             images: dict[str, Any],
-             pool: Pool | None = None,
-             normalization: Normalization = IMAGENET) -> Ranking:
+    def rank(self, backbone: SDRBackbone, dataset: Any, name: str, *, bn: BNReset, images: dict[str, Any],
+             pool: Pool | None = None, normalization: Normalization = IMAGENET) -> Ranking:
         """Ranks all sub-nets.
 
         Args:
@@ -117,24 +110,13 @@ def crops_task(dataset: Any, name: str, *, resize: int = 256, size: int = 224, m
                seed: int = 0) -> Task:
     """The objects of a detection set, cropped from the images, with their class as label.
 
-    A crop is the square around a box, moved into the image where it leaves it. With one class only, crops
-    of the same sizes and images that overlap no box are a second class, the background. Crops of one image
-    that have the same class stay on one side of the split.
-
-    Args:
-        dataset (BaseDataset): Of MMDetection.
-        name (str): For tables.
-        resize (int): Short side of the crops in pixels, as for kNN. Defaults to 256.
-        size (int): Side of their center that is kept. Defaults to 224.
-        most (int): Most crops of a class; which ones is random. Defaults to 100.
-        smallest (int): Boxes with a shorter longer side in pixels are left out. Defaults to 8.
-        seed (int): Of the choice, the positions of the background and the split. Defaults to 0.
-
-    Returns:
-        Task: Classes with fewer than two crops are left out.
+    A crop is the square around a box, moved into the image where it leaves it; its short side is resized to
+    ``resize`` pixels and its center of ``size`` kept. At most ``most`` random ones of a class are taken, of boxes whose
+    longer side is at least ``smallest``. With one class only, crops of the same sizes and images that overlap no box
+    are a second class, the background. Crops of one image that have the same class stay on one side of the split.
 
     Raises:
-        InputError: If fewer than two classes have two crops, or an image cannot be decoded.
+        InputError: If fewer than two classes have two crops (others are left out), or an image cannot be decoded.
     """
     classes = list(dataset.metainfo['classes'])
     random = np.random.default_rng(seed)

@@ -89,9 +89,6 @@ def check_objects(root: ElementTree.Element, classes: Sequence[str], width: int,
     """Refuses objects that are of none of ``classes``, and boxes that are empty or leave the image.
 
     VOC counts pixels from 1, many tools from 0, and some round up: one pixel is let pass.
-
-    Raises:
-        InputError: Naming the first one.
     """
     for entry in root.findall('object'):
         name = entry.findtext('name')
@@ -139,10 +136,7 @@ class VOCDetectionMetric(VOCMetric):
 def average_precisions(found: Sequence[Any], objects: Sequence[Any], label: int) -> tuple[int, np.ndarray]:
     """How many objects of a class there are to find, and its average precision in per cent at :data:`THRESHOLDS`.
 
-    Args:
-        found (Sequence[list[np.ndarray]]): By image and class, ``(n, 5)`` boxes and scores.
-        objects (Sequence[dict]): By image, as MMDetection's ``eval_map`` takes them.
-        label (int): The class.
+    By image, ``found`` has for each class ``(n, 5)`` boxes and scores, and ``objects`` what ``eval_map`` takes.
     """
     images = list(zip(*get_cls_results(found, objects, label)))
     count = sum(len(true) for _, true, _ in images)
