@@ -44,10 +44,7 @@ def regret(scores: Sequence[float], reference: Sequence[float]) -> float:
     """What is lost by taking the network of the highest score instead of the best one.
 
     Several of the highest score have an equal chance of being taken, so that the order of the networks cannot
-    matter. Arguments and errors are those of :func:`rank_correlation`.
-
-    Returns:
-        float: At least 0, in the unit of the reference.
+    matter. Arguments and errors are those of :func:`rank_correlation`; the unit is the reference's.
     """
     found, wanted = _check(scores, reference)
     return float(wanted.max() - wanted[found == found.max()].mean())

@@ -12,10 +12,7 @@ Array = np.ndarray | Tensor
 
 
 def check_labeled(features: Tensor, labels: Tensor, who: str) -> None:
-    """Refuses what are not features (n, d) with a class number, or a row of 0 and 1, for each image.
-
-    ``who`` takes them, for messages.
-    """
+    """Refuses what are not features (n, d) with a class number, or a row of 0 and 1, for each image ``who`` takes."""
     if features.dim() != 2 or not features.numel():
         raise InputError(f'{who} needs features (n, d), got {tuple(features.shape)}')
     if labels.dim() not in (1, 2) or len(labels) != len(features) or labels.is_floating_point():

@@ -99,7 +99,7 @@ class Evaluation:
     test: int  # images that test, in the first split
     skipped: int  # images that could not be decoded and were left out
     seconds: float  # decoding included
-    splits: list[dict[str, Any]] = field(default_factory=list)  # of LinearResult, for each split
+    splits: list[dict[str, Any]] = field(default_factory=list)  # how each linear probe came about, see LinearResult
 
     @property
     def mean(self) -> float:

@@ -113,9 +113,7 @@ def choosing(split: Split, groups: np.ndarray | None) -> tuple[np.ndarray, np.nd
 
 
 class _Fit(NamedTuple):
-    """Scores (m, classes) of the held-out images, and how they came about."""
-
-    scores: np.ndarray
+    scores: np.ndarray  # (m, classes) of the held-out images
     iterations: int
     converged: bool
 
@@ -136,10 +134,7 @@ class _Torch:
 
 
 class _ScikitLearn(_Torch):
-    """Fits by scikit-learn, each from the solution of the last one.
-
-    Since two classes have one weight vector there, not two opposite ones, they get half the l2.
-    """
+    """Fits by scikit-learn. Two classes get half the l2: they have one weight vector there, not two opposite ones."""
 
     def __init__(self, features: Tensor, labels: np.ndarray, classes: int, tol: float) -> None:
         super().__init__(features, labels, classes, tol)

@@ -39,8 +39,7 @@ class Task:
         name (str): For tables and pictures.
         classes (list[str]): Names of the classes; none if there are no labels.
         paths (Sequence[ImageSource]): The images: files, or arrays ``(H, W, 3)``, uint8, RGB.
-        labels (np.ndarray): (n,) int64, the class of each; or (n, classes) uint8 of 0 and 1 where an
-            image has several.
+        labels (np.ndarray): (n,) int64, the class of each; or (n, classes) uint8 of 0 and 1 where an image has several.
         splits (list[Split]): At least one, unless there are no labels.
         metric (str): Key of :data:`METRICS`; ``'map_11'`` goes with several labels each. Defaults to 'accuracy'.
         groups (np.ndarray, optional): (n,) int64. Images of the same group show the same thing and stay
@@ -137,11 +136,7 @@ class Task:
 
     @classmethod
     def unlabeled(cls, folder: str | Path) -> Task:
-        """All images of a folder, at any depth, without classes and splits.
-
-        Raises:
-            InputError: If the folder is missing or has no images.
-        """
+        """All images of a folder, at any depth, without classes and splits; an InputError if there are none."""
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise InputError(f'there is no folder {folder}: give a folder of images')
@@ -150,11 +145,7 @@ class Task:
         return cls(folder.resolve().name, [], paths, np.zeros(len(paths), dtype=np.int64), [])
 
     def without(self, unreadable: Sequence[int]) -> Task:
-        """The task without some images.
-
-        Raises:
-            InputError: If a part of a split loses a class that it had, or all images.
-        """
+        """The task without some images; an InputError if a part of a split loses a class that it had, or all images."""
         kept = np.ones(len(self.paths), dtype=bool)
         kept[list(unreadable)] = False
         number = np.cumsum(kept) - 1
@@ -251,7 +242,7 @@ def _draw(groups: np.ndarray, fraction: float, random: np.random.Generator) -> n
         if len(chosen) < len(sizes) - 1 and abs(count + sizes[unit] - target) < abs(count - target):
             chosen.append(unit)
             count += sizes[unit]
-    # None where every group is more than twice the part that is asked for.
+    # Where every group is more than twice the part that is asked for, nothing is chosen yet.
     return np.isin(units, chosen or [order[sizes[order].argmin()]])
 
 

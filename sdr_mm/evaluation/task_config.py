@@ -16,7 +16,6 @@ from ..images import ImageSource
 from ..registry import DATASETS
 from .task import Split, Task, check_classes, hold_out
 
-PARTS = ('train', 'val', 'test')
 KINDS: dict[str, Any] = dict(name=str, data_root=str, metric=str, files=list, source=str, counts=dict)
 
 
@@ -27,9 +26,8 @@ class TaskConfig:
     Args:
         name (str): For tables.
         data_root (str): The folder of the data set, ``data/…``.
-        train (dict): ``type`` and options, but ``data_root``, of the data set that trains, a class of MMPretrain
-            or of this package.
-        test (dict): The same, of the one that tests.
+        train (dict): ``type``, a class of MMPretrain or of this package, and options, but ``data_root``.
+        test (dict): The same, of the data set that tests.
         val (dict | float, optional): The same, of the official validation set; or which part of the
             training images is held out (:func:`hold_out`). Defaults to None, what evaluations hold out.
         metric (str): See :class:`Task`. Defaults to 'accuracy'.
@@ -94,13 +92,12 @@ class TaskConfig:
         root = Path(values['data_root']).expanduser()
         if data_root is not None and root.parts[:1] == ('data', ):
             root = Path(data_root).expanduser().joinpath(*root.parts[1:])
-        values['data_root'] = str(root)
-        return cls(**values)
+        return cls(**{**values, 'data_root': str(root)})
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
         """The data sets by part, in the order train, val, test."""
-        return {part: getattr(self, part) for part in PARTS
+        return {part: getattr(self, part) for part in ('train', 'val', 'test')
                 if not (part == 'val' and isinstance(self.val, (int, float, type(None))))}
 
     def missing(self) -> list[str]:
@@ -151,7 +148,8 @@ class TaskConfig:
         # Read once and let go of, so it need not be packed for the workers of a loader.
         options = {'data_root': self.data_root, 'serialize_data': False, **section}
         kind = options.pop('type')
-        if not isinstance(kind, str) or (kind := DATASETS.get(kind)) is None:
+        kind = DATASETS.get(kind) if isinstance(kind, str) else None
+        if kind is None:
             raise InputError(f'task {self.name}: there is no data set {section["type"]!r}: '
                              f'give a class of MMPretrain, for example CustomDataset')
         try:

@@ -51,11 +51,10 @@ def fit_logistic(features: Array, labels: Array, l2: Sequence[float], *, tol: fl
     of a softmax are opposite, so together they pay half of what their difference alone would.
 
     Note:
-        Three changes of variables leave the objective what it is and make it easy: the mean is taken from
-        the features, which the intercepts absorb; they are rotated to their principal axes, because the
-        penalty does not depend on the basis; and axes along which no image lies, where the weights are
-        zero, are left out. There the Hessian is nearly diagonal. The largest weight is fitted first, and
-        each of the others begins where those before it lead.
+        Three changes of variables leave the objective what it is and make it easy: the mean is taken from the features,
+        which the intercepts absorb; they are rotated to their principal axes, because the penalty does not depend on
+        the basis; and axes along which no image lies, where the weights are zero, are left out. There the Hessian is
+        nearly diagonal. The largest weight is fitted first, and each of the others begins where those before it lead.
 
     Args:
         features (Array): (n, d). The work is done, and the fit is, on their device.
