@@ -6,19 +6,17 @@ The only subpackage that needs MMDetection and mmcv's compiled operators: its im
 there. Configs load it with ``custom_imports = dict(imports=['sdr_mm.detection'])``.
 """
 
+from importlib import import_module
+
 from ..errors import InputError
 
-_ADVICE = "set up the full environment, 'make .venv-full/.installed', and use its python"
-
-try:
-    import mmcv.ops  # noqa: F401
-except ImportError as error:
-    raise InputError(f'detection needs mmcv with its compiled operators for this version of torch, which this '
-                     f'environment lacks ({error}): {_ADVICE}') from error
-try:
-    import mmdet.models  # noqa: F401
-except ImportError as error:
-    raise InputError(f'detection needs MMDetection, which this environment lacks ({error}): {_ADVICE}') from error
+for _module, _what in (('mmcv.ops', 'mmcv with its compiled operators for this version of torch'),
+                       ('mmdet.models', 'MMDetection')):
+    try:
+        import_module(_module)
+    except ImportError as error:
+        raise InputError(f'detection needs {_what}, which this environment lacks ({error}): set up the full '
+                         f"environment, 'make .venv-full/.installed', and use its python") from error
 
 from .extra_norm import ExtraNormResLayer  # noqa: E402
 from .fine_tuning import PartialTrainLoop  # noqa: E402

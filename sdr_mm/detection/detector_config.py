@@ -73,9 +73,8 @@ def pretrained_parts(model: dict[str, Any], name: str = 'model') -> Iterator[tup
     """The parts of a detector that start from the backbone's checkpoint, by their names in the config."""
     for key, value in model.items():
         if isinstance(value, dict):
-            init_cfg = value.get('init_cfg')
-            kind = (init_cfg.get('type'), init_cfg.get('_scope_')) if isinstance(init_cfg, dict) else ()
-            if kind == ('Pretrained', 'sdr_mm'):
+            init = value.get('init_cfg')
+            if isinstance(init, dict) and (init.get('type'), init.get('_scope_')) == ('Pretrained', 'sdr_mm'):
                 yield f'{name}.{key}', value
             yield from pretrained_parts(value, f'{name}.{key}')
 

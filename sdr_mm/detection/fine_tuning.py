@@ -89,8 +89,7 @@ class Part:
         record = FineTuning.load(self.folder)
         if record.diverged or self.stop in record.scores or not self.evaluates and record.done >= self.stop:
             return record
-        before = record.checkpoint(self.folder)
-        start = record.done if before.exists() else 0
+        start = record.done if record.checkpoint(self.folder).exists() else 0
         if start > self.stop:
             raise InputError(f'{self.folder} has been trained to iteration {start}, further than to {self.stop}, where '
                              f'it is to be evaluated: pass more --iters, or another --work-dir')
@@ -98,7 +97,7 @@ class Part:
         runner: Runner | None = None
         try:
             with _quiet():
-                runner = build_runner(self.config(start, before if start else None))
+                runner = build_runner(self.config(start))
                 check_resumed_weights(runner)
                 runner.train_loop.step = step
                 runner.train()
@@ -106,11 +105,9 @@ class Part:
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(f'{self.name}: the GPU has too little memory for {self.images} images at once: pass a '
                              f'lower --images') from error
-        except InputError:
-            raise
-        except Exception:
+        except Exception as error:
             # CheckInvalidLossHook, or a head: where numbers are not finite they fail before there is a loss.
-            record.diverged = '' if runner is None else divergence(runner)
+            record.diverged = '' if runner is None or isinstance(error, InputError) else divergence(runner)
             if not record.diverged:
                 raise
         if not record.diverged:
@@ -127,7 +124,7 @@ class Part:
                 file.unlink()
         return record
 
-    def config(self, start: int = 0, checkpoint: Path | None = None) -> Config:
+    def config(self, start: int = 0) -> Config:
         """The config of the full training, but for the end of this part, its batches and its files."""
         # It is stored with each checkpoint, and to format it takes a second.
         cfg = Config(self.cfg.to_dict(), filename=self.cfg.filename, format_python_code=False)
@@ -144,7 +141,7 @@ class Part:
         cfg.work_dir, cfg.launcher = str(self.folder), 'none'
         # MMEngine keeps loggers by name, and several runs may begin in one second.
         cfg.experiment_name = f'{self.folder.name}_{self.stop}_{os.getpid()}_{next(_RUNS)}'
-        cfg.resume, cfg.load_from = checkpoint is not None, None if checkpoint is None else str(checkpoint)
+        cfg.resume, cfg.load_from = start > 0, str(self.folder / f'iter_{start}.pth') if start else None
         return cfg
 
 

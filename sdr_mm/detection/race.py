@@ -83,14 +83,13 @@ class Race:
             for number, (size, stop) in enumerate(self.steps):
                 final = number == len(self.steps) - 1
                 remaining = remaining[:size]  # Fewer than the step allows, if others diverged.
-                references = [network for network in self.references if not network.record.diverged]
-                known = sum(min(max(network.record.done - before, 0), stop - before)
-                            for network in remaining + references)
+                running = remaining + [network for network in self.references if not network.record.diverged]
+                known = sum(min(max(network.record.done - before, 0), stop - before) for network in running)
                 bar.initial += known  # What was done earlier does not count for the estimate.
                 bar.update(known)
                 devices.run([Part(network.name, network.folder, network.cfg, stop, self.images, self.seed,
-                                  evaluates=final or network.subnet is not None)
-                             for network in remaining + references], self._note, bar.update)
+                                  evaluates=final or network.subnet is not None) for network in running],
+                            self._note, bar.update)
                 remaining = sorted(self._alive(remaining),
                                    key=lambda network: (-network.record.scores[stop]['AP'], network.subnet))
                 for network in [] if final else remaining[self.steps[number + 1].candidates:]:

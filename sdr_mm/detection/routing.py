@@ -194,17 +194,17 @@ class DetectionRoutingEvaluator:
                             shortlist=self.shortlist.settings), leave_out=FREE)
 
     def _candidate(self, name: str, cfg: Config, subnet: int | None = None) -> Candidate:
-        folder = self._folder(name)
-        return Candidate(name, folder, cfg, subnet, FineTuning.load(folder))
+        return Candidate(name, self._folder(name), cfg, subnet, FineTuning.load(self._folder(name)))
 
     def _references(self, backbone: SDRBackbone) -> list[Candidate]:
         """Super-net and baselines."""
         found = []
         if self.supernet:
-            file = self._folder(SUPERNET_ROW) / BACKBONE
-            found.append(self._candidate(SUPERNET_ROW, configs.with_supernet(self.config, backbone, str(file))))
+            wide = configs.with_supernet(self.config, backbone, str(self._folder(SUPERNET_ROW) / BACKBONE))
+            found.append(self._candidate(SUPERNET_ROW, wide))
         for number, spec in enumerate(self.baselines):
-            file, weights = None, RANDOM
+            file: str | None = None
+            weights = RANDOM
             if spec != RANDOM:
                 network, info = load_resnet(spec, '--baseline')
                 configs.check_backbone(self.config, info['config'], f'--baseline {spec}')
@@ -224,11 +224,11 @@ class DetectionRoutingEvaluator:
                    and not (network.record.bn and (network.folder / BACKBONE).exists())]
         if not missing:
             return
-        paths = images_task(dataset, self.name).paths if self.bn.mode == 'task' else [] if pool is None else pool.paths
+        of_task = self.bn.mode == 'task'
+        paths = images_task(dataset, self.name).paths if of_task else [] if pool is None else pool.paths
         store = ImageStore(paths, workers=self.workers, **self.image_options)
-        images = BNImages(pool=pool, pool_store=store)
-        if self.bn.mode == 'task':
-            images = BNImages(store, store.read_all('reading images'))
+        images = (BNImages(store, store.read_all('reading images')) if of_task else
+                  BNImages(pool=pool, pool_store=store))
         settings = EvalSettings(normalization, self.image_options['resize'], self.image_options['size'])
         for network in missing:
             try:
@@ -292,8 +292,7 @@ class DetectionRoutingEvaluator:
         path = None if one.subnet is None else list(space.path(one.subnet))
         others, last = _shortlisted(shortlist), race.last.get(one.name)
         if one.record.diverged or last is None:
-            return RankedNetwork(one.name, one.subnet, path, one.record.bn, [], others,
-                                 eliminated=len(race.steps) + 1, screening=0.0)
+            return RankedNetwork(one.name, one.subnet, path, one.record.bn, [], others, len(race.steps) + 1, 0.0)
         scores = one.record.scores[last]
         others.update({column: [scores[column]] for column in COLUMNS if column != 'AP'}, iterations=[float(last)])
         eliminated = sum(step.stop > last for step in race.steps)

@@ -25,8 +25,7 @@ TRIES = 50
 class Shortlist:
     """How sub-nets are ordered before the race.
 
-    - ``'label_free'``: by the share of the training images that resembles their cluster; one pass of the
-      super-net.
+    - ``'label_free'``: by the share of the training images that resembles their cluster; one pass of the super-net.
     - ``'knn_crops'``: by kNN on the boxes of the training annotations, cropped from the images
       (:func:`crops_task`), all sub-nets with BN statistics of the crops, so that they run as a tree.
     - ``'all'``: not at all.

@@ -42,8 +42,7 @@ class VOCFolder(VOCDataset):
         kwargs (Any): Further arguments of :class:`mmdet.datasets.VOCDataset`.
 
     Raises:
-        InputError: If a file is missing or cannot be read, an object has an unknown class, or a box is
-            empty or leaves the image.
+        InputError: If a file, an object or a box cannot be used.
     """
 
     def __init__(self, data_prefix: dict[str, str] = dict(sub_data_root=''), **kwargs: Any) -> None:
