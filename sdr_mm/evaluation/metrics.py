@@ -37,8 +37,7 @@ def average_precision_11(scores: np.ndarray, positive: np.ndarray) -> float:
     if not hits.size or not hits[-1]:
         raise InputError('average precision needs at least one positive sample: this class has none in the test set')
     last = np.append(np.diff(scores[order]) != 0, True)
-    precision = (hits / np.arange(1, len(hits) + 1))[last]
-    recalled = hits[last]
+    precision, recalled = (hits / np.arange(1, len(hits) + 1))[last], hits[last]
     # 10 · recall in whole numbers: 0.7 · n is not always what it should be in floating point.
     best = [precision[10 * recalled >= tenth * hits[-1]].max() for tenth in range(11)]
     return 100.0 * float(np.mean(best))

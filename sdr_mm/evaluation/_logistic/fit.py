@@ -75,8 +75,7 @@ def fit_logistic(features: Array, labels: Array, l2: Sequence[float], *, tol: fl
     given = torch.as_tensor(l2, dtype=torch.float64, device=features.device)
     _check(features, labels, given, tol, balance, max_iter)
     mean, basis, values = principal_axes(features)
-    # The intercepts get a column of their own, so high that its gradient, which is part of that with respect
-    # to weights for features as they are, cannot be overlooked.
+    # The intercepts' column is so high that its gradient, part of that for features as they are, is not overlooked.
     lever = max(1., float(mean.abs().max()))
     values = torch.cat([values, torch.full_like(values[:, :1], lever)], 1)
     loss: Loss
@@ -108,8 +107,7 @@ def fit_logistic(features: Array, labels: Array, l2: Sequence[float], *, tol: fl
 def principal_axes(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (d,), basis (d, r) and coordinates (n, r) of the features in their principal axes, float64.
 
-    The basis is orthonormal to rounding whatever the condition of the features; only the coordinates'
-    independence of each other suffers where it is bad.
+    The basis is orthonormal to rounding whatever their condition; only the coordinates' independence suffers from it.
     """
     n, d = features.shape
     mean = torch.stack([part.double().sum(0) for part in features.split(_ROWS)]).sum(0) / n

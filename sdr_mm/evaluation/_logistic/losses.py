@@ -88,8 +88,7 @@ class Softmax(Loss):
         scores = point @ self.values.T
         scores -= scores.amax(0)
         own = scores.gather(0, self.labels)
-        # The label's term is kept apart, so that neither the loss nor the gradient loses digits where its
-        # probability is near 1.
+        # The label's term is kept apart: neither loss nor gradient loses digits where its probability is near 1.
         others = scores.exp_().scatter_(0, self.labels, 0).sum(0, keepdim=True)
         total = others + own.exp()
         value = ((others + own.expm1()).log1p() - own).mean().view(1, 1)

@@ -15,8 +15,7 @@ FLOOR = 1e-10
 MEMORY = 2**31
 """Bytes that the Hessian's blocks may take."""
 
-# Sufficient decrease of a step (Nocedal and Wright 2006, equation 3.6), how far two values may be apart by
-# rounding, and after how many lengths a search is given up.
+# Sufficient decrease of a step (Nocedal and Wright 2006, eq. 3.6), rounding of a value, lengths that a search tries.
 _DECREASE, _ROUNDING, _TRIALS = 1e-4, 1e-12, 30
 
 
