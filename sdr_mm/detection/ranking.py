@@ -52,8 +52,7 @@ class DetectionRanking(Ranking):
                          f'optimistic.{same}')
         notes += [f'Shortcut: {sentence}' for sentence in self.shortcuts]
         less = self.cost.one_by_one / self.cost.passes if self.cost.passes else 0
-        fewer = (f', {less:.1f} times fewer than {s["iters"]} iterations of all {s["subnets"]} sub-nets' if less > 1
-                 else '')
+        fewer = f', {less:.1f} times fewer than {s["iters"]} iterations of all {s["subnets"]} sub-nets' * (less > 1)
         notes.append(f'Cost: {s["iterations"]:,} iterations, {self.cost.passes:,.0f} images through a network{fewer}; '
                      f'{duration(self.cost.seconds)} of device time')
         return notes

@@ -42,10 +42,10 @@ FREE = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory')
 class DetectionRoutingEvaluator:
     """Ranks sub-nets for a detection set by fine-tuning them for a few iterations.
 
-    The list is shortened first (:class:`Shortlist`); the candidates then run a race inside the detector:
-    all of them to a quarter of the iterations, the best half to a half, the best quarter to the end
-    (:func:`race_steps`). Learning rate and warm-up of iteration ``i`` are those of the full schedule, and all
-    networks see the same images. Super-net and baselines run to the end, to compare with.
+    The list is shortened first (:class:`Shortlist`); the candidates then run a race inside the detector: all of them
+    to a quarter of the iterations, the best half to a half, the best quarter to the end. Learning rate and warm-up of
+    iteration ``i`` are those of the full schedule, and all networks see the same images. Super-net and baselines run
+    to the end, to compare with.
 
     Everything is kept in ``work_dir``. The same call resumes with the last part that each network has finished; on
     a CPU, with as many threads, it ends in the same result. A candidate whose loss or weights are no longer finite is
@@ -305,10 +305,8 @@ def write_backbone(backbone: SDRBackbone, subnet: int | None, file: Path, bn: BN
     """Writes a sub-net, or the super-net (None), with BN statistics of its own as a file that a detector starts from.
 
     Statistics are measured on the device of ``backbone``, which is not changed. Returns what they come from:
-    ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``.
-
-    Raises:
-        NotFiniteError: If weights or activations are not finite; nothing is written then.
+    ``'cluster 7'``, ``'pool'``, ``'task'`` or ``'own'``. If weights or activations are not finite, nothing is written
+    but a NotFiniteError raised.
     """
     path = None if subnet is None else backbone.space.path(subnet)
     network = copy.deepcopy(backbone).eval() if path is None else extract_subnet(backbone, path)
