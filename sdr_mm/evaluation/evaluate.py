@@ -86,20 +86,35 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a frozen network on a task, per cent by the task's metric."""
+    """Scores of a frozen network on a task, per cent by the task's metric.
+
+    Args:
+        network (str): Its name.
+        task (str): Its name.
+        metric (str): Key of :data:`METRICS`.
+        settings (dict): Those of :meth:`Protocol.settings`.
+        fingerprints (dict): Of ``network``, its weights, and of ``task``, see :func:`task_fingerprint`.
+        scores (dict): A number for each split, by ``'linear'`` or each ``'k = …'``; the first ones count.
+        classes (int): Of the task.
+        train (int): Images that train, those that validate included, in the first split.
+        test (int): Images that test, in the first split.
+        skipped (int): Images that could not be decoded and were left out.
+        seconds (float): What it took, decoding included.
+        splits (list[dict]): How each linear probe came about, see :class:`LinearResult`. Defaults to none.
+    """
 
     network: str
     task: str
-    metric: str  # key of METRICS
-    settings: dict[str, Any]  # those of Protocol.settings
-    fingerprints: dict[str, str]  # of 'network', its weights, and of 'task', see task_fingerprint
-    scores: dict[str, list[float]]  # a number for each split, by 'linear' or each 'k = …'; the first ones count
+    metric: str
+    settings: dict[str, Any]
+    fingerprints: dict[str, str]
+    scores: dict[str, list[float]]
     classes: int
-    train: int  # images that train, those that validate included, in the first split
-    test: int  # images that test, in the first split
-    skipped: int  # images that could not be decoded and were left out
-    seconds: float  # decoding included
-    splits: list[dict[str, Any]] = field(default_factory=list)  # how each linear probe came about, see LinearResult
+    train: int
+    test: int
+    skipped: int
+    seconds: float
+    splits: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def mean(self) -> float:

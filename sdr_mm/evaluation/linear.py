@@ -35,16 +35,27 @@ BALANCE, LAST_BALANCE = 1e-2, 1e-3
 
 @dataclass(frozen=True)
 class LinearResult:
-    """What a linear probe found."""
+    """What a linear probe found.
 
-    score: float  # on the test images, per cent
-    l2: float  # the weight of the penalty that was chosen
-    val_scores: dict[float, float]  # by l2, on the validation images, per cent
-    iterations: dict[float, int]  # by l2, the solver's steps, the most of all classes under scikit-learn
-    refit_iterations: int  # of the last fit, on training and validation images
-    unconverged: int  # fits, the last one included, that did not reach their tolerance in 1000 steps
+    Args:
+        score (float): On the test images, per cent.
+        l2 (float): The weight of the penalty that was chosen.
+        val_scores (dict[float, float]): By l2, on the validation images, per cent.
+        iterations (dict[float, int]): By l2, the solver's steps, the most of all classes under scikit-learn.
+        refit_iterations (int): Of the last fit, on training and validation images.
+        unconverged (int): Fits, the last one included, that did not reach their tolerance in 1000 steps.
+        seconds (float): Duration.
+        test_scores (np.ndarray): (m, classes) float64.
+    """
+
+    score: float
+    l2: float
+    val_scores: dict[float, float]
+    iterations: dict[float, int]
+    refit_iterations: int
+    unconverged: int
     seconds: float
-    test_scores: np.ndarray = field(repr=False)  # (m, classes) float64
+    test_scores: np.ndarray = field(repr=False)
 
 
 def linear_probe(features: Array, labels: np.ndarray, split: Split, *, metric: str = 'accuracy',

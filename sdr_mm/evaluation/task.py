@@ -15,11 +15,17 @@ from .metrics import METRICS
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which images of a task, by their numbers, train a classifier and which test it; none does both."""
+    """Which images of a task, by their numbers, train a classifier and which test it; none does both.
 
-    train: np.ndarray  # (n,)
-    test: np.ndarray  # (m,)
-    val: np.ndarray | None = None  # (v,), in neither, by which choices are made
+    Args:
+        train (np.ndarray): (n,) int64.
+        test (np.ndarray): (m,) int64.
+        val (np.ndarray, optional): (v,) int64, in neither, by which choices are made. Defaults to None.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    val: np.ndarray | None = None
 
     def choosing(self) -> tuple[np.ndarray, np.ndarray]:
         """What routing and other choices may look at: ``train`` and, held out, ``val``, or else ``test``."""

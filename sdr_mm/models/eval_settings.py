@@ -17,14 +17,20 @@ PROTOCOL_RATIO = 256 / 224
 class EvalSettings:
     """How images are prepared for a network, and the neighbors of its kNN.
 
+    Args:
+        normalization (Normalization): Of its input. Defaults to ImageNet's.
+        resize (int): Short side of the images, in pixels. Defaults to 256.
+        size (int): Side of the center crop, in pixels. Defaults to 224.
+        k (int): Neighbors of kNN. Defaults to 200.
+
     Raises:
         InputError: If a value is out of range.
     """
 
     normalization: Normalization = IMAGENET
-    resize: int = 256  # Short side of the images, in pixels.
-    size: int = 224  # Side of the center crop, in pixels.
-    k: int = 200  # Neighbors of kNN.
+    resize: int = 256
+    size: int = 224
+    k: int = 200
 
     def __post_init__(self) -> None:
         whole = all(type(value) is int for value in (self.resize, self.size, self.k))

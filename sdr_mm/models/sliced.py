@@ -29,13 +29,22 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class ChannelLayout:
-    """How the channels of one layer are split."""
+    """How the channels of one layer are split.
 
-    shared: int  # Channels that every sub-net has.
-    individual: int = 0  # Channels of one individual group.
-    num_groups: int = 0  # Individual groups.
-    block: int | None = None  # Which entry of the path chooses the group; None: every network has all channels.
-    group: int | None = None  # The only individual group that a :meth:`fixed` layout has; None: all of them.
+    Args:
+        shared (int): Channels that every sub-net has.
+        individual (int): Channels of one individual group. Defaults to 0.
+        num_groups (int): Individual groups. Defaults to 0.
+        block (int, optional): Which entry of the path chooses the group. Defaults to None: every network has all
+            channels.
+        group (int, optional): The only individual group of a :meth:`fixed` layout. Defaults to None, all of them.
+    """
+
+    shared: int
+    individual: int = 0
+    num_groups: int = 0
+    block: int | None = None
+    group: int | None = None
 
     @property
     def total(self) -> int:
