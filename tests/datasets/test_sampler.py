@@ -93,7 +93,7 @@ def test_every_pass_of_every_network_has_each_of_its_images_once(root, sizes, ba
             assert sorted(one) == members, 'an image comes once in a pass, on one rank only'
         assert len(set(passes[-1])) == len(passes[-1])
         if len(members) > 6 and len(passes) > 2:
-            assert any(one != passes[0] for one in passes[1:-1]), 'passes are shuffled anew'
+            assert any(one != passes[0] for one in passes[1:-1]), 'each pass is shuffled again'
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,4 +1,4 @@
-"""What a person without the full environment is told. Runs in both environments."""
+"""The messages without the full environment. Runs in both environments."""
 
 from __future__ import annotations
 

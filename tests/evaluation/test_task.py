@@ -74,7 +74,7 @@ def test_images_of_one_sub_folder_stay_on_one_side(tmp_path):
             assert abs(held - 0.3 * count) <= 2.5
         alone += len([unit for unit in sides[1] if unit[1].startswith('single')])
     assert 0 < alone < 4 * 8
-    # The demo divides the images anew, and still keeps units together.
+    # The demo divides the images again, and still keeps units together.
     for split in routing_splits(task, divisions=3).splits:
         sides = [{tuple(unit) for unit in units[numbers]} for numbers in (split.train, split.test)]
         assert not sides[0] & sides[1]
