@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..cli import progress
 from ..distributed import gather, share
 from ..images import IMAGENET, ImageStore, Normalization
+from ..images.store import split
 from ..models.backbone import pool_features
 from .task import Task
 
@@ -63,11 +64,13 @@ def task_features(network: nn.Module, task: Task, *, normalization: Normalizatio
         without those that cannot be decoded.
 
     Raises:
-        InputError: On all ranks, if images cannot be decoded, or the network returns no features.
+        InputError: On all ranks, if images cannot be decoded, ``batch_size`` is less than 1, or the network returns no
+            features.
     """
     # Nothing is kept: each image is used once.
-    store = ImageStore(task.paths, resize=resize, size=size, on_error=on_error, workers=workers, memory=0)
-    mine = share(np.array_split(np.arange(len(store)), -(-len(store) // batch_size)))
+    store = ImageStore(task.paths, resize=resize, size=size, on_error=on_error, workers=workers, memory=0,
+                       disk=0)
+    mine = share(split(np.arange(len(store)), batch_size))
     found = torch.empty(0, 0, device=device)
 
     def compute() -> tuple[int, list[int]]:

@@ -132,10 +132,13 @@ class ImageStore:
 
         Yields:
             Tensor: (batch, 3, size, size) float32.
+
+        Raises:
+            InputError: If ``batch_size`` is less than 1, and as :meth:`decode`.
         """
         center = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-        parts = np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []
+        parts = split(indices, batch_size)
         with ThreadPoolExecutor(1) as reader:
             coming = [reader.submit(self.get, part) for part in parts[:1]]
             for number in range(len(parts)):
@@ -143,6 +146,13 @@ class ImageStore:
                 coming += [reader.submit(self.get, part) for part in parts[number + 1:number + 2]]
                 if len(images):
                     yield (torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() - center) / scale
+
+
+def split(indices: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Parts of nearly equal size, of at most ``batch_size``; raises an InputError if that is less than 1."""
+    if batch_size < 1:
+        raise InputError(f'a batch has at least one image, got batch_size={batch_size}')
+    return np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []
 
 
 def _room(shape: tuple[int, ...], memory: int, disk: float) -> np.ndarray | None:

@@ -65,6 +65,22 @@ def test_images_in_memory_have_features_too():
     task = Task('noise', ['a', 'b'], arrays, np.arange(6) % 2, [Split(np.arange(4), np.arange(4, 6))])
     found, _ = task_features(Returns(lambda images: images), task, **{**OPTIONS, 'resize': 9, 'size': 9})
     np.testing.assert_allclose(found, np.stack(arrays).mean((1, 2)) / 255, rtol=1e-5)
+    with pytest.raises(InputError, match='a batch has at least one image, got batch_size=0'):
+        task_features(Returns(lambda images: images), task, **{**OPTIONS, 'resize': 9, 'size': 9, 'batch_size': 0})
+
+
+def test_what_is_used_once_is_kept_nowhere(root, monkeypatch):
+    stores = []
+
+    class Watched(ImageStore):
+
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            stores.append(self)
+    monkeypatch.setattr('sdr_mm.evaluation.features.ImageStore', Watched)
+    task_features(Returns(lambda images: images), Task.from_folder(root / 'sound'), **OPTIONS)
+    (store, ) = stores
+    assert store._kept is None and not store._ready.any()
 
 
 @pytest.fixture(scope='module')
