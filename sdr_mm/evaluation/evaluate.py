@@ -75,8 +75,9 @@ class Protocol:
 
     def settings(self, network: EvalSettings) -> dict[str, Any]:
         """All that determines the scores of a network beside its weights and the task."""
-        resize = self.resize or ((self.size or network.size) if self.name == 'linear' else None)
-        fitting = network.but(resize=resize, size=self.size)
+        size = network.size if self.size is None else self.size
+        resize = size if self.name == 'linear' and self.resize is None else self.resize
+        fitting = network.but(resize=resize, size=size)
         mean, std = (list(values) for values in fitting.normalization)
         settings = dict(protocol=self.name, resize=fitting.resize, size=fitting.size, mean=mean, std=std)
         if self.name == 'knn':

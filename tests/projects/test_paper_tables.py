@@ -198,8 +198,9 @@ def test_sizes_and_neighbors_are_those_that_fit_the_network_unless_others_are_gi
             (Protocol('knn'), small, dict(resize=36, size=32, k=[20])),
             (Protocol('knn', **sizes, k=(5, 1)), small, dict(sizes, k=[5, 1]))):
         assert protocol.settings(network).items() >= expected.items()
-    with pytest.raises(InputError, match='0 < size <= resize'):
-        Protocol('knn', size=64).settings(small)
+    for wrong in (Protocol('knn', size=64), Protocol('linear', resize=0), Protocol('linear', size=0)):
+        with pytest.raises(InputError, match='0 < size <= resize'):
+            wrong.settings(small)
 
 
 def test_an_evaluation_is_read_as_it_was_written_and_nothing_else_is(root):
