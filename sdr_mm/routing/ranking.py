@@ -160,7 +160,8 @@ class Ranking:
         """
         reference = self.network(over)
         if reference is None:
-            raise InputError(f'the routing on {self.task} has no {over} to compare with: route again with --{over}')
+            raise InputError(f'the routing on {self.task} has no {over} to compare with: '
+                             f'route again with it as --baseline or among the --candidates')
         return np.array([_gain(network.score, reference.score) for network in self.scored])
 
     def save(self, file: str | Path, overwrite: bool = False) -> None:
