@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +40,9 @@ from .routing.strategies import Search
 from .routing.subnet import export_subnet, extract_subnet
 from .space import Path as Groups
 from .space import SubnetSpace
+
+BN_OPTIONS = dict(bn_images='num_images', batch_size='batch_size', seed='seed')
+"""Options of the BN reset, and what :class:`BNReset` calls them."""
 
 Images = str | Path | Task | Sequence[ImageSource]
 """A folder, a task, or image files and arrays ``(H, W, 3)`` uint8 RGB."""
@@ -207,8 +211,8 @@ class SDR:
             **options: ``bn_images``, ``batch_size`` and ``seed`` of the BN reset. Default to those of the ranking.
 
         Raises:
-            InputError: If there is no such sub-net, the ranking is of another checkpoint, or the images for the
-                statistics are not there.
+            InputError: If there is no such sub-net or option, the ranking is of another checkpoint, or the images for
+                the statistics are not there.
         """
         ranking = which.ranking if isinstance(which, RankedNetwork) else None
         if isinstance(which, RankedNetwork):
@@ -216,14 +220,18 @@ class SDR:
                 raise InputError(f'{which.name} is no sub-net: give ranking.best, or another sub-net of the ranking')
             path = self.space.check(which.path)
         else:
-            path = self.space.path(which) if isinstance(which, int) else self.space.check(which)
+            path = self.space.path(int(which)) if isinstance(which, (int, np.integer)) else self.space.check(which)
         index = self.space.index(path)
         ranked = {} if ranking is None else ranking.settings
         if ranked.get('checkpoint', self.fingerprint) != self.fingerprint:
             raise InputError(f'the ranking is of another checkpoint than {self.file}: load that one, or name the '
                              f'sub-net by its index or path')
+        unknown = sorted(options if isinstance(bn, BNReset) else set(options) - set(BN_OPTIONS))
+        if unknown:
+            raise InputError(f'unknown options of a sub-net: {", ".join(unknown)}; with bn=MODE there are '
+                             f'{", ".join(BN_OPTIONS)}')
         reset = bn if isinstance(bn, BNReset) else bn_reset(bn, dict(ranked, **options))
-        fits = self.settings.but(resize=resize or ranked.get('resize'), size=size or ranked.get('size'))
+        fits = self.settings.but(resize=ranked.get('resize'), size=ranked.get('size')).but(resize=resize, size=size)
         reading: dict[str, Any] = dict(resize=fits.resize, size=fits.size, workers=workers,
                                        on_error=on_error or ranked.get('on_error', 'stop'))
         images = BNImages()
@@ -318,9 +326,8 @@ def bn_reset(mode: str | None, options: dict[str, Any]) -> BNReset:
     Raises:
         InputError: If one of them is out of range.
     """
-    names = dict(bn_images='num_images', batch_size='batch_size', seed='seed')
     return BNReset(mode or options.get('bn_reset', 'cluster'),
-                   **{new: options[old] for old, new in names.items() if options.get(old) is not None})
+                   **{new: options[old] for old, new in BN_OPTIONS.items() if options.get(old) is not None})
 
 
 def task_of(ranking: Ranking | None, task: Task | str | Path | None) -> Task:
@@ -354,6 +361,8 @@ def image_files(images: Images) -> Sequence[ImageSource]:
     if isinstance(images, Task):
         return images.paths
     if not isinstance(images, (str, Path)):
+        if not len(images):
+            raise InputError('there are no images in the list: give image files or arrays, or a folder')
         return images
     folder = Path(images).expanduser()
     names = find_images(str(folder)) if folder.is_dir() else []

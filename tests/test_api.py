@@ -16,7 +16,7 @@ from sdr_mm.evaluation import Task, pooled_features
 from sdr_mm.images import ImageStore
 from sdr_mm.models import SimSiamSDR
 from sdr_mm.models.checkpoints import load_resnet, read_checkpoint
-from sdr_mm.routing import Halving, Ranking, extract_subnet, reset_bn
+from sdr_mm.routing import BNReset, Halving, Ranking, extract_subnet, reset_bn
 
 FAST = dict(resize=32, size=32, k=5, batch_size=8, workers=1)
 
@@ -106,6 +106,24 @@ def test_other_statistics_have_to_be_asked_for(root, sdr, ranking, tmp_path):
         sdr.subnet(0, bn='super-net')
     with pytest.raises(InputError, match='super-net is no sub-net'):
         sdr.subnet(ranking.network('super-net'))
+
+
+def test_an_option_of_a_sub_net_that_is_wrong_is_not_passed_over(root, sdr, ranking):
+    with pytest.raises(InputError, match='unknown options of a sub-net: bn_image; with bn=MODE there are bn_images'):
+        sdr.subnet(ranking.best, bn_image=4)
+    with pytest.raises(InputError, match='unknown options of a sub-net: bn_images'):
+        sdr.subnet(ranking.best, bn=BNReset('none'), bn_images=4)
+    for sizes in (dict(resize=0), dict(size=0)):
+        with pytest.raises(InputError, match='0 < size <= resize'):
+            sdr.subnet(ranking.best, **sizes)
+    assert sdr.subnet(np.int64(2), bn='none').path == (1, 0)
+    net = sdr.subnet(2, bn='none', resize=32, size=32)
+    with pytest.raises(InputError, match='no images in the list'):
+        net.features([])
+    with pytest.raises(InputError, match='a batch has at least one image, got batch_size=0'):
+        net.features(root / 'pool', batch_size=0)
+    with pytest.raises(InputError, match='has no resnet50 to compare with: route again with it as --baseline'):
+        ranking.gains('resnet50')
 
 
 def test_a_ranking_of_another_checkpoint_is_refused(root, ranking, tmp_path):
