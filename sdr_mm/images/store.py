@@ -106,15 +106,16 @@ class ImageStore:
             images = [image for image in pool.map(self.decode, indices.tolist()) if image is not None]
         return np.stack(images) if images else np.empty((0, self.size, self.size, 3), np.uint8)
 
-    def read_all(self, desc: str = 'reading images') -> np.ndarray:
-        """Decodes everything, with a progress bar; so a bad image is known before the long work.
+    def read_all(self, desc: str = 'reading images', indices: np.ndarray | None = None) -> np.ndarray:
+        """Decodes the images at ``indices``, or all, with a progress bar; so a bad one is known before the long work.
 
-        Gives the numbers of the images that can be decoded, ascending; raises as :meth:`decode`.
+        Gives the numbers of those that can be decoded, in the same order; raises as :meth:`decode`.
         """
+        wanted = list(range(len(self))) if indices is None else indices.tolist()
         with ThreadPoolExecutor(self.workers) as pool:
-            for _ in progress(pool.map(self.decode, range(len(self))), len(self), desc):
+            for _ in progress(pool.map(self.decode, wanted), len(wanted), desc):
                 pass
-        return np.array([index for index in range(len(self)) if index not in self.failed], dtype=np.int64)
+        return np.array([index for index in wanted if index not in self.failed], dtype=np.int64)
 
     def batches(self, indices: np.ndarray, batch_size: int, *, mean: Sequence[float] = IMAGENET.mean,
                 std: Sequence[float] = IMAGENET.std, device: str | torch.device = 'cpu') -> Iterator[Tensor]:

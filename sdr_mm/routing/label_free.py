@@ -74,7 +74,7 @@ class LabelFree(ShortList):
                 return None
             network = extractor.supernet()
             chosen, cluster = choose_members(clusters, self.per_cluster, extractor.bn.seed)
-            readable = np.array([store.decode(index) is not None for index in chosen])
+            readable = np.isin(chosen, store.read_all('reading images of the clusters', chosen))
             chosen, cluster = chosen[readable], cluster[readable]
             missing = sorted(set(range(clusters.num_clusters)) - set(cluster.tolist()))
             if missing:

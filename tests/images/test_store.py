@@ -54,6 +54,13 @@ def test_images_that_cannot_be_decoded_are_left_out_with_the_reason(files):
         ImageStore(files, on_error='ignore')
 
 
+def test_some_images_may_be_read_ahead_by_themselves(files):
+    store = ImageStore(files, resize=4, size=4, on_error='skip', workers=3)
+    assert store.read_all(indices=np.array([5, 2, 1])).tolist() == [5, 1]
+    assert np.flatnonzero(store._ready).tolist() == [1, 5] and set(store.failed) == {2}
+    assert store.read_all().tolist() == [0, 1, 3, 4, 5, 6, 7]
+
+
 def test_the_caller_may_say_how_files_are_read(files):
     store = ImageStore(files[3:5], resize=4, size=4, read=lambda path: 255 - read_rgb(path))
     assert store.get(np.array([1, 0]))[:, 0, 0, 0].tolist() == [215, 225]

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from routing_data import make_run
 from scipy.special import softmax
 
+import sdr_mm
 from sdr_mm.clusters import Clusters
 from sdr_mm.errors import InputError
 from sdr_mm.routing.label_free import choose_members, cluster_shares
@@ -60,3 +62,21 @@ def test_features_that_are_not_finite_are_one_line(which):
     features[which][0, 0] = float('nan')
     with pytest.raises(InputError, match=f'images of the {which} are not finite'):
         cluster_shares(features['task'], features['clusters'], np.array([0, 1]))
+
+
+def test_damaged_images_of_a_cluster_are_left_out_unless_all_are(tmp_path):
+    root = make_run(tmp_path)
+    files = sorted((root / 'pool').iterdir())
+    options = dict(search='label_free', bn='task', per_cluster=3, finalists=2, resize=32, size=32, workers=2)
+    sdr = sdr_mm.load(root / 'sdr.pth', device='cpu')
+    chosen, cluster = choose_members(sdr.pool().clusters, 3)
+    one, *others = chosen[cluster == 1]
+    files[one].write_bytes(b'no image')
+    with pytest.raises(InputError, match='cannot be decoded'):
+        sdr.route(root / 'task', **options)
+    ranking = sdr.route(root / 'task', on_error='skip', **options)
+    assert len(ranking.scored) == 2 and len(ranking.subnets) == 4
+    for number in others:
+        files[number].write_bytes(b'no image')
+    with pytest.raises(InputError, match='no readable image of cluster 1 is among the 3 that were chosen'):
+        sdr.route(root / 'task', on_error='skip', **options)
