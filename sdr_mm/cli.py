@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from .errors import InputError
 from .files import out_of_space
+from .only_weights import only_weights
 
 T = TypeVar('T')
 
@@ -19,7 +20,8 @@ T = TypeVar('T')
 def run(main: Callable[[], None]) -> None:
     """Runs a tool; input that cannot be used ends it with one line on stderr and status 2."""
     try:
-        main()
+        with only_weights():
+            main()
     except InputError as error:
         fail(error)
     except OSError as error:

@@ -19,8 +19,8 @@ FilePath = str | Path
 KNOWN = ('ImageFolder', 'ImageNet', 'ImageNet21k', 'CustomDataset')
 """Data sets that a checkpoint may name: they list image files and run nothing that they read."""
 
-OPTIONS = ('data_root', 'ann_file', 'data_prefix', 'split', 'extensions', 'with_label')
-"""What it may say of them."""
+OPTIONS = dict(data_root=str, ann_file=str, data_prefix=str, split=str, extensions=str, with_label=bool)
+"""What it may say of them, and of what kind; extensions are a list of them, a prefix may have a name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,16 @@ def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath |
         if kind not in KNOWN:
             raise InputError(f'{where} names images of the type {kind}, and on the word of a checkpoint only '
                              f'{", ".join(KNOWN)} are read: pass --data FOLDER, {advice}')
-        options = {key: images[key] for key in OPTIONS if key in images}
-        dataset = DATASETS.build(dict(options, type=kind, pipeline=[], _scope_=SCOPE))
+        options = {key: _plain(images, key, where) for key in OPTIONS if key in images}
+        try:
+            dataset = DATASETS.build(dict(options, type=kind, pipeline=[], _scope_=SCOPE))
+            dataset.full_init()
+        except InputError:
+            raise
+        except Exception as error:  # What the list of images says may raise anything.
+            reason = next(iter(str(error).splitlines()), '') or type(error).__name__
+            raise InputError(f'the images that {where} names cannot be listed ({reason}): pass --data FOLDER, '
+                             f'{advice}') from error
     dataset.full_init()
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     if not need_clusters:
@@ -89,3 +97,14 @@ def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath |
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _plain(images: Mapping[str, Any], key: str, where: FilePath) -> Any:
+    """One of the :data:`OPTIONS`, checked: names of files on this machine, and no addresses of others."""
+    value = images[key]
+    parts = value if key == 'extensions' and isinstance(value, (list, tuple)) else \
+        value.values() if key == 'data_prefix' and isinstance(value, Mapping) else [value]
+    if not all(isinstance(part, OPTIONS[key]) and '://' not in str(part) for part in parts):
+        raise InputError(f'{where} names images by {key}={str(value)[:60]!r}, which is no {OPTIONS[key].__name__} that '
+                         f'a folder has: pass --data FOLDER')
+    return value

@@ -1,6 +1,7 @@
 """SDRNets, the algorithms that train them, and what they distill with."""
 
 from .backbone import SDRBackbone
+from .checkpoint_loaders import guard_mmengine
 from .distillation import L2KDLoss, SiamKDLoss
 from .pretrained import ExactPretrainedInit
 from .safe_globals import allow_checkpoints
@@ -16,3 +17,4 @@ __all__ = [
 ]
 
 allow_checkpoints()
+guard_mmengine()

@@ -7,16 +7,18 @@ import ast
 import hashlib
 import importlib
 import re
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 from mmpretrain.models.backbones.resnet import Bottleneck, ResNet
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, NotFiniteError
 from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
+from ..only_weights import only_weights
 from .backbone import build_plain
 from .eval_settings import EvalSettings
 from .publishers import LayoutMatch, match_layout
@@ -37,17 +39,18 @@ class ResNetInfo(TypedDict):
     settings: EvalSettings  # As the checkpoint knows them.
 
 
-def read_checkpoint(file: FilePath) -> dict[str, Any]:
+def read_checkpoint(file: FilePath, map_location: Any = 'cpu') -> dict[str, Any]:
     """Reads a checkpoint without running any code that it may hold.
 
     Args:
         file (str | Path): What ``torch.save`` wrote, or a ``.safetensors`` file.
+        map_location (Any): As for ``torch.load``. Defaults to 'cpu'.
 
     Returns:
-        dict: All of it, on the CPU.
+        dict: All of it.
 
     Raises:
-        InputError: If it is missing or no checkpoint.
+        InputError: If it is missing, damaged or no checkpoint.
     """
     if not Path(file).is_file():
         raise InputError(f'there is no file {file}: give a checkpoint')
@@ -56,14 +59,17 @@ def read_checkpoint(file: FilePath) -> dict[str, Any]:
     try:
         if safetensors:
             return dict(safetensors.load_file(file))
+        check_sums(file)
         # Many publishers store their command line beside the weights. It is a bare record.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            checkpoint = torch.load(file, map_location='cpu', weights_only=True)
+        with only_weights(), torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # Arbitrary bytes may raise anything.
-        refused = None if safetensors else re.search(r'GLOBAL (\S+)', str(error))
+        refused = None if safetensors else re.search(r'GLOBAL (\S+)|module (\S+) is blocked', str(error))
         if refused:
-            raise InputError(f'{file} holds a Python object that is no weight ({refused[1]}), and reading it could run '
-                             f'foreign code: save the state dict alone') from error
+            raise InputError(f'{file} holds a Python object that is no weight ({refused[1] or refused[2]}), and '
+                             f'reading it could run foreign code: save the state dict alone') from error
         wanted = 'a whole .safetensors file' if safetensors else 'a file that torch.save wrote'
         raise InputError(f'{file} cannot be read as a checkpoint, it may be cut short ({type(error).__name__}): '
                          f'give {wanted}') from error
@@ -71,6 +77,24 @@ def read_checkpoint(file: FilePath) -> dict[str, Any]:
         raise InputError(f'{file} holds a {type(checkpoint).__name__}, not a dictionary of weights: '
                          f'give a file that holds a state dict')
     return checkpoint
+
+
+def check_sums(file: FilePath) -> None:
+    """Refuses a checkpoint with damaged bytes, which ``torch.load`` would take for weights.
+
+    Since PyTorch 1.6 ``torch.save`` writes a zip archive, which has a checksum for every tensor. Older files and
+    safetensors have none.
+
+    Raises:
+        InputError: If one does not fit.
+    """
+    with open(file, 'rb') as start:
+        if start.read(4) != b'PK\3\4':
+            return
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise InputError(f'{file} is damaged, {damaged} in it does not have its checksum: copy or download it again')
 
 
 def import_extra(module: str, needed_by: FilePath) -> Any:
@@ -101,7 +125,24 @@ def state_of(checkpoint: dict[str, Any], file: FilePath) -> State:
     state = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not state:
         raise InputError(f'{file} holds no weights (keys: {some(checkpoint)}): give a file that holds a state dict')
+    for key, value in state.items():
+        if odd := _oddity(value):
+            raise InputError(f'{file}: {key} is {odd}, which no layer takes: save its plain dense values')
     return state
+
+
+def _oddity(value: Tensor) -> str | None:
+    """What is special about a tensor that is no array of real numbers in memory."""
+    if value.is_meta:
+        return 'a tensor without values (meta)'
+    if value.is_quantized:
+        return 'quantized'
+    if value.layout is not torch.strided or value.is_nested:
+        return 'sparse or nested'
+    if value.is_complex():
+        return 'of complex numbers'
+    # A few bytes in the file could ask for all memory.
+    return 'larger than its data' if value.numel() * value.element_size() > value.untyped_storage().nbytes() else None
 
 
 def read_state_dict(file: FilePath) -> State:
@@ -168,16 +209,31 @@ def infer_resnet(state: State, where: FilePath = 'the checkpoint') -> dict[str, 
                 base_channels=base)
 
 
-def with_counters(network: torch.nn.Module, state: State) -> State:
+def with_counters(network: nn.Module, state: State) -> State:
     """``state`` with the batch counters that files of old PyTorch and of converters lack."""
     return {key: torch.tensor(0) for key in network.state_dict() if key.endswith('num_batches_tracked')} | state
 
 
-def load_exactly(network: torch.nn.Module, state: State, where: FilePath) -> None:
-    """``load_state_dict`` that leaves nothing out.
+def load_exactly(network: nn.Module, state: State, where: FilePath) -> None:
+    """``load_state_dict`` that leaves nothing out and takes no values that a network cannot have.
 
     Raises:
-        InputError: If a key is missing, unexpected or of another shape, naming the first ones.
+        InputError: If a key is missing, unexpected, of another shape or another kind of numbers, naming the first
+            ones, or a variance is negative.
+        NotFiniteError: If a parameter or a statistic is NaN or infinite.
+    """
+    check_fit(network, state, where)
+    check_values(network, state, where)
+    own = network.state_dict()
+    own.update(state)  # It carries the versions of the layers, which some of them ask for.
+    network.load_state_dict(own)
+
+
+def check_fit(network: nn.Module, state: State, where: FilePath) -> None:
+    """Refuses weights that are not those of ``network``, which may be on the device ``meta``.
+
+    Raises:
+        InputError: As :func:`load_exactly`.
     """
     own = network.state_dict()
     reshaped = [f'{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}'
@@ -188,8 +244,38 @@ def load_exactly(network: torch.nn.Module, state: State, where: FilePath) -> Non
         if keys:
             raise InputError(f'{where} {what} {len(keys)} weights of this {type(network).__name__}: {some(keys)}: '
                              f'give a checkpoint of the same layout')
-    own.update(state)  # It carries the versions of the layers, which some of them ask for.
-    network.load_state_dict(own)
+    for key, value in own.items():
+        fits = state[key].is_floating_point() == value.is_floating_point() or key.endswith('num_batches_tracked')
+        if not fits or (state[key].dtype == torch.bool) != (value.dtype == torch.bool):
+            raise InputError(f'{where}: {key} is {_dtype(state[key])} instead of {_dtype(value)}: give the weights as '
+                             f'they were trained')
+
+
+def check_values(network: nn.Module, state: State, where: FilePath) -> None:
+    """Refuses values of parameters and statistics that no network can have.
+
+    Other buffers, such as masks, may be infinite.
+
+    Raises:
+        InputError: If a variance is negative.
+        NotFiniteError: If a value is NaN or infinite.
+    """
+    own = network.state_dict()
+    trained = {name for name, _ in network.named_parameters()}
+    for key, value in state.items():
+        variance = key.endswith('running_var')
+        if not value.is_floating_point() or not (variance or key in trained or key.endswith('running_mean')):
+            continue
+        value = value.to(own[key].dtype)
+        if not value.isfinite().all():
+            raise NotFiniteError(f'{where}: {key} is not finite (NaN or infinite), the file is damaged or its training '
+                                 f'has diverged: give another file or an earlier checkpoint')
+        if variance and bool((value < 0).any()):
+            raise InputError(f'{where}: {key} holds negative variances, the file is damaged: copy or download it again')
+
+
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix('torch.')
 
 
 def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
@@ -223,7 +309,7 @@ def settings_of(checkpoint: dict[str, Any], default: Normalization = IMAGENET) -
     return EvalSettings.of(exported if isinstance(exported, dict) else stored_config(checkpoint), default)
 
 
-def weights_fingerprint(network: torch.nn.Module) -> str:
+def weights_fingerprint(network: nn.Module) -> str:
     """SHA-256 of all weights and statistics of ``network``: their names, shapes, types and values."""
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():

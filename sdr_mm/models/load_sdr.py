@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import torch
 
 from ..errors import InputError
 from ..registry import MODELS
 from .backbone import SDRBackbone
-from .checkpoints import FilePath, load_exactly, read_checkpoint, state_of, stored_config
+from .checkpoints import FilePath, check_fit, load_exactly, read_checkpoint, state_of, stored_config
 
 PREFIX = 'backbone.'
 OF_TRAINING = ('type', '_scope_', 'init_cfg', 'frozen_stages')
@@ -38,9 +41,33 @@ def load_sdr(file: FilePath) -> tuple[SDRBackbone, dict[str, Any]]:
     if not isinstance(arguments, dict) or kind is None or not issubclass(kind, SDRBackbone):
         raise InputError(f'{file} is no checkpoint of an SDRNet (it stores no config whose backbone is one): give one '
                          f'that tools/train.py wrote with an SDR config')
+    arguments = {key: value for key, value in arguments.items() if key not in OF_TRAINING}
+    for part in _types(arguments):
+        # With a dot in it MMEngine would import what it names, whatever that is.
+        if not isinstance(part, str) or not part.isidentifier():
+            raise InputError(f'{file}: the stored config of the backbone names a part of the type {str(part)[:60]!r}, '
+                             f'and on the word of a checkpoint only registered ones are built, by their plain name')
+    weights = {key[len(PREFIX):]: value for key, value in state.items() if key.startswith(PREFIX)}
     try:
-        backbone = kind(**{key: value for key, value in arguments.items() if key not in OF_TRAINING})
-    except (TypeError, ValueError, KeyError) as error:  # InputError is a ValueError.
-        raise InputError(f'{file}: the stored config of the backbone does not fit {name} ({error})') from error
-    load_exactly(backbone, {key[len(PREFIX):]: value for key, value in state.items() if key.startswith(PREFIX)}, file)
+        # First without memory: the config alone must not decide how much of it is taken.
+        with torch.device('meta'):
+            sketch = kind(**arguments)
+    except Exception as error:  # Arbitrary values may raise anything.
+        reason = next(iter(str(error).splitlines()), '') or type(error).__name__
+        raise InputError(f'{file}: the stored config of the backbone does not fit {name} ({reason})') from error
+    check_fit(sketch, weights, file)
+    backbone = kind(**arguments)
+    load_exactly(backbone, weights, file)
     return backbone.eval(), config
+
+
+def _types(value: Any) -> Iterator[Any]:
+    """Each ``type`` in nested dictionaries and lists."""
+    if isinstance(value, Mapping):
+        if 'type' in value:
+            yield value['type']
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return
+    for part in value:
+        yield from _types(part)

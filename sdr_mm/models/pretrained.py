@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 
 from mmengine.model.weight_init import PretrainedInit, update_init_info
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..errors import InputError
 from ..registry import WEIGHT_INITIALIZERS
-from .checkpoints import State, load_exactly, read_state_dict, split_backbone, state_of, with_counters
-from .safe_globals import allow_checkpoints
+from .checkpoint_loaders import load_for_mmengine
+from .checkpoints import load_exactly, split_backbone, state_of, with_counters
 from .sliced import cut_state_dict
 
 _STAGE = re.compile(r'layer[1-4]\.0\.conv1\.weight')
@@ -50,19 +48,10 @@ class ExactPretrainedInit(PretrainedInit):
         if self.prefix is not None or not any(map(_STAGE.fullmatch, module.state_dict())):
             super().__call__(module)
             return
-        state, _ = split_backbone(self._read(), self.checkpoint)
+        state, _ = split_backbone(state_of(load_for_mmengine(self.checkpoint, 'cpu'), self.checkpoint),
+                                  self.checkpoint)
         parts = {name for name, _ in module.named_children()}
         state = {name: value for name, value in state.items() if name.split('.')[0] in parts}
         load_exactly(module, with_counters(module, cut_state_dict(module, state)), self.checkpoint)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())
-
-    def _read(self) -> State:
-        if '://' not in self.checkpoint:
-            return read_state_dict(self.checkpoint)
-        allow_checkpoints()
-        try:
-            checkpoint = CheckpointLoader.load_checkpoint(self.checkpoint, map_location=self.map_location)
-        except Exception as error:  # A download may raise anything.
-            raise InputError(f'{self.checkpoint} cannot be fetched ({type(error).__name__}): give a file') from error
-        return state_of(checkpoint, self.checkpoint)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torchvision
@@ -19,11 +19,15 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..images import IMAGENET, ZERO_TO_ONE, Normalization
+from ..only_weights import only_weights
 from .baselines import find_baseline
+from .checkpoint_loaders import cached_file, locate
 from .checkpoints import State, import_extra, load_exactly, load_resnet, read_state_dict, some, with_counters
 from .eval_settings import EvalSettings
 from .publishers import DATA_PARALLEL, OPENMMLAB
 from .safe_globals import allow_checkpoints
+
+T = TypeVar('T')
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,8 @@ def _torchvision(name: str, file: str | None, label: str) -> tuple[nn.Module, No
         raise InputError(_unknown(label, 'torchvision has no classification network', name, known))
     weights: Any = getattr(torchvision.models.get_model_weights(name), 'DEFAULT', None)
     if file is None:
-        network = _download(lambda: torchvision.models.get_model(name, weights=weights), weights, 'torchvision', label)
+        network = _download(lambda: torchvision.models.get_model(name, weights=weights), weights, 'torchvision', label,
+                            getattr(weights, 'url', None))
         _behead(network)
     else:
         # With their own weights these two change the normalization inside.
@@ -161,7 +166,8 @@ def _timm(name: str, file: str | None, label: str) -> tuple[nn.Module, Normaliza
     config = network.pretrained_cfg
     if file is None:
         weights = any(config.get(key) for key in ('url', 'hf_hub_id', 'file'))
-        network = _download(lambda: timm.create_model(name, num_classes=0, pretrained=True), weights, 'timm', label)
+        network = _download(lambda: timm.create_model(name, num_classes=0, pretrained=True), weights, 'timm', label,
+                            config.get('url'))
     else:
         heads = config.get('classifier') or ()
         heads = [heads] if isinstance(heads, str) else heads
@@ -175,7 +181,8 @@ def _mmpretrain(name: str, file: str | None, label: str) -> tuple[nn.Module, Nor
     except ValueError as error:
         raise InputError(_unknown(label, 'MMPretrain has no network', name, list_models())) from error
     try:
-        model = get_model(name, pretrained=False)
+        with only_weights():
+            model = get_model(name, pretrained=False)
     except Exception as error:  # Some need more packages, some download parts of themselves.
         raise InputError(f'{label}: MMPretrain cannot build {name} here ({_first_line(error)}): '
                          f'name another network') from error
@@ -198,12 +205,8 @@ def _mmpretrain(name: str, file: str | None, label: str) -> tuple[nn.Module, Nor
     if isinstance(model.backbone, (AlexNet, InceptionV3, VGG)) and getattr(model.backbone, 'num_classes', 1) > 0:
         heads = [f'backbone.{head}' for head in _behead(model.backbone)]
     if file is None:
-        allow_checkpoints()
-        found = _download(lambda: torch.hub.load_state_dict_from_url(weights, map_location='cpu', weights_only=True),
-                          weights, 'MMPretrain', label)
-        state = found.get('state_dict', found)
-    else:
-        state = _read(file, label)
+        file = str(_download(lambda: locate(weights), weights, 'MMPretrain', label))
+    state = _read(file, label)
     state = {key: value for key, value in state.items()
              if key.partition('.')[0] in kept or not OPENMMLAB.is_beside(key)}
     _load(model, state, heads, label)
@@ -268,16 +271,21 @@ def _load(network: nn.Module, state: State, heads: Iterable[str], label: str) ->
     load_exactly(network, with_counters(network, state), label)
 
 
-def _download(load: Callable[[], Any], weights: Any, library: str, label: str) -> Any:
-    """What ``load`` returns; it is not called if there are no ``weights`` to download."""
+def _download(load: Callable[[], T], weights: Any, library: str, label: str, url: str | None = None) -> T:
+    """What ``load`` returns; it is not called if there are no ``weights`` to download, or torch.hub keeps bad ones."""
     spec = label.split()[-1]
     if not weights:
         raise InputError(f'{label}: {library} has no weights for {spec.partition(":")[2]}: give them as {spec}@FILE')
+    if url and cached_file(url).is_file():  # With no checksum that the library would look at.
+        _read(str(cached_file(url)), label)
+    allow_checkpoints()
     try:
-        return load()
+        with only_weights():
+            return load()
     except Exception as error:  # Each library, and each of its transports, has its own errors.
-        raise InputError(f'{label}: the pre-trained weights cannot be downloaded ({type(error).__name__}: '
-                         f'{_first_line(error)}): give them as {spec}@FILE') from error
+        cause = error.__cause__ if isinstance(error, InputError) and error.__cause__ is not None else error
+        raise InputError(f'{label}: the pre-trained weights cannot be downloaded or read ({type(cause).__name__}: '
+                         f'{_first_line(cause)}): give them as {spec}@FILE') from error
 
 
 def _scaled(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization:
