@@ -166,8 +166,7 @@ def _timm(name: str, file: str | None, label: str) -> tuple[nn.Module, Normaliza
     config = network.pretrained_cfg
     if file is None:
         weights = any(config.get(key) for key in ('url', 'hf_hub_id', 'file'))
-        network = _download(lambda: timm.create_model(name, num_classes=0, pretrained=True), weights, 'timm', label,
-                            config.get('url'))
+        network = _download(lambda: timm.create_model(name, num_classes=0, pretrained=True), weights, 'timm', label)
     else:
         heads = config.get('classifier') or ()
         heads = [heads] if isinstance(heads, str) else heads
