@@ -21,7 +21,7 @@ from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
 from ..only_weights import only_weights
 from .backbone import build_plain
 from .eval_settings import EvalSettings
-from .publishers import LayoutMatch, match_layout
+from .publishers import HOLDERS, LayoutMatch, match_layout
 from .safe_globals import allow_checkpoints
 
 State = dict[str, Tensor]
@@ -113,14 +113,17 @@ def import_extra(module: str, needed_by: FilePath) -> Any:
 def state_of(checkpoint: dict[str, Any], file: FilePath) -> State:
     """The weights in what :func:`read_checkpoint` read from ``file``.
 
-    They are under ``state_dict``, ``model`` or ``resnet`` (SimCLRv2-Pytorch), or they are all of it.
+    They are where one of :data:`sdr_mm.models.publishers.HOLDERS` says, or they are all of it.
 
     Raises:
         InputError: If there are none.
     """
-    for name in ('state_dict', 'model', 'resnet'):
-        if isinstance(checkpoint.get(name), dict):
-            checkpoint = checkpoint[name]
+    for path in HOLDERS:
+        part: Any = checkpoint
+        for name in path:
+            part = part.get(name) if isinstance(part, dict) else None
+        if isinstance(part, dict):
+            checkpoint = part
             break
     state = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not state:

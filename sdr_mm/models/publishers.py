@@ -2,7 +2,8 @@
 
 The facts are from the code that wrote the files: facebookresearch/moco, /moco-v3, /simsiam and /swav,
 salesforce/PCL, HobbitLong/PyContrast (InsDis, PIRL, InfoMin), open-mmlab/mmselfsup (branches 0.x and 1.x),
-tonylins/simclr-converter, Separius/SimCLRv2-Pytorch and chigur/byol-convert.
+tonylins/simclr-converter, Separius/SimCLRv2-Pytorch, chigur/byol-convert, vturrisi/solo-learn, lightly-ai/lightly,
+facebookresearch/vissl and /dino.
 """
 
 from __future__ import annotations
@@ -15,10 +16,18 @@ from typing import NamedTuple
 DATA_PARALLEL = 'module.'
 """What PyTorch's data parallelism puts before every name."""
 
+COMPILED = '_orig_mod.'
+"""What ``torch.compile`` puts before the names of the module that was compiled, which may be a part of the network."""
+
+HOLDERS = (('classy_state_dict', 'base_model', 'model', 'trunk'), ('state_dict', ), ('model', ), ('model_state_dict', ),
+           ('resnet', ), ('teacher', ), ('student', ))
+"""Where in a checkpoint the weights may be, the first one that is there: VISSL's, most people's, SimCLRv2-Pytorch's and
+DINO's, which evaluates its teacher."""
+
 _NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
 _BLOCK = r'net\.([1-4])\.blocks\.(\d+)\.'
-_BACKBONE = re.compile(r'(conv1\.weight|bn1\.' + _NORM + r'|layer[1-4]\.\d+\.(conv[123]\.weight|bn[123]\.' + _NORM +
-                       r'|downsample\.0\.weight|downsample\.1\.' + _NORM + r'))')
+_BLOCK_PART = r'\d+\.(?:conv[123]\.weight|bn[123]\.' + _NORM + r'|downsample\.0\.weight|downsample\.1\.' + _NORM + ')'
+_BACKBONE = re.compile(r'(conv1\.weight|bn1\.' + _NORM + r'|layer[1-4]\.' + _BLOCK_PART + ')')
 # The first of them tells a ResNet from other networks, the second from a part of one.
 _EVIDENCE = ('conv1.weight', 'layer1.0.conv1.weight')
 
@@ -58,8 +67,10 @@ _HEADS = 'fc|linear|classifier|head|projection_head|projector|predictor|prototyp
 OPENMMLAB = Layout(
     'OpenMMLab', 'backbone.',
     # MMSelfSup 0.x has the backbone a second time, as the first of two parts of encoder_q, online_net or encoder.
+    # solo-learn and lightly call the backbone so too, and the moving average momentum_… and …_momentum.
     rf'neck|\w*_?head|data_preprocessor|encoder_q\.[01]|encoder_k|online_net|encoder\.[01]|target_net|'
-    rf'momentum_encoder|teacher|target_generator|distillation|memory_bank|loss_weight|queue2?|queue2?_ptr|{_HEADS}')
+    rf'momentum_encoder|teacher|target_generator|distillation|memory_bank|loss_weight|queue2?|queue2?_ptr|'
+    rf'backbone\.fc|momentum_\w+|\w+_momentum|criterion|online_classifier|{_HEADS}')
 
 LAYOUTS = (
     OPENMMLAB,
@@ -77,6 +88,13 @@ LAYOUTS = (
         (_BLOCK + r'projection\.shortcut\.weight', r'layer\1.\2.downsample.0.weight'),
         (_BLOCK + r'projection\.bn\.0\.' + _NORM, r'layer\1.\2.downsample.1.\3'),
     ), zero_to_one=True, hint='a plain ResNet has no selective kernels (sk1): give a model without them (sk0)'),
+    *(Layout('lightly', prefix, OPENMMLAB.beside, (
+        # A torchvision ResNet's children without fc in a row: 2, 3 and 8 have no weights.
+        (r'0\.weight', 'conv1.weight'),
+        (r'1\.' + _NORM, r'bn1.\1'),
+        *((rf'{stage + 3}\.({_BLOCK_PART})', rf'layer{stage}.\1') for stage in range(1, 5)),
+    )) for prefix in ('backbone.', '')),
+    Layout('VISSL', '_feature_blocks.', 'heads'),
     # SwAV, DeepCluster-v2, SeLa-v2, simclr-converter, byol-convert, timm, tools/export_subnet.py too
     Layout('torchvision', '', _HEADS),
 )
@@ -94,15 +112,24 @@ class LayoutMatch(NamedTuple):
 
 def match_layout(keys: Iterable[str]) -> LayoutMatch | None:
     """Recognizes the layout of a file from the names of all its weights; None if it holds no ResNet in a known one."""
-    keys = list(keys)
-    wrapper = DATA_PARALLEL if keys and all(key.startswith(DATA_PARALLEL) for key in keys) else ''
-    names = {key: key[len(wrapper):] for key in keys}
+    names = unwrapped(keys)
     for layout in LAYOUTS:
         stock = {key: layout.stock_name(name) for key, name in names.items()}
         backbone = {key: name for key, name in stock.items() if name is not None}
         if not set(_EVIDENCE) <= set(backbone.values()):
             continue
-        dropped = [key for key in keys if key not in backbone and layout.is_beside(names[key])]
-        unplaced = [key for key in keys if key not in backbone and not layout.is_beside(names[key])]
-        return LayoutMatch(layout, wrapper + layout.prefix, backbone, dropped, unplaced)
+        others = [key for key in names if key not in backbone]
+        dropped = [key for key in others if layout.is_beside(names[key])]
+        unplaced = [key for key in others if not layout.is_beside(names[key])]
+        first = next(key for key, name in backbone.items() if name == _EVIDENCE[0])
+        prefix = first.removesuffix(names[first].removeprefix(layout.prefix))
+        return LayoutMatch(layout, prefix, backbone, dropped, unplaced)
     return None
+
+
+def unwrapped(keys: Iterable[str]) -> dict[str, str]:
+    """For each of all keys of a file its name without what data parallelism and ``torch.compile`` put into it."""
+    names = {key: re.sub(rf'(^|\.){re.escape(COMPILED)}', r'\1', key) for key in keys}
+    if names and all(name.startswith(DATA_PARALLEL) for name in names.values()):
+        names = {key: name[len(DATA_PARALLEL):] for key, name in names.items()}
+    return names

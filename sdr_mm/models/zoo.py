@@ -24,7 +24,7 @@ from .baselines import find_baseline
 from .checkpoint_loaders import cached_file, locate
 from .checkpoints import State, import_extra, load_exactly, load_resnet, read_state_dict, some, with_counters
 from .eval_settings import EvalSettings
-from .publishers import DATA_PARALLEL, OPENMMLAB
+from .publishers import OPENMMLAB, unwrapped
 from .safe_globals import allow_checkpoints
 
 T = TypeVar('T')
@@ -254,13 +254,12 @@ _KINDS: dict[str, Callable[[str, str | None, str], tuple[nn.Module, Normalizatio
 
 
 def _read(file: str, label: str) -> State:
-    """The weights in ``file``, without what data parallelism puts before their names."""
+    """The weights in ``file``, without what data parallelism and ``torch.compile`` put into their names."""
     try:
         state = read_state_dict(file)
     except InputError as error:
         raise InputError(f'{label}: {error}') from error
-    wrapped = all(key.startswith(DATA_PARALLEL) for key in state)
-    return {key[len(DATA_PARALLEL):]: value for key, value in state.items()} if wrapped else state
+    return {name: state[key] for key, name in unwrapped(state).items()}
 
 
 def _load(network: nn.Module, state: State, heads: Iterable[str], label: str) -> None:

@@ -4,6 +4,7 @@ import argparse
 
 import pytest
 import torch
+import torchvision
 from mmpretrain.models.backbones import ResNet
 from safetensors.torch import save_file
 from torch import nn
@@ -207,6 +208,89 @@ def test_their_other_files_do_too(name, tmp_path):
     torch.save(make(stock.state_dict(), other.state_dict()), tmp_path / 'x.pth')
     info = check(tmp_path / 'x.pth', stock, torch.randn(1, 3, 64, 64))
     assert (info['layout'], info['prefix']) == (layout, prefix)
+
+
+class SelfSupervised(nn.Module):
+    """As solo-learn and lightly have it: a backbone, its moving average, and heads."""
+
+    def __init__(self, backbone, other, momentum):
+        super().__init__()
+        self.backbone, self.projection_head = backbone, nn.Linear(2, 2)
+        setattr(self, momentum.format('backbone'), other)
+        setattr(self, momentum.format('projector'), nn.Linear(2, 2))
+        self.register_buffer('queue', torch.zeros(2))
+
+
+class Trunk(nn.Module):
+    """VISSL's: the parts of torchvision's ResNet under names of their own."""
+
+    def __init__(self, network):
+        super().__init__()
+        parts = dict(network.named_children())
+        parts['conv1_relu'] = parts.pop('relu')
+        del parts['fc']
+        self._feature_blocks = nn.ModuleDict(parts)
+
+
+class MultiCrop(nn.Module):
+    """DINO's: a backbone without classifier, and a head."""
+
+    def __init__(self, network):
+        super().__init__()
+        network.fc = nn.Identity()
+        self.backbone, self.head = network, nn.Sequential(nn.Linear(2, 2))
+
+
+def in_a_row(network):
+    return nn.Sequential(*list(network.children())[:-1])
+
+
+def dino(network, other):
+    return dict(student=nn.DataParallel(MultiCrop(other)).state_dict(),
+                teacher=nn.DataParallel(MultiCrop(network)).state_dict(), epoch=3,
+                args=argparse.Namespace(arch='resnet50'), dino_loss=dict(center=torch.zeros(1, 2)))
+
+
+# How others wrap torchvision's ResNets, and where the backbone is then.
+WRAPPED = {
+    'solo-learn': (lambda n, o: dict(state_dict=SelfSupervised(n, o, 'momentum_{}').state_dict()), 'backbone.'),
+    'lightly': (lambda n, o: dict(state_dict=SelfSupervised(in_a_row(n), in_a_row(o), '{}_momentum').state_dict()),
+                'backbone.'),
+    'lightly, backbone alone': (lambda n, o: in_a_row(n).state_dict(), ''),
+    'compiled': (lambda n, o: torch.compile(n).state_dict(), '_orig_mod.'),
+    'compiled and wrapped': (lambda n, o: torch.compile(nn.DataParallel(n)).state_dict(), '_orig_mod.module.'),
+    'compiled in part': (lambda n, o: nn.DataParallel(SelfSupervised(torch.compile(n), o, '{}_momentum')).state_dict(),
+                         'module.backbone._orig_mod.'),
+    'VISSL': (lambda n, o: dict(phase=1, classy_state_dict=dict(base_model=dict(model=dict(
+        trunk=Trunk(n).state_dict(), heads=nn.Linear(2, 2).state_dict())))), '_feature_blocks.'),
+    'DINO': (dino, 'module.backbone.'),
+    'DINO, student alone': (lambda n, o: dict(student=dino(o, n)['student']), 'module.backbone.'),
+}
+
+
+@pytest.mark.parametrize('name, depth', [*((name, 18) for name in WRAPPED), ('lightly', 50), ('VISSL', 50)])
+def test_however_a_resnet_is_wrapped_its_features_are_torchvisions(name, depth, tmp_path):
+    torch.manual_seed(1)
+    network, other = (getattr(torchvision.models, f'resnet{depth}')(num_classes=2).eval()
+                      for _ in range(2))
+    for key, value in network.state_dict().items():
+        if 'running' in key:
+            value.uniform_(0.5, 1.5)
+    make, prefix = WRAPPED[name]
+    torch.save(make(network, other), tmp_path / 'x.pth')
+    found, info = load_resnet(tmp_path / 'x.pth')
+    assert info['prefix'] == prefix
+    network.fc = nn.Identity()
+    x = torch.randn(2, 3, 40, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(found(x)[-1].mean((2, 3)), network(x))
+
+
+def test_a_compiled_network_is_a_candidate_under_its_name(tmp_path):
+    network = torchvision.models.resnet18()
+    torch.save(torch.compile(nn.DataParallel(network)).state_dict(), tmp_path / 'x.pth')
+    found = load_network(f'torchvision:resnet18@{tmp_path / "x.pth"}')
+    assert torch.equal(found.module.module.conv1.weight, network.conv1.weight)
 
 
 def test_a_safetensors_file_is_read(tmp_path):
