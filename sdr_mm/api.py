@@ -27,7 +27,7 @@ from .errors import InputError
 from .evaluation.features import pooled_features
 from .evaluation.task import Task
 from .images import ImageSource, ImageStore, find_images
-from .models.backbone import SDRBackbone
+from .models.backbone import SDRBackbone, check_rgb
 from .models.checkpoints import weights_fingerprint
 from .models.eval_settings import EvalSettings
 from .models.load_sdr import load_sdr
@@ -59,8 +59,12 @@ def load(file: str | Path, device: str | torch.device | None = None) -> SDR:
         InputError: If it is something else, or there is no such device.
     """
     backbone, config = load_sdr(file)
+    try:
+        settings = EvalSettings.of(config)
+    except InputError as error:
+        raise InputError(f'{file}: {error}') from error
     chosen = choose_device(None if device is None else str(device))
-    return SDR(Path(file), backbone.to(chosen), config, EvalSettings.of(config))
+    return SDR(Path(file), backbone.to(chosen), config, settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +239,8 @@ class SDR:
         reading: dict[str, Any] = dict(resize=fits.resize, size=fits.size, workers=workers,
                                        on_error=on_error or ranked.get('on_error', 'stop'))
         images = BNImages()
+        if reset.mode != 'none':
+            check_rgb(self.backbone.in_channels, self.file, values=len(self.settings.normalization.mean))
         if reset.mode == 'task':
             training, store, readable = read_task(task_of(ranking, task), **reading)
             images = BNImages(store, readable[training.train_images])
@@ -295,6 +301,7 @@ class Subnet:
             InputError: If there are no images, or one cannot be decoded.
         """
         fits = self.settings
+        check_rgb(self.config.get('in_channels', 3), f'sub-net {self.index}', values=len(fits.normalization.mean))
         store = ImageStore(image_files(images), resize=fits.resize, size=fits.size, on_error=on_error, workers=workers)
         numbers = store.read_all()
         if not len(numbers):

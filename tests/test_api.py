@@ -217,3 +217,21 @@ def test_parts_may_be_modules_as_well_as_configs():
     assert model.backbone is backbone and model.distillation is None
     losses = model.network_loss([torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)], 1)
     assert set(losses) == {'loss_ssl', 'std_ratio'} and losses['loss_ssl'].requires_grad
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_a_network_for_other_images_than_rgb_is_one_line_where_images_come_in(root, channels, tmp_path):
+    content = torch.load(root / 'sdr.pth')
+    weight = content['state_dict']['backbone.conv1.weight']
+    content['state_dict']['backbone.conv1.weight'] = weight[:, :1].repeat(1, channels, 1, 1)
+    content['meta']['cfg'] = content['meta']['cfg'].replace('depth=18', f'depth=18, in_channels={channels}')
+    torch.save(content, tmp_path / 'other.pth')
+    sdr = sdr_mm.load(tmp_path / 'other.pth', device='cpu')
+    message = rf'the network takes images of {channels} channel\(s\), and images are read here with 3 \(RGB\)'
+    for use in (lambda: sdr.route(root / 'task', bn='task', resize=32, size=32), lambda: sdr.subnet(0),
+                lambda: sdr.subnet(0, bn='none').features(root / 'pool')):
+        with pytest.raises(InputError, match=message):
+            use()
+    # No image is needed here.
+    sdr.subnet(0, bn='none').export(tmp_path / 'x.pth')
+    assert torch.load(tmp_path / 'x.pth')['state_dict']['conv1.weight'].shape[1] == channels

@@ -32,6 +32,7 @@ from routing_data import make_run
 import sdr_mm
 from sdr_mm.clusters import Clusters
 from sdr_mm.errors import InputError
+from sdr_mm.models import SDRResNet
 from sdr_mm.models.checkpoints import read_checkpoint
 from sdr_mm.models.zoo import load_network
 from sdr_mm.registry import MODELS
@@ -299,6 +300,31 @@ def test_no_stored_config_runs_code(name, run, marker, tmp_path):
     refuses(lambda: sdr_mm.load(file, device='cpu'), marker, 'x.pth')
 
 
+class WithPart(SDRResNet):
+    """Somebody's backbone that builds a part of itself from its config."""
+
+    def __init__(self, part, **options):
+        super().__init__(**options)
+        self.part = MODELS.build(part)
+
+
+def test_no_part_of_a_stored_backbone_is_any_function(run, marker, tmp_path):
+    function = dict(type='os.makedirs', name=str(marker))
+    MODELS.register_module(module=WithPart)
+    try:
+        for part in (function, [dict(x=dict(function, type='mmengine.mkdir_or_exist', dir_name=str(marker)))]):
+            text = stored(run).replace('depth=18', f'depth=18, part={part!r}').replace("'SDRResNet'", "'WithPart'")
+            file = with_config(run, tmp_path / 'x.pth', text)
+            refuses(lambda file=file: sdr_mm.load(file, device='cpu'), marker, 'only registered ones are built')
+        good = stored(run).replace('depth=18', "depth=18, part=dict(type='ReLU')").replace("'SDRResNet'", "'WithPart'")
+        backbone = sdr_mm.load(with_config(run, tmp_path / 'x.pth', good), device='cpu').backbone
+        assert type(backbone.part) is torch.nn.ReLU
+    finally:
+        MODELS._module_dict.pop('WithPart')
+    MODELS.build(function)
+    assert marker.exists()  # MMEngine itself calls it.
+
+
 def test_a_pre_trained_file_in_a_stored_config_is_not_read(run, marker, tmp_path):
     other = hostile(run, marker, 'saved', 'open', tmp_path / 'other.pth')
     init = f"init_cfg=dict(type='Pretrained', checkpoint={str(other)!r})"
@@ -307,7 +333,7 @@ def test_a_pre_trained_file_in_a_stored_config_is_not_read(run, marker, tmp_path
     assert not marker.exists()
 
 
-def test_a_stored_config_that_is_run_would_work(marker):
+def test_a_stored_config_that_is_executed_would_work(marker):
     Config.fromstring(f'x = open({str(marker)!r}, "w")\nx = 1', '.py')
     assert marker.exists()
 

@@ -92,6 +92,25 @@ def build_plain(config: dict[str, Any]) -> nn.Module:
     return network
 
 
+def check_rgb(channels: int, where: Any, *, values: int = 3) -> None:
+    """Refuses a network that cannot take the images that are read here, which are RGB.
+
+    Args:
+        channels (int): That it takes.
+        where (Any): What it is from, for the message.
+        values (int): Of the mean that is subtracted. Defaults to 3.
+
+    Raises:
+        InputError: If it takes another number of channels, or the mean has another.
+    """
+    if channels != 3:
+        raise InputError(f'{where}: the network takes images of {channels} channel(s), and images are read here with '
+                         f'3 (RGB): give one that was trained on RGB images')
+    if values not in (1, 3):
+        raise InputError(f'{where}: the normalization has {values} values, and images have 3 channels: correct mean '
+                         f'and std of its data_preprocessor')
+
+
 def pool_features(output: Any) -> Tensor:
     """Features ``(N, C)`` float32: what a backbone returned, averaged over space.
 

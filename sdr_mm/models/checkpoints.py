@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import InputError, NotFiniteError
 from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
 from ..only_weights import only_weights
-from .backbone import build_plain
+from .backbone import build_plain, check_rgb
 from .eval_settings import EvalSettings
 from .publishers import HOLDERS, LayoutMatch, match_layout
 from .safe_globals import allow_checkpoints
@@ -289,27 +289,37 @@ def load_resnet(file: FilePath, where: str = '') -> tuple[ResNet, ResNetInfo]:
         where (str): What the file is for, put before its name in messages, such as ``'--baseline'``. Defaults to ''.
 
     Returns:
-        tuple: The stock MMPretrain ResNet in evaluation mode, on the CPU, and a :class:`ResNetInfo`.
+        tuple: The stock MMPretrain ResNet for RGB images in evaluation mode, on the CPU, and a :class:`ResNetInfo`.
 
     Raises:
-        InputError: If the file cannot be read or holds a key that cannot be placed.
+        InputError: If the file cannot be read, holds a key that cannot be placed, or is for other images than RGB.
     """
     label = f'{where} {file}'.strip()
     checkpoint = read_checkpoint(file)
     state, match = split_backbone(state_of(checkpoint, file), label)
     config = infer_resnet(state, label)
+    default = ZERO_TO_ONE if match.layout.zero_to_one else IMAGENET
+    settings = settings_of(checkpoint, default, label)
+    check_rgb(config['in_channels'], label, values=len(settings.normalization.mean))
     network: Any = build_plain(config)
     load_exactly(network, with_counters(network, state), label)
-    default = ZERO_TO_ONE if match.layout.zero_to_one else IMAGENET
     return network, ResNetInfo(config=config, layout=match.layout.name, prefix=match.prefix, dropped=match.dropped,
-                               settings=settings_of(checkpoint, default))
+                               settings=settings)
 
 
-def settings_of(checkpoint: dict[str, Any], default: Normalization = IMAGENET) -> EvalSettings:
-    """What a checkpoint knows about its evaluation: that of an export, or what its stored config says."""
+def settings_of(checkpoint: dict[str, Any], default: Normalization = IMAGENET,
+                where: FilePath = 'the checkpoint') -> EvalSettings:
+    """What a checkpoint knows about its evaluation: that of an export, or what its stored config says.
+
+    Raises:
+        InputError: If that cannot be used; the message begins with ``where``.
+    """
     meta = checkpoint.get('meta')
     exported = meta.get('settings') if isinstance(meta, dict) else None
-    return EvalSettings.of(exported if isinstance(exported, dict) else stored_config(checkpoint), default)
+    try:
+        return EvalSettings.of(exported if isinstance(exported, dict) else stored_config(checkpoint), default)
+    except InputError as error:
+        raise InputError(f'{where}: {error}') from error
 
 
 def weights_fingerprint(network: nn.Module) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -76,14 +77,18 @@ def normalization_of(config: Mapping[str, Any], default: Normalization = IMAGENE
     for holder in (config.get('model'), config):
         preprocessor = holder.get('data_preprocessor') if isinstance(holder, Mapping) else None
         if isinstance(preprocessor, Mapping) and preprocessor.get('mean') and preprocessor.get('std'):
-            return Normalization(_channels(preprocessor, 'mean'), _channels(preprocessor, 'std'))
+            mean, std = _channels(preprocessor, 'mean'), _channels(preprocessor, 'std')
+            if len(mean) != len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+                raise InputError(f'mean and std of data_preprocessor must be finite, and std above 0, for each '
+                                 f'channel, got {mean} and {std}')
+            return Normalization(mean, std)
     return default
 
 
 def _channels(preprocessor: Mapping[str, Any], name: str) -> tuple[float, ...]:
     try:
         return tuple(map(float, preprocessor[name]))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f'{name} of data_preprocessor must be a number for each channel, got {preprocessor[name]!r}') \
             from error
 

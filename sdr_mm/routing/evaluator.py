@@ -17,7 +17,7 @@ from ..evaluation.agreement import rank_correlation, regret
 from ..evaluation.task import Split, Task
 from ..evaluation.task_config import load_task
 from ..images import IMAGENET, ImageStore, Normalization
-from ..models.backbone import SDRBackbone
+from ..models.backbone import SDRBackbone, check_rgb
 from ..models.zoo import load_network
 from ..registry import EVALUATORS
 from .bn_reset import OWN, BNImages, BNReset
@@ -106,6 +106,7 @@ class RoutingEvaluator:
                 used.
         """
         start = time.monotonic()
+        check_rgb(backbone.in_channels, 'the SDRNet', values=len(normalization.mean))
         self._check_pool(pool)
         extractor = on_all_ranks(lambda: self._extractor(backbone, pool, normalization))
         others = self._others(extractor) if extractor.task.classes else []

@@ -2,18 +2,22 @@
 
 import datetime
 import pickle
+import re
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from mmengine.logging import HistoryBuffer
 from mmpretrain.models.backbones import ResNet
+from safetensors.torch import save_file
 
-from sdr_mm.errors import InputError
+from sdr_mm.errors import InputError, NotFiniteError
 from sdr_mm.images import IMAGENET
 from sdr_mm.models.checkpoints import (
     backbone_state,
     infer_resnet,
+    load_exactly,
     load_resnet,
     read_checkpoint,
     read_state_dict,
@@ -21,7 +25,7 @@ from sdr_mm.models.checkpoints import (
     stored_config,
 )
 
-SMALL = dict(depth=18, base_channels=4, stem_channels=6, in_channels=1)
+SMALL = dict(depth=18, base_channels=4, stem_channels=6, in_channels=3)
 
 
 def small():
@@ -168,4 +172,137 @@ def test_what_is_no_resnet_ends_in_one_line(write, message, tmp_path):
     write(tmp_path / 'x.pth')
     with pytest.raises(InputError, match=message) as caught:
         load_resnet(tmp_path / 'x.pth', '--baseline')
+    assert '\n' not in str(caught.value)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_no_damaged_byte_becomes_a_weight(tmp_path):
+    file, state = tmp_path / 'x.pth', small()
+    torch.save(state, file)
+    content = file.read_bytes()
+    random = np.random.default_rng(0)
+    places = random.integers(0, len(content), 150).tolist()
+    noticed = 0
+    for number, place in enumerate(places):
+        damaged = bytearray(content)
+        if number % 3:
+            damaged[place] ^= 1 << int(random.integers(8))
+        else:  # As if a block of the disk were lost.
+            damaged[place:place + 64] = bytes(len(damaged[place:place + 64]))
+        file.write_bytes(damaged)
+        try:
+            # What is left are the gaps between the tensors.
+            assert same(read_checkpoint(file), state), place
+        except InputError as error:
+            assert 'x.pth' in str(error) and '\n' not in str(error)
+            noticed += 1
+    assert noticed > 75
+
+
+def test_it_says_which_part_is_damaged(tmp_path):
+    file, state = tmp_path / 'x.pth', dict(a=torch.zeros(3), b=torch.full((64, ), 0.7))
+    torch.save(state, file)
+    content = bytearray(file.read_bytes())
+    content[content.index(state['b'].numpy().tobytes()) + 5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r'x\.pth is damaged, x/data/1 in it does not have its checksum: copy or'):
+        read_checkpoint(file)
+    assert not same(torch.load(file), state)  # PyTorch itself takes it.
+
+
+def with_value(key, value):
+    state = small()
+    state[key].view(-1)[-1] = value
+    return state
+
+
+VALUES = {
+    'a weight that is NaN': (with_value, 'layer2.0.conv1.weight', float('nan'), 'not finite'),
+    'a bias that is infinite': (with_value, 'bn1.bias', float('inf'), 'not finite'),
+    'a mean that is NaN': (with_value, 'layer1.0.bn2.running_mean', float('nan'), 'not finite'),
+    'a variance that is NaN': (with_value, 'layer1.0.bn2.running_var', float('nan'), 'not finite'),
+    'a negative variance': (with_value, 'layer4.1.bn1.running_var', -1e-3, 'negative variances'),
+}
+
+
+@pytest.mark.parametrize('name', VALUES)
+@pytest.mark.parametrize('write', [torch.save, save_file], ids=['torch', 'safetensors'])
+def test_values_that_no_network_has_are_refused_by_name(name, write, tmp_path):
+    make, key, value, message = VALUES[name]
+    file = tmp_path / f'x.{"pth" if write is torch.save else "safetensors"}'
+    write(make(key, value), file)
+    with pytest.raises(InputError, match=rf'--baseline .*{file.name}: {re.escape(key)} .*{message}') as caught:
+        load_resnet(file, '--baseline')
+    assert '\n' not in str(caught.value)
+    assert isinstance(caught.value, NotFiniteError) == (message == 'not finite')
+
+
+def test_a_mask_may_be_infinite_and_half_precision_is_enough():
+    network = torch.nn.Linear(2, 2)
+    network.register_buffer('mask', torch.zeros(2))
+    load_exactly(network, dict(network.state_dict(), mask=torch.tensor([0, -float('inf')])), 'x')
+    half = {key: value.half() for key, value in network.state_dict().items()}
+    load_exactly(network, half, 'x')
+    assert torch.equal(network.weight, half['weight'].float())
+    with pytest.raises(NotFiniteError, match='weight is not finite'):  # In float32, in which it is used.
+        load_exactly(network, dict(half, weight=torch.full((2, 2), 1e300, dtype=torch.float64)), 'x')
+
+
+KEY = 'layer2.0.conv1.weight'
+
+
+def _quantized(value):
+    return torch.quantize_per_tensor(value, 0.1, 0, torch.qint8)
+
+
+ODD = {
+    'sparse': (torch.Tensor.to_sparse, 'sparse'),
+    'meta': (lambda value: value.to('meta'), r'without values \(meta\)'),
+    'quantized': (_quantized, 'quantized'),
+    'complex': (lambda value: value.to(torch.complex64), 'complex'),
+    'int8': (lambda value: value.to(torch.int8), 'int8 instead of float32'),
+    'bool': (lambda value: value > 0, 'bool instead of float32'),
+    'a value for all': (lambda value: torch.zeros(1).expand(value.shape), 'larger than its data'),
+    'all the memory there is': (lambda value: torch.zeros(1).expand(10**6, 10**6, 3, 3), 'larger than its data'),
+}
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_tensors_that_no_layer_takes_are_refused_by_name(name, tmp_path):
+    change, message = ODD[name]
+    torch.save(dict(small(), **{KEY: change(small()[KEY])}), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match=rf'x\.pth: {re.escape(KEY)} is .*{message}') as caught:
+        load_resnet(tmp_path / 'x.pth')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('change', [lambda value: value.long(), lambda value: value > 0], ids=['int64', 'bool'])
+def test_they_are_in_safetensors_too(change, tmp_path):
+    save_file(dict(small(), **{KEY: change(small()[KEY])}), tmp_path / 'x.safetensors')
+    with pytest.raises(InputError, match=rf'x\.safetensors: {re.escape(KEY)} is (int64|bool) instead of float32'):
+        load_resnet(tmp_path / 'x.safetensors')
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_a_network_for_other_images_than_rgb_is_one_line(channels, tmp_path):
+    torch.save(ResNet(**dict(SMALL, in_channels=channels)).state_dict(), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match=rf'--baseline .*x\.pth: the network takes images of {channels} channel'):
+        load_resnet(tmp_path / 'x.pth', '--baseline')
+
+
+@pytest.mark.parametrize('mean, std, message', [
+    ((1.0, 2.0), (1.0, 2.0), 'has 2 values, and images have 3 channels'),
+    ((1.0, 2.0, 3.0), (1.0, 0.0, 1.0), 'std above 0'),
+    ((1.0, 2.0, 3.0), (1.0, ), 'for each channel'),
+    ((1.0, 2.0, 1e999), (1.0, 1.0, 1.0), 'finite'),
+    (('a', 2.0, 3.0), (1.0, 1.0, 1.0), 'a number for each channel'),
+])
+def test_a_normalization_that_fits_no_image_is_one_line(mean, std, message, tmp_path):
+    config = f'model = dict(data_preprocessor=dict(mean={mean!r}, std={std!r}))'.replace('inf', '1e999')
+    torch.save(dict(state_dict=small(), meta=dict(cfg=config)), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match=rf'^.*x\.pth: .*{message}') as caught:
+        load_resnet(tmp_path / 'x.pth')
     assert '\n' not in str(caught.value)
