@@ -18,8 +18,8 @@ class ImageFolder(BaseDataset):
     """The images of a folder, flat or nested, without labels.
 
     Args:
-        data_root (str): The folder. Images are found at any depth by their extension (bmp, gif, jpeg, jpg, pgm, png,
-            ppm, tif, tiff, webp, in either case) and sorted by their path.
+        data_root (str): The folder. Images are found at any depth by their extension (:data:`EXTENSIONS`, in either
+            case) and sorted by their path; what is left out is counted and named on stderr.
         ann_file (str): A text file with the relative path of one image a line, to use these images in this order;
             relative to ``data_root``. Defaults to '', all images.
         pipeline (Sequence): Transforms. Defaults to none.
@@ -59,7 +59,8 @@ class ImageFolder(BaseDataset):
         if self.ann_file:
             if not os.path.isfile(self.ann_file):
                 raise InputError(f'there is no file {self.ann_file}: give a text file with one image path a line')
-            with open(self.ann_file, encoding='utf-8') as lines:
+            # A name need not be text, and an editor may begin the file with a mark.
+            with open(self.ann_file, encoding='utf-8-sig', errors='surrogateescape') as lines:
                 names = [line.strip() for line in lines if line.strip()]
             if not names:
                 raise InputError(f'{self.ann_file} lists no images: give a text file with one image path a line')

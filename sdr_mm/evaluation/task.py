@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import ImageSource, find_images
+from ..images.listing import EXTENSIONS, list_images, look_into, report_left_out, shortened
 from .metrics import METRICS
+
+SPLIT_NAMES = dict(train=('train', 'training'), val=('val', 'valid', 'validation', 'dev'),
+                   test=('test', 'testing', 'eval', 'evaluation'))
+"""Names of the folders that hold the parts of a split, those of Hugging Face's ``ImageFolder``. Any case will do, and
+``set``, ``data`` or ``images`` may follow: ``Training_Set``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +96,13 @@ class Task:
         Two layouts are known:
 
         - ``train/CLASS/…`` with ``test/CLASS/…`` or ``val/CLASS/…`` or both beside it is one split as it
-          is. Where only one of them is there, it tests.
+          is. Where only one of them is there, it tests. Other names of these folders are :data:`SPLIT_NAMES`.
         - ``CLASS/…`` is split at random within each class (:func:`stratified_splits`). The images of one sub-folder
           of a class, ``CLASS/GROUP/…``, stay on one side, because they show the same thing: frames of one unit,
           photos of one object. An image directly in ``CLASS/`` is a group of its own, and a class that
           has all its images in one sub-folder (``CLASS/images/…``) is split image by image.
+
+        What is no image, and images outside of a class, are counted and named on stderr.
 
         Args:
             folder (str | Path): Images lie at any depth below their class.
@@ -103,35 +112,37 @@ class Task:
             seed (int): Of the random splits. Defaults to 0.
 
         Raises:
-            InputError: If the folder is missing, or has one class, or a class too few images.
+            InputError: If the folder is missing or cannot be read, or has one class, or a class too few images or none
+                in a format that is known, or if it could be of either layout.
         """
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise InputError(f'there is no folder {folder}: give a folder with one subfolder of images for each class')
-        official = (folder / 'train').is_dir()
-        held_out = [part for part in ('val', 'test') if official and (folder / part).is_dir()]
-        if official and not held_out:
-            raise InputError(f'{folder} has train/ but neither of test/, val/ beside it: add one, '
-                             'or put the classes directly into the folder to have them split')
-        if official and splits != 1:
-            raise InputError(f'{folder} comes with its own split (train/ and {"/, ".join(held_out)}/), so --splits '
+        folders, outside = _look_into(folder)
+        parts = _parts(folder, folders)
+        if parts and splits != 1:
+            raise InputError(f'{folder} comes with its own split ({_all(parts.values())}), so --splits '
                              f'{splits} cannot be: leave it out, or put the classes directly into the folder')
-        listed = {part: _list(folder / part) for part in (['train', *held_out] if official else ['.'])}
-        classes = sorted(next(iter(listed.values())))
-        for part in held_out:
+        left_out: list[str] = []
+        if parts:
+            left_out += [*outside, *(f'{name}/' for name in folders if name not in parts.values())]
+        listed = {part: _list(folder, parts.get(part, ''), left_out) for part in parts or ['train']}
+        report_left_out(folder, left_out)
+        classes = sorted(listed['train'])
+        for part in parts:
             if strange := sorted(set(listed[part]) - set(classes)):
-                raise InputError(f'{folder}: class {strange[0]!r} of {part}/ has no images in train/: '
-                                 f'the classes of both must be the same')
+                raise InputError(f'{folder}: class {strange[0]!r} of {parts[part]}/ has no images in '
+                                 f'{parts["train"]}/: the classes of both must be the same')
         found = [(part, label, image) for part, images in listed.items() for label, title in enumerate(classes)
                  for image in images.get(title, [])]
-        paths = [folder / part / classes[label] / image for part, label, image in found]
+        paths = [folder / parts.get(part, '') / classes[label] / image for part, label, image in found]
         labels = np.array([label for _, label, _ in found], dtype=np.int64)
         check_classes(labels, classes, labels, str(folder))
         groups = None
-        if official:
-            parts = np.array([part for part, *_ in found])
-            *val, test = (np.flatnonzero(parts == part) for part in held_out)
-            chosen = [Split(np.flatnonzero(parts == 'train'), test, val[0] if val else None)]
+        if parts:
+            of = np.array([part for part, *_ in found])
+            train, *val, test = (np.flatnonzero(of == part) for part in parts)
+            chosen = [Split(train, test, val[0] if val else None)]
         else:
             first: dict[tuple[int, str], int] = {}
             groups = np.array([first.setdefault((label, image.split('/')[0]), number)
@@ -257,11 +268,72 @@ def _occurring(labels: np.ndarray) -> set[int]:
     return set((np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.any(0))).tolist())
 
 
-def _list(folder: Path) -> dict[str, list[str]]:
-    """Images by class, relative to it; folders without images are no classes."""
-    found = {child.name: images for child in sorted(folder.iterdir())
-             if child.is_dir() and not child.name.startswith('.') and (images := find_images(str(child)))}
+def _part_of(name: str) -> str | None:
+    """Which part of a split a folder of this name holds, if any."""
+    plain = re.sub('[-_ ]?(set|data|images)$', '', name.lower())
+    return next((part for part, names in SPLIT_NAMES.items() if plain in names), None)
+
+
+def _parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Which sub-folder holds which part of an official split, in the order train, val, test; none if there is no split.
+
+    Raises:
+        InputError: If the names leave open whether there is one.
+    """
+    found = {part: [name for name in names if _part_of(name) == part] for part in SPLIT_NAMES}
+    if not (known := [name for name in names if _part_of(name)]):
+        return {}
+    for part, same in found.items():
+        if len(same) > 1:
+            raise InputError(f'{folder} has {same[0]}/ and {same[1]}/, which both name the {part} part of a split: put '
+                             f'them together, or rename them if they are classes')
+    has = f'{folder} has {_all(known)}, named like a part of a split'
+    if others := [name for name in names if name not in known and list_images(str(folder / name))[0]]:
+        raise InputError(f'{has}, and beside it {others[0]}/ with images: rename {known[0]}/ if it is a class too, for '
+                         f'example to {known[0]}_class/, or else move {others[0]}/ out of the folder')
+    if not found['train']:
+        raise InputError(f'{has}, but no train/: add it, or rename {known[0]}/ if it is a class')
+    if len(known) == 1:
+        raise InputError(f'{folder} has {known[0]}/ but neither of test/, val/ beside it: add one, '
+                         'or put the classes directly into the folder to have them split')
+    return {part: same[0] for part, same in found.items() if same}
+
+
+def _look_into(folder: Path) -> tuple[list[str], list[str]]:
+    """The sub-folders of a folder, and what else lies in it; an InputError if one may be missing."""
+    entries = look_into(str(folder))
+    if broken := [name for name in entries.left_out if not (folder / name).exists()]:
+        raise InputError(f'the link {folder / broken[0]} leads nowhere: mend or remove it')
+    return entries.folders, sorted(entries.images + entries.left_out)
+
+
+def _all(folders: Iterable[str]) -> str:
+    return ' and '.join(f'{name}/' for name in folders)
+
+
+def _list(folder: Path, part: str, left_out: list[str]) -> dict[str, list[str]]:
+    """Images by class, relative to it. What is left out is added to ``left_out``, relative to ``folder``.
+
+    Raises:
+        InputError: If a class would vanish, because all its files are of other kinds.
+    """
+    where, prefix = folder / part, f'{part}/' if part else ''
+    titles, outside = _look_into(where)
+    left_out += [prefix + name for name in outside]
+    found: dict[str, list[str]] = {}
+    for title in titles:
+        images, others = list_images(str(where / title))
+        if not images and (files := [name for name in others if not name.endswith('/')]):
+            raise InputError(f'{where / title} has no image of a known format, but {shortened(files)}: convert them '
+                             f'({" ".join(EXTENSIONS)}), or move the folder to another place if it is no class')
+        sides = sorted({side for side in (image.split('/')[0] for image in images if '/' in image) if _part_of(side)})
+        if len({_part_of(side) for side in sides}) > 1:
+            raise InputError(f'{where / title} has {_all(sides)} below the class, which name parts of a split: turn it '
+                             f'round, {sides[0]}/{title}/, or rename them if they are none')
+        if images:
+            found[title] = images
+        left_out += [f'{prefix}{title}/{name}' for name in others] if images else [f'{prefix}{title}/']
     if not found:
-        raise InputError(f'{folder} has no images in subfolders: give a folder with one subfolder of images for each '
+        raise InputError(f'{where} has no images in subfolders: give a folder with one subfolder of images for each '
                          f'class')
     return found

@@ -169,8 +169,11 @@ class TaskConfig:
         files = {part: [path for path in (paths[number] for number in numbers) if isinstance(path, str)]
                  for part, numbers in parts.items()}
         split = [(path, *os.path.split(path)) for part in files.values() for path in part]
-        listed = {folder: set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else set()
-                  for folder in {folder for _, folder, _ in split}}
+        try:
+            listed = {folder: set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else set()
+                      for folder in {folder for _, folder, _ in split}}
+        except OSError as error:
+            self._refuse(f'the folder {error.filename} cannot be read ({error.strerror})', error)
         if lost := [path for path, folder, name in split if name not in listed[folder]]:
             self._refuse(f'{len(lost)} of {len(paths)} images missing, the first is {lost[0]}')
         trained = {*files['train'], *files.get('val', ())}

@@ -4,38 +4,138 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
+from ..cli import is_main_process, say
 from ..errors import InputError
 
-EXTENSIONS = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+EXTENSIONS = ('.apng', '.avif', '.bmp', '.gif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
+              '.pnm', '.ppm', '.tif', '.tiff', '.webp')
+
+SYSTEM_FOLDERS = frozenset(('#recycle', '#snapshot', '$recycle.bin', '@eadir', '@recycle', '__macosx', '__pycache__',
+                            'lost+found', 'system volume information'))
+"""Folders that systems and programs keep for themselves, in lower case."""
+
+SYSTEM_FILES = frozenset(('desktop.ini', 'ehthumbs.db', 'thumbs.db'))
+"""Files that they leave behind, in lower case. Nobody misses these, so they are not even named."""
 
 
-def find_images(root: str) -> list[str]:
-    """Finds the images under a folder at any depth, by their extension.
+class Entries(NamedTuple):
+    """What lies directly in a folder, by name, sorted.
 
-    Links to folders are followed, each folder once; hidden files and folders are left out.
+    Args:
+        folders (list[str]): Folders and links to folders.
+        images (list[str]): Files that are images by their extension. A link that leads nowhere is one too, so that a
+            list does not depend on what is mounted; reading it fails.
+        left_out (list[str]): Everything else that somebody could miss; folders end with ``/``.
+    """
+
+    folders: list[str]
+    images: list[str]
+    left_out: list[str]
+
+
+def look_into(folder: str) -> Entries:
+    """Sorts what lies directly in a folder into folders, images and the rest, without opening a file.
+
+    Raises:
+        InputError: If the folder cannot be read, so that no image vanishes unseen.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f'the folder {folder} cannot be read ({error.strerror}): make it readable, or move it to '
+                         f'another place') from error
+    result = Entries([], [], [])
+    for entry in found:
+        name, lower = entry.name, entry.name.lower()
+        hidden, image = name.startswith('.'), lower.endswith(EXTENSIONS)
+        kind = _kind(entry)
+        if kind == 'folder':
+            if hidden or lower in SYSTEM_FOLDERS:
+                result.left_out.append(f'{name}/')
+            else:
+                result.folders.append(name)
+        elif image and not hidden and kind != 'special':
+            result.images.append(name)
+        elif not (lower in SYSTEM_FILES or hidden and not image or name.startswith('._')):
+            result.left_out.append(name)
+    return result
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """``'folder'``, ``'file'``, ``'broken'`` (a link that leads nowhere), or ``'special'``: pipes, devices, sockets."""
+    try:
+        if entry.is_dir():
+            return 'folder'
+        if entry.is_file():
+            return 'file'
+    except OSError:  # a loop of links, or a target that may not be looked at
+        return 'broken'
+    return 'special' if os.path.exists(entry.path) else 'broken'
+
+
+def list_images(root: str) -> tuple[list[str], list[str]]:
+    """The images under a folder at any depth, by their extension, and what is left out.
+
+    Links to folders are followed, each folder once. Left out are files of other kinds, what is hidden, and the folders
+    of systems (:data:`SYSTEM_FOLDERS`), which are not looked into.
 
     Args:
         root (str): The folder.
 
     Returns:
-        list[str]: Paths relative to ``root``, with ``/`` between folders, sorted.
+        tuple[list[str], list[str]]: Paths of the images and of what is left out, relative to ``root``, with ``/``
+        between folders, sorted. Both are empty if there is no such folder.
+
+    Raises:
+        InputError: If a folder cannot be read.
     """
-    names: list[str] = []
+    images: list[str] = []
+    left_out: list[str] = []
     visited = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    pending = [''] if os.path.isdir(root) else []
+    while pending:
+        prefix = pending.pop()
+        folder = os.path.join(root, prefix)
         real = os.path.realpath(folder)
         if real in visited:
-            subfolders.clear()
             continue
         visited.add(real)
-        # Sorted, so that of two links to a folder the same one counts everywhere.
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-        names += [os.path.relpath(os.path.join(folder, name), root).replace(os.sep, '/') for name in files
-                  if name.lower().endswith(EXTENSIONS) and not name.startswith('.')]
-    return sorted(names)
+        entries = look_into(folder)
+        images += [prefix + name for name in entries.images]
+        left_out += [prefix + name for name in entries.left_out]
+        # In order, so that of two links to a folder the same one counts everywhere.
+        pending += [f'{prefix}{name}/' for name in reversed(entries.folders)]
+    return sorted(images), sorted(left_out)
+
+
+def find_images(root: str) -> list[str]:
+    """The images of :func:`list_images`; what is left out is said in one line on stderr."""
+    images, left_out = list_images(root)
+    report_left_out(root, left_out)
+    return images
+
+
+def report_left_out(root: str | os.PathLike, left_out: Sequence[str]) -> None:
+    """Counts and names on stderr what is left out of a folder; the same only once in a process."""
+    if left_out and is_main_process():
+        what = 'file or folder' if len(left_out) == 1 else 'files or folders'
+        _say_once(f'{os.fspath(root)}: {len(left_out):,} {what} left out: {shortened(left_out)}')
+
+
+@cache
+def _say_once(line: str) -> None:
+    say(line)
+
+
+def shortened(names: Sequence[str], most: int = 3) -> str:
+    """The first names, for a line."""
+    shown = [name if name.isprintable() else repr(name) for name in names[:most]]
+    return ', '.join(shown) + (', …' if len(names) > most else '')
 
 
 def image_names(dataset: Any) -> list[str]:

@@ -42,6 +42,16 @@ def test_a_list_chooses_images_and_their_order(tmp_path):
     assert image_names(ImageFolder(str(tmp_path), ann_file='list.txt')) == ['d.png', 'b/c.png']
 
 
+def test_a_list_may_begin_with_a_mark_and_names_need_not_be_text(tmp_path):
+    name = os.fsdecode(b'caf\xe9.png')
+    small(tmp_path / 'a.png')
+    os.rename(small(tmp_path / 'b.png'), tmp_path / name)
+    (tmp_path / 'list.txt').write_bytes(b'\xef\xbb\xbfa.png\r\ncaf\xe9.png\r\n')
+    dataset = ImageFolder(str(tmp_path), ann_file='list.txt', pipeline=[LoadImage()])
+    assert image_names(dataset) == ['a.png', name]
+    assert all(dataset[number]['img'].shape == (2, 2, 3) for number in range(2))
+
+
 def test_a_missing_or_empty_folder_or_list_is_refused(tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'empty.txt').touch()

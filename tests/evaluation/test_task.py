@@ -53,6 +53,87 @@ def picture(path, value=0):
     Image.new('RGB', (6, 5), (value, 0, 0)).save(path)
 
 
+@pytest.mark.parametrize('names', [
+    ('training', None, 'validation'), ('Train', None, 'Val'), ('TRAIN', 'Valid', 'TEST'),
+    ('training_set', None, 'test_set'), ('train', 'dev', 'eval'),
+    ('Train Images', 'validation-images', 'Testing Data'), ('trainset', None, 'evaluation')])
+def test_the_parts_of_a_split_are_known_by_other_names(names, tmp_path):
+    train, val, test = names
+    for name, count in zip(names, (3, 2, 1)):
+        if name:
+            write(tmp_path / name, CLASSES, 2 * count, seed=count)
+    task = Task.from_folder(tmp_path)
+    split, = task.splits
+    assert task.classes == list(CLASSES)
+    assert [parts(task, numbers) for numbers in split.choosing()] == [{train}, {val or test}]
+    assert [parts(task, numbers) for numbers in split.scoring()] == [{train, val} - {None}, {test}]
+
+
+@pytest.mark.parametrize('folders, message', [
+    (('train/a', 'train/b', 'val/a', 'valid/b'), 'has val/ and valid/, which both name the val part of a split: put'),
+    (('train/a', 'Train/a', 'test/a'), 'has Train/ and train/, which both name the train part'),
+    (('train', 'bus', 'car'), 'has train/, named like a part of a split, and beside it bus/ with images: rename'),
+    (('train/a', 'train/b', 'test/a', 'extra/a'), 'beside it extra/ with images'),
+    (('valid', 'invalid'), 'has valid/, .* and beside it invalid/'),
+    (('test/a', 'test/b', 'val/a'), 'has test/ and val/, named like a part of a split, but no train/: add it'),
+    (('training/a', 'training/b'), 'has training/ but neither of test/, val/ beside it'),
+    (('train', 'test'), 'train has no images in subfolders'),
+    (('a/train', 'a/test', 'b/train'), 'a has test/ and train/ below the class, .*: turn it round, test/a/'),
+    (('training/a/Train', 'training/a/test', 'test/a'), 'training/a has Train/ and test/ below the class'),
+])
+def test_a_folder_that_could_be_of_either_layout_is_refused(folders, message, tmp_path):
+    for folder in folders:
+        for number in range(2):
+            picture(tmp_path / folder / f'{number}.png')
+    with pytest.raises(InputError, match=message):
+        Task.from_folder(tmp_path)
+
+
+def test_what_is_left_out_of_a_task_is_counted_and_named(tmp_path, capsys):
+    for name in ('a/1.png', 'a/2.jfif', 'b/x/1.png', 'b/x/2.png', '@eaDir/a/1.png', '$RECYCLE.BIN/1.png', 'loose.png',
+                 'b/x/@eaDir/1.png'):
+        picture(tmp_path / name.replace('jfif', 'jpg'))
+    (tmp_path / 'a' / '2.jpg').rename(tmp_path / 'a' / '2.jfif')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'b' / 'y.heic').touch()
+    task = Task.from_folder(tmp_path)
+    assert (task.classes, len(task.paths)) == (['a', 'b'], 4)
+    left_out = '$RECYCLE.BIN/, @eaDir/, loose.png, …'
+    assert capsys.readouterr().err == f'{tmp_path}: 6 files or folders left out: {left_out}\n'
+    official = tmp_path / 'official'
+    for name in ('Train/a/1.png', 'Train/b/1.png', 'test/a/1.png', 'test/b/1.png', 'loose.png'):
+        picture(official / name)
+    (official / 'annotations').mkdir()
+    (official / 'test' / 'list.txt').touch()
+    assert Task.from_folder(official).classes == ['a', 'b']
+    left_out = 'loose.png, annotations/, test/list.txt'
+    assert capsys.readouterr().err == f'{official}: 3 files or folders left out: {left_out}\n'
+
+
+@pytest.mark.parametrize('part', ['', 'train/', 'test/'])
+def test_a_class_does_not_vanish(part, tmp_path):
+    for name in (('a', 'b') if not part else ('train/a', 'train/b', 'test/a', 'test/b')):
+        for number in range(2):
+            picture(tmp_path / name / f'{number}.png')
+    (tmp_path / part / 'c').mkdir()
+    (tmp_path / part / 'c' / '1.heic').touch()
+    with pytest.raises(InputError, match=r'c has no image of a known format, but 1\.heic: convert them'):
+        Task.from_folder(tmp_path)
+    (tmp_path / part / 'c' / '1.heic').unlink()
+    (tmp_path / part / 'c').rmdir()
+    (tmp_path / part / 'c').symlink_to(tmp_path / 'not mounted')
+    with pytest.raises(InputError, match='the link .*c leads nowhere: mend or remove it'):
+        Task.from_folder(tmp_path)
+
+
+def test_a_part_does_not_vanish(tmp_path):
+    for name in ('train/a', 'train/b', 'val/a', 'val/b'):
+        picture(tmp_path / name / '1.png')
+    (tmp_path / 'test').symlink_to(tmp_path / 'not mounted')
+    with pytest.raises(InputError, match='the link .*test leads nowhere: mend or remove it'):
+        Task.from_folder(tmp_path)
+
+
 def test_images_of_one_sub_folder_stay_on_one_side(tmp_path):
     # Two classes of six units with 1 to 6 frames each; the second has single images too.
     for title in ('elf', 'orc'):
@@ -196,7 +277,7 @@ def test_metrics_by_name():
     ({'a': 2, 'b': 1}, "class 'b' has one image"),
     ({'train/a': 2, 'train/b': 2, 'val/c': 1, 'test/a': 1}, "class 'c' of val/ has no images in train/"),
     ({'train/a': 2, 'train/b': 2}, 'neither of test/, val/'),
-    ({'train/a': 2, 'train/b': 2, 'val/a': 1, 'test/b': 1}, r'own split \(train/ and val/, test/\), so --splits 2'),
+    ({'train/a': 2, 'train/b': 2, 'val/a': 1, 'test/b': 1}, r'own split \(train/ and val/ and test/\), so --splits 2'),
     ({'.': 2}, 'no images in subfolders'),
 ])
 def test_a_folder_of_no_use_is_refused(folders, message, tmp_path):

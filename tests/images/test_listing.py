@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import socket
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,8 @@ from mmpretrain.datasets import CustomDataset, ImageNet
 
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.errors import InputError
-from sdr_mm.images import fingerprint, image_names
+from sdr_mm.images import find_images, fingerprint, image_names
+from sdr_mm.images.listing import list_images
 
 
 def test_names_do_not_depend_on_the_class_or_place_of_the_data_set(tmp_path, monkeypatch):
@@ -66,3 +69,47 @@ def test_fingerprints_agree_exactly_where_the_lists_do(first, second):
 def test_the_fingerprint_is_that_of_the_documented_bytes():
     assert fingerprint(['x/ä.png', 'y.png']) == hashlib.sha256('x/ä.png\ny.png\n2'.encode()).hexdigest()
     assert fingerprint(['caf\udce9.png'])  # a name on disk that is no UTF-8
+
+
+def test_what_is_left_out_is_counted_and_named_once(tmp_path, capsys):
+    images = ['a/1.JPG', 'a/2.jfif', 'a/3.jpe', 'b.avif', 'c.jp2', 'd.pbm']
+    others = ['.hidden.png', 'a/photo.heic', 'noextension', 'notes.txt']
+    junk = ['Thumbs.db', 'a/.DS_Store', '._b.png', 'a/desktop.ini', '.gitignore']
+    folders = ['$RECYCLE.BIN/', '.ipynb_checkpoints/', '@eaDir/', 'System Volume Information/', '__MACOSX/',
+               'a/lost+found/']
+    for name in [*images, *others, *junk, *(folder + 'x.png' for folder in folders)]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert list_images(str(tmp_path)) == (images, sorted(others + folders))
+    assert find_images(str(tmp_path)) == find_images(str(tmp_path)) == images
+    assert capsys.readouterr().err == (
+        f'{tmp_path}: 10 files or folders left out: $RECYCLE.BIN/, .hidden.png, .ipynb_checkpoints/, …\n')
+    assert find_images(str(tmp_path / 'b.avif')) == find_images(str(tmp_path / 'none')) == []
+
+
+def test_only_files_are_images_and_a_broken_link_stays_in_the_list(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    os.mkfifo('pipe.png')
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind('socket.png')
+    os.mkdir('folder.png')
+    small(tmp_path / 'folder.png' / 'a.png')
+    os.symlink('folder.png/a.png', 'link.png')
+    os.symlink('pipe.png', 'link_to_pipe.png')
+    os.symlink('none', 'broken.png')
+    os.symlink('loop.png', 'loop.png')
+    os.symlink('none', 'broken')
+    # Whether a disk is mounted does not change the list; reading such an image fails.
+    assert list_images('.') == (['broken.png', 'folder.png/a.png', 'link.png', 'loop.png'],
+                                ['broken', 'link_to_pipe.png', 'pipe.png', 'socket.png'])
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    small(tmp_path / 'a.png')
+    monkeypatch.chdir(tmp_path)
+    for _ in range(17):  # deeper than the longest path that a system call takes, which stops root, too
+        os.mkdir('x' * 250)
+        os.chdir('x' * 250)
+    with pytest.raises(InputError, match='^the folder .* cannot be read .File name too long.: make it readable'):
+        find_images(str(tmp_path))
