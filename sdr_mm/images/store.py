@@ -28,6 +28,10 @@ MEMORY = 4 * 2**30
 DISK = 0.5
 """Part of the free space for temporary files that they may take instead."""
 
+LARGEST = 1 << 25
+"""Pixels of a resized image that is made as a whole. Of a larger one, such as a strip of 1 x 8000 pixels whose short
+side is enlarged, only what is kept is computed, so a small file cannot fill the memory."""
+
 
 class ImageStore:
     """Images as uint8 squares: short side to ``resize`` (bicubic), center crop of ``size``.
@@ -170,7 +174,8 @@ def _room(shape: tuple[int, ...], memory: int, disk: float) -> np.ndarray | None
 def resize_and_crop(image: np.ndarray, resize: int, size: int) -> np.ndarray:
     """Short side to ``resize`` (bicubic), then the center of ``size``: torchvision's ``Resize`` and ``CenterCrop``.
 
-    Everything that looks at images with a frozen network goes through here, so all of them see the same pixels.
+    Everything that looks at images with a frozen network goes through here, so all of them see the same pixels. They
+    equal torchvision's but for rounding where the resized image would be larger than :data:`LARGEST`.
 
     Args:
         image (np.ndarray): (H, W, 3) uint8.
@@ -185,6 +190,25 @@ def resize_and_crop(image: np.ndarray, resize: int, size: int) -> np.ndarray:
     if short != resize:
         # Rounded down, and the crop to the nearest even half, as torchvision does.
         width, height = int(resize * width / short), int(resize * height / short)
-        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
     top, left = round((height - size) / 2), round((width - size) / 2)
+    if width * height > LARGEST:
+        return _resize_center(image, (width, height), (left, top), size)
+    if short != resize:
+        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
     return image[top:top + size, left:left + size]
+
+
+def _resize_center(image: np.ndarray, resized: tuple[int, int], corner: tuple[int, int], size: int) -> np.ndarray:
+    """The crop of ``size`` at ``corner`` (left, top) of the image as ``resized`` (width, height), made by itself."""
+    part, box = [], []
+    for whole, length, start in zip(image.shape[1::-1], resized, corner):
+        scale = whole / length
+        low, high = start * scale, (start + size) * scale
+        # All that the pixels at the rim depend on. Pillow keeps a box in single precision, so it should begin near 0.
+        margin = 2 * math.ceil(max(scale, 1)) + 2
+        first, last = max(0, math.floor(low) - margin), min(whole, math.ceil(high) + margin)
+        part.append(slice(first, last))
+        box.append((low - first, high - first))
+    (x0, x1), (y0, y1) = box
+    picture = Image.fromarray(np.ascontiguousarray(image[part[1], part[0]]))
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, (x0, y0, x1, y1)))

@@ -1,5 +1,8 @@
 """The pixels that frozen networks see, and images that are decoded while the network works."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -7,10 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from repository import ROOT
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from sdr_mm.errors import InputError
 from sdr_mm.images import ImageStore, read_rgb, resize_and_crop
+from sdr_mm.images.store import LARGEST
 
 
 @settings(max_examples=300, deadline=None)
@@ -33,6 +38,41 @@ def test_large_images_have_torchvisions_pixels_too():
         torchvision = Compose([Resize(resize, InterpolationMode.BICUBIC), CenterCrop(size)])
         np.testing.assert_array_equal(resize_and_crop(image, resize, size),
                                       np.asarray(torchvision(Image.fromarray(image))))
+
+
+@pytest.mark.parametrize('height, width, resize, size', [
+    (1, 600, 256, 224), (600, 1, 256, 255), (3, 1805, 256, 224), (2903, 5, 256, 224), (1, 1200, 200, 1)])
+def test_of_a_very_long_image_only_the_crop_is_computed_with_torchvisions_pixels(height, width, resize, size):
+    assert resize**2 * max(height, width) // min(height, width) > LARGEST
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    torchvision = Compose([Resize(resize, InterpolationMode.BICUBIC), CenterCrop(size)])
+    difference = resize_and_crop(image, resize, size) - np.asarray(torchvision(Image.fromarray(image))).astype(int)
+    assert np.abs(difference).max() <= 1 and (difference != 0).mean() < 1e-4
+
+
+def test_a_small_file_does_not_fill_the_memory(tmp_path):
+    # Resized as a whole these are pictures of 1.6, 3.1 and 131 GB.
+    script = tmp_path / 'strips.py'
+    script.write_text("""
+import resource, sys
+import numpy as np
+from PIL import Image
+from sdr_mm.images import read_rgb, resize_and_crop
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+resize_and_crop(np.zeros((300, 400, 3), np.uint8), 256, 224)
+before = peak()
+for height, width in ((1, 8000), (16000, 1), (2, 500_000)):
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[height // 2:, width // 2:] = 200  # the edge is in the middle
+    Image.fromarray(pixels).save(sys.argv[1])
+    crop = resize_and_crop(read_rgb(sys.argv[1]), 256, 224)
+    assert crop.shape == (224, 224, 3) and crop.min() < 50 and crop.max() > 150, (crop.min(), crop.max())
+print(peak() - before)
+""")
+    run = subprocess.run([sys.executable, script, tmp_path / 'strip.png'], capture_output=True, text=True, check=True,
+                         env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert int(run.stdout) < 100, f'{run.stdout} MB'
 
 
 @pytest.fixture
