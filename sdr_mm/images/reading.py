@@ -3,33 +3,111 @@
 from __future__ import annotations
 
 import os
+import stat
+from functools import cache
+from io import BytesIO
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from ..errors import InputError
+from .depth import colors_to_8_bits, gray_to_8_bits, is_wide, raw_mode, use_low_bytes
+from .metadata import JPEG, PNG, check_png, orientation, turn, without_metadata
+
+FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')
+"""What Pillow may take a file for, whatever its name. It knows others that run a program to be decoded."""
 
 MAX_PIXELS = 1 << 27
 """Default limit of :func:`read_rgb`, 134 million pixels. Pillow itself refuses more than 179 million."""
 
 
-def _to_rgb(image: Image.Image, background: int) -> Image.Image:
-    """Converts any mode of Pillow to RGB; what is transparent shows ``background``."""
-    if image.mode.startswith('I'):
-        # Pillow would clip integers of more than 8 bits to 255. Files have 16, whatever the mode can hold.
-        values = np.clip(np.asarray(image), 0, 65535)
-        return Image.fromarray((values // 257).astype(np.uint8)).convert('RGB')
-    if image.mode in ('RGBA', 'RGBa', 'LA', 'PA') or 'transparency' in image.info:
+@cache
+def _formats() -> list[str]:
+    """Those of :data:`FORMATS` that this Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _to_rgb(image: Image.Image, stored: str, other: ImageFile | None, background: int) -> Image.Image:
+    """Converts any mode of Pillow to RGB; what is transparent shows ``background``.
+
+    Args:
+        image (Image): As it was loaded.
+        stored (str): Its :func:`raw_mode`.
+        other (ImageFile, optional): The same file, not loaded yet, if its colors have 16 bits.
+        background (int): Gray value.
+    """
+    key = image.info.get('transparency')  # the one color that is transparent, or an alpha value for each of a palette
+    if is_wide(image):
+        gray = gray_to_8_bits(image)
+        if isinstance(key, int):
+            gray[np.asarray(image) == key] = background
+        return Image.fromarray(gray).convert('RGB')
+    if other is not None:
+        high = np.asarray(image)
+        if high[..., :3].max() < 64 or key is not None:
+            use_low_bytes(other)
+            low = np.asarray(other)
+            if high[..., :3].max() < 64:
+                image = Image.fromarray(colors_to_8_bits(high, low))
+            if isinstance(key, tuple):
+                image.putalpha(Image.fromarray(np.where((high * np.uint16(256) + low == key).all(-1), 0, 255)
+                                               .astype(np.uint8)))
+    elif stored == 'LA;16B' and 0 < np.asarray(image)[..., 0].max() < 16:
+        raise ValueError('only the lowest of its 16 bits are used: save it with 8 bits')
+    elif image.mode == 'L' and isinstance(key, int):
+        image.info['transparency'] = key * {'L;2': 85, 'L;4': 17}.get(stored, 1) & 255
+    elif image.mode == 'RGB' and isinstance(key, tuple):
+        image.info['transparency'] = tuple(value & 255 for value in key)
+    if image.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA') or 'transparency' in image.info:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, (background,) * 3 + (255,)), image).convert('RGB')
     return image.convert('RGB')
 
 
+def _decode(source: IO[bytes], background: int, max_pixels: int) -> np.ndarray:
+    """Reads an image as :func:`read_rgb` does; raises nearly anything."""
+    with Image.open(source, formats=_formats()) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ValueError(f'{width} x {height} pixels are more than max_pixels={max_pixels}')
+        stored = raw_mode(image)
+        image.load()
+        if stored.startswith(('RGB;16', 'RGBX;16', 'RGBA;16')):
+            with Image.open(source, formats=_formats()) as other:
+                result = _to_rgb(image, stored, other, background)
+        else:
+            result = _to_rgb(image, stored, None, background)
+        return np.array(turn(result, orientation(image)))
+
+
+def _read(path: str, background: int, max_pixels: int) -> np.ndarray:
+    """Reads a file as :func:`read_rgb` does. Metadata that Pillow stumbles over are taken away."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+        raise ValueError('it is no file')
+    with open(path, 'rb') as file:
+        start = file.read(len(PNG))
+        if not start.startswith((PNG, JPEG)):
+            # By its path Pillow would map a plain TIFF into memory and mix up width and height of a turned one.
+            return _decode(file, background, max_pixels)
+        data = start + file.read()
+    check_png(data)
+    try:
+        return _decode(BytesIO(data), background, max_pixels)
+    except Exception:
+        if (rest := without_metadata(data)) == data:
+            raise
+        return _decode(BytesIO(rest), background, max_pixels)
+
+
 def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads an image file as RGB, turned upright as its EXIF orientation says.
 
-    Palettes, gray values, 16 bits and CMYK are converted; an alpha channel is composited on a plain background. Of an
-    animation the first frame is read.
+    Palettes, gray values, CMYK and more than 8 bits (:func:`~sdr_mm.images.depth.gray_to_8_bits`) are converted; an
+    alpha channel is composited on a plain background. Of an animation the first frame is read. Metadata, the
+    orientation apart, change nothing.
 
     Args:
         path (str | PathLike): The file.
@@ -44,11 +122,7 @@ def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = M
         InputError: If the image cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ValueError(f'{width} x {height} pixels are more than max_pixels={max_pixels}')
-            return np.array(_to_rgb(ImageOps.exif_transpose(image), background))
+        return _read(os.fspath(path), background, max_pixels)
     # The decoders of Pillow raise nearly anything on damaged files, SyntaxError and IndexError included.
     except Exception as error:
         reason = 'not an image in a known format'
