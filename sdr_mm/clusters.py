@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from .errors import InputError
 from .files import atomic_write
 from .space import SubnetSpace
+from .zip_files import ERRORS, open_zip, read_member
 
 FORMAT = 'sdr_mm clusters 1'
 
@@ -116,21 +116,19 @@ class Clusters:
         if not path.is_file():
             raise InputError(f'there is no file {path}: {advice}')
         try:
-            with open(path, 'rb') as file:
-                data = np.load(file, allow_pickle=False)
-                if not isinstance(data, np.lib.npyio.NpzFile) or 'format' not in data:
-                    raise InputError(f'{path} does not hold clusters: {advice}')
-                if str(data['format']) != FORMAT:
-                    raise InputError(f'{path} is of the format {str(data["format"])[:40]!r}, not {FORMAT!r}: {advice}')
-                digest, method = str(data['fingerprint']), str(data['method'])
-                if not re.fullmatch('[0-9a-f]{64}', digest) or not re.fullmatch(r'[\w -]{1,40}', method):
-                    raise InputError(f'{path} names no image list by its fingerprint, or no method: {advice}')
-                return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'].item(), digest,
-                           method)
+            with open(path, 'rb') as file, open_zip(file) as archive:
+                kind = str(_array(read_member(archive, 'format.npy')))
+                if kind != FORMAT:
+                    raise InputError(f'{path} is of the format {kind[:40]!r}, not {FORMAT!r}: {advice}')
+                data = {name: _array(read_member(archive, f'{name}.npy')) for name in (
+                    'assignment', 'centroids', 'paths', 'num_groups', 'fingerprint', 'method')}
+            digest, method = str(data['fingerprint']), str(data['method'])
+            if not re.fullmatch('[0-9a-f]{64}', digest) or not re.fullmatch(r'[\w -]{1,40}', method):
+                raise InputError(f'{path} names no image list by its fingerprint, or no method: {advice}')
+            return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'].item(), digest, method)
         except InputError as error:
             raise InputError(str(error) if str(path) in str(error) else f'{path}: {error}') from error
-        except (ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile,
-                zlib.error) as error:
+        except (ValueError, TypeError, KeyError, OSError, MemoryError, OverflowError, RecursionError, *ERRORS) as error:
             raise InputError(f'{path} does not hold clusters or is damaged: {advice}') from error
 
     def check_images(self, fingerprint: str, num_images: int, where: str) -> None:
@@ -163,6 +161,15 @@ class Clusters:
     def check_sizes(self, minimum: int, where: str) -> None:
         """Raises an InputError if a cluster is empty or has fewer than ``minimum`` images, the batch over all ranks."""
         check_sizes(self.sizes(), minimum, where)
+
+
+def _array(data: bytes) -> np.ndarray:
+    """The array of a ``.npy`` file; a ValueError if there is something else, or anything after it."""
+    file = io.BytesIO(data)
+    array = np.load(file, allow_pickle=False)
+    if not isinstance(array, np.ndarray) or file.read(1):
+        raise ValueError('there is more than one array')
+    return array
 
 
 def check_sizes(sizes: np.ndarray, minimum: int, where: str) -> None:

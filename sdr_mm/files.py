@@ -1,21 +1,60 @@
-"""Writing files so that nothing is lost: whole or not at all, and never over another one unasked."""
+"""Text of files, and writing so that nothing is lost: whole or not at all, and never over another one unasked."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
 
 
+def decode(data: bytes, errors: str = 'strict') -> str:
+    """UTF-8, or UTF-16 by its byte order mark; the mark itself is left out. ``errors`` are those of UTF-8.
+
+    Raises:
+        UnicodeDecodeError: If it is neither.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode('utf-16')
+    return data.decode('utf-8-sig', errors)
+
+
+def read_lines(file: str | Path) -> list[str]:
+    """The lines of a list of files, without white space around them and without empty ones, with ``/`` for ``\\``.
+
+    It may come from Windows, with its backslashes and byte order marks. Names need not be UTF-8.
+
+    Raises:
+        InputError: If it cannot be read, or is no text.
+    """
+    try:
+        text = decode(Path(file).read_bytes(), 'surrogateescape')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'it begins as UTF-16 and is none'
+        raise InputError(f'{file} cannot be read ({reason}): give a text file with one name a line, in '
+                         'UTF-8') from error
+    if '\0' in text:
+        raise InputError(f'{file} is no text, or UTF-16 without its byte order mark: give a text file with one name a '
+                         'line, in UTF-8')
+    # Not splitlines, which ends a line at characters that names may have.
+    lines = (line.strip().replace('\\', '/') for line in text.replace('\r', '\n').split('\n'))
+    return [line for line in lines if line]
+
+
 def out_of_space(path: str | Path) -> InputError:
     """The error for a full disk."""
     return InputError(f'no space left on the disk of {path}: free some space or choose another place; '
                       'nothing was overwritten')
+
+
+def not_writable(path: str | Path, error: OSError) -> InputError:
+    """The error for a place where nothing can be written."""
+    return InputError(f'{path} cannot be written ({error.strerror or error}): give another place')
 
 
 @contextmanager
@@ -30,7 +69,7 @@ def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         Path: The temporary file, with the suffix of ``path``.
 
     Raises:
-        InputError: If ``path`` exists and may not be replaced, or the disk is full.
+        InputError: If ``path`` exists and may not be replaced, it cannot be written, or the disk is full.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -38,7 +77,8 @@ def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent)
+        # Cut, so that the name is not longer than names may be where that of the file is not.
+        handle, name = tempfile.mkstemp(prefix=f'.{path.stem[:32]}-', suffix=path.suffix[:32], dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         # mkstemp makes files private; the result should have the permissions of any other file.
@@ -50,7 +90,7 @@ def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise out_of_space(path) from error
-        raise
+        raise not_writable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -78,7 +118,26 @@ def check_output(out: str | Path | None, overwrite: bool, *, holds: str | None =
     if holds is not None and out.exists() and not (out / holds).is_file() and not (
             out.is_dir() and not any(out.iterdir())):
         raise InputError(f'{out} exists and does not hold {holds}, so it is not replaced: give another name')
-    parent = next((folder for folder in out.absolute().parents if folder.exists()), out)
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f'{out} cannot be written, {parent} is {"not writable" if parent.is_dir() else "no folder"}: '
-                         'give another place')
+    _try_to_write(out, out.absolute().parents)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuses before the work a folder in which nothing could be written; it need not be there yet.
+
+    Raises:
+        InputError: If it is a file, or cannot be written to.
+    """
+    _try_to_write(Path(folder), (Path(folder).absolute(), *Path(folder).absolute().parents))
+
+
+def _try_to_write(out: Path, places: Iterable[Path]) -> None:
+    """Raises an InputError if the first of ``places`` that is there is no folder that can be written to."""
+    try:
+        place = next(place for place in places if place.exists())
+        if not place.is_dir():
+            raise InputError(f'{out} cannot be written, {place} is no folder: give another place')
+        # Tried, because permissions do not tell of all that a file system refuses.
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise not_writable(out, error) from error

@@ -27,6 +27,9 @@ class SubnetSpace:
         num_groups (int): Individual groups per block. Defaults to 4.
         num_blocks (int): Routed blocks. Defaults to 4. With 0 there is no choice to make and the
             only path is ``()``.
+
+    Raises:
+        InputError: If there is no such space, or it has more than about 2⁶² sub-nets.
     """
 
     num_groups: int = 4
@@ -37,6 +40,9 @@ class SubnetSpace:
             raise InputError(
                 f'a sub-net space needs num_groups >= 1 and num_blocks >= 0, '
                 f'got num_groups={self.num_groups} and num_blocks={self.num_blocks}')
+        if self.num_blocks * max(1, (self.num_groups - 1).bit_length()) > 62:
+            raise InputError(f'a sub-net space of {self.num_groups} groups in {self.num_blocks} blocks has more '
+                             'sub-nets than can be counted, or no end of blocks: use fewer')
 
     def __len__(self) -> int:
         """Number of sub-nets: ``num_groups ** num_blocks``."""

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_missing_foreign_and_damaged_archives_are_refused(tmp_path):
 @pytest.mark.parametrize('changes, message', [
     ({'num_groups': np.array(2.5)}, 'num_groups of the clusters must be one whole number'),
     ({'num_groups': np.array(-3)}, 'num_groups >= 1'),
-    ({'num_groups': np.array(2**62), 'paths': np.zeros((4, 200), int)}, 'does not hold clusters or is damaged'),
+    ({'num_groups': np.array(2**62), 'paths': np.zeros((4, 200), int)}, 'more sub-nets than can be counted'),
     ({'centroids': np.full((4, 5), np.inf, np.float32)}, 'not finite'),
     ({'fingerprint': np.array('two\nlines')}, 'names no image list'),
     ({'fingerprint': np.zeros((3, 3))}, 'names no image list'),
@@ -145,6 +146,44 @@ def test_an_array_that_claims_to_be_larger_than_the_file_is_refused(tmp_path):
     with pytest.raises(InputError, match='does not hold clusters or is damaged') as error:
         Clusters.load(tmp_path / 'large.npz')
     one_line(error)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    make().save(tmp_path / 'good.npz')
+    with zipfile.ZipFile(tmp_path / 'good.npz') as good, zipfile.ZipFile(
+            tmp_path / 'bomb.npz', 'w', zipfile.ZIP_DEFLATED, compresslevel=9) as bomb:
+        for name in good.namelist():
+            if name != 'assignment.npy':
+                bomb.writestr(name, good.read(name))
+        with bomb.open('assignment.npy', 'w') as member:
+            np.lib.format.write_array_header_1_0(member, {'descr': '<i8', 'fortran_order': False,
+                                                          'shape': (40 << 17, )})
+            for _ in range(40):
+                member.write(bytes(1 << 20))
+    loads = Clusters.load(tmp_path / 'bomb.npz')  # 40 MB may be unpacked, whatever they were packed to
+    assert len(loads.assignment) == 40 << 17
+    tracemalloc.start()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match='damaged'):
+        patch.setattr('sdr_mm.zip_files.SMALL', 1 << 20)
+        Clusters.load(tmp_path / 'bomb.npz')
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+def test_no_flipped_bit_gives_other_clusters_in_silence(tmp_path):
+    file = tmp_path / 'clusters.npz'
+    make().save(file)
+    whole, good = file.read_bytes(), vars(make())
+    for number in range(0, 8 * len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[number // 8] ^= 1 << number % 8
+        file.write_bytes(flipped)
+        try:
+            found = vars(Clusters.load(file))
+        except InputError as error:
+            assert str(file) in str(error) and '\n' not in str(error)
+        else:
+            assert all(np.array_equal(found[name], good[name]) for name in good), number
 
 
 def test_clusters_are_read_without_torch():

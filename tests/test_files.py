@@ -9,7 +9,7 @@ from repository import ROOT
 
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write, check_output
+from sdr_mm.files import atomic_write, check_folder, check_output, read_lines
 
 
 def test_file_appears_whole_with_usual_permissions(tmp_path):
@@ -68,9 +68,9 @@ def test_tool_ends_with_one_line_and_status_2(raising):
 
 def test_error_of_another_kind_is_not_hidden():
     def main():
-        raise OSError(2, 'No such file')
+        raise RuntimeError('a fault of ours')
 
-    with pytest.raises(OSError):
+    with pytest.raises(RuntimeError):
         run(main)
 
 
@@ -91,3 +91,60 @@ def test_what_could_not_be_written_is_refused_before_the_work(tmp_path):
             (file, True, 'features.npy', 'does not hold'), (file / 'a.json', False, None, 'is no folder')):
         with pytest.raises(InputError, match=message):
             check_output(out, overwrite, holds=holds)
+
+
+NOWHERE = '/proc/nowhere/a.json'  # Root may write anywhere, by the permissions; but not here.
+
+
+@pytest.mark.skipif(not Path('/proc').exists(), reason='Linux only')
+def test_a_place_where_nothing_can_be_written_is_found_before_the_work():
+    for refused in (lambda: check_output(NOWHERE, False), lambda: check_output('/proc/a', False, holds='b'),
+                    lambda: check_folder('/proc/a/b'), lambda: check_folder('/proc')):
+        with pytest.raises(InputError, match='^/proc.* cannot be written .*: give another place$'):
+            refused()
+    with pytest.raises(InputError, match=f'^{NOWHERE} cannot be written'), atomic_write(NOWHERE):
+        pass
+
+
+def test_a_folder_to_work_in_may_be_new_or_old_but_is_no_file(tmp_path):
+    check_folder(tmp_path)
+    check_folder(tmp_path / 'new' / 'folder')
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'file').touch()
+    for folder in (tmp_path / 'file', tmp_path / 'file' / 'new'):
+        with pytest.raises(InputError, match='file is no folder: give another place'):
+            check_folder(folder)
+
+
+@pytest.mark.parametrize('name', ['backbone', '.hidden', 'a.b.c', 'x' * 255, 'ß' * 127, 'a.' + 'x' * 253])
+def test_any_name_that_a_file_may_have_will_do(tmp_path, name):
+    check_output(tmp_path / name, False)
+    with atomic_write(tmp_path / name) as temporary:
+        temporary.write_text('content')
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize('content', [
+    'a.png\nü/ж.png\n'.encode(),
+    '\ufeffa.png\r\n\r\n  ü\\ж.png  \r\n'.encode(),
+    'a.png\r\nü\\ж.png'.encode('utf-16'),
+    'a.png\rü/ж.png\r'.encode('utf-16'),
+    '\ufeffa.png\nü/ж.png'.encode('utf-16-be')], ids=['UTF-8', 'Windows', 'UTF-16', 'old Mac', 'big endian'])
+def test_a_list_may_come_from_another_system(tmp_path, content):
+    (tmp_path / 'list.txt').write_bytes(content)
+    assert read_lines(tmp_path / 'list.txt') == ['a.png', 'ü/ж.png']
+
+
+def test_names_in_a_list_need_not_be_utf_8(tmp_path):
+    (tmp_path / 'list.txt').write_bytes(b'a\xff.png\nb\xc2\x85c\n')
+    first, second = read_lines(tmp_path / 'list.txt')
+    assert first.encode(errors='surrogateescape') == b'a\xff.png' and second == 'b\x85c'
+
+
+@pytest.mark.parametrize('content', ['a.png\n'.encode('utf-16-le'), b'\xff\xfea', b'\x89PNG\r\n\x1a\n\x00\x00'])
+def test_what_is_no_list_is_one_line(tmp_path, content):
+    (tmp_path / 'list.txt').write_bytes(content)
+    with pytest.raises(InputError, match=f'^{tmp_path}/list.txt .*: give a text file with one name a line, in UTF-8$'):
+        read_lines(tmp_path / 'list.txt')
+    with pytest.raises(InputError, match='cannot be read'):
+        read_lines(tmp_path)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from sdr_mm.errors import InputError
+from sdr_mm.zip_files import ERRORS, check_size, open_zip, read_member
 
 ZIP_MAGIC = b'PK\x03\x04'
 AR_MAGIC = b'!<arch>\n'
@@ -33,30 +33,38 @@ def read_members(archive: str | Path | bytes, wanted: Callable[[str], bool],
         tuple[str, bytes]: Name and content.
 
     Raises:
-        InputError: If the archive is damaged, or a wanted name is absolute or climbs with ``..``.
+        InputError: If the archive is damaged, unpacks to far more than its size, or a wanted name is absolute or climbs
+            with ``..``.
     """
     where = where or ('the archive' if isinstance(archive, bytes) else str(archive))
     with io.BytesIO(archive) if isinstance(archive, bytes) else open(archive, 'rb') as file:
+        packed, unpacked = file.seek(0, os.SEEK_END), 0
+        file.seek(0)
         magic = file.read(len(AR_MAGIC))
         members = _zip_members if magic.startswith(ZIP_MAGIC) else _deb_members if magic == AR_MAGIC else _tar_members
         if magic != AR_MAGIC:
             file.seek(0)
         try:
-            for name, read in members(file, where):
+            for name, size, read in members(file, where):
                 if wanted(name):
+                    unpacked += size
+                    check_size(unpacked, packed)
                     yield _inside(name, where), read()
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (tarfile.TarError, lzma.LZMAError, ValueError, OSError, *ERRORS) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f'{where} is damaged ({error}): remove it and fetch it again') from error
 
 
-Members = Iterator[tuple[str, Callable[[], bytes]]]
+Members = Iterator[tuple[str, int, Callable[[], bytes]]]
+"""Name, size and how to read it."""
 
 
 def _zip_members(file: BinaryIO, where: str) -> Members:
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(file) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                yield info.filename, partial(archive.read, info)
+                yield info.filename, info.file_size, partial(read_member, archive, info)
 
 
 def _tar_members(file: Any, where: str) -> Members:  # anything with a read method
@@ -64,7 +72,7 @@ def _tar_members(file: Any, where: str) -> Members:  # anything with a read meth
         for member in archive:
             content = archive.extractfile(member) if member.isfile() else None
             if content is not None:
-                yield member.name.removeprefix('./'), content.read
+                yield member.name.removeprefix('./'), member.size, content.read
 
 
 def _deb_members(file: BinaryIO, where: str) -> Members:

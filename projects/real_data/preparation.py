@@ -9,9 +9,12 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from sdr_mm.cli import progress
 from sdr_mm.errors import InputError
+from sdr_mm.files import check_folder
+from sdr_mm.records import check, read_json
 
 from .aerial import DEEPFOREST, AerialTrees
 from .data_set import Archives, DataSet, Options, PictureSet
@@ -106,6 +109,8 @@ def prepare(out: str | Path | None = None, *, names: Iterable[str] | None = None
     out = Path(out) if out is not None else cache / default_folder(options)
 
     missing = [name for name in names if not _is_prepared(out / name, fingerprint(name, options))]
+    if missing:
+        check_folder(out)
     archives: dict[Package, Path] = {}
     for name in missing:
         packages = [package for package in DATA_SETS[name].packages if package not in archives]
@@ -115,9 +120,8 @@ def prepare(out: str | Path | None = None, *, names: Iterable[str] | None = None
                 bar.update(round(package.megabytes))
         _write(name, archives, out, options)
 
-    markers = {name: json.loads((out / name / MARKER).read_text(encoding='utf-8')) for name in names}
-    return PreparedData({name: out / name for name in names},
-                        {name: marker['counts'] for name, marker in markers.items()}, attribution(names))
+    counts = {name: _marker(out / name)['counts'] for name in names}
+    return PreparedData({name: out / name for name in names}, counts, attribution(names))
 
 
 def default_folder(options: Options) -> str:
@@ -140,13 +144,26 @@ def fingerprint(name: str, options: Options) -> str:
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
 
 
+class Marker(TypedDict):
+    """What :data:`MARKER` says of a prepared folder."""
+
+    recipe: str
+    counts: dict[str, int]
+
+
+def _marker(folder: Path) -> Marker:
+    content: Marker = read_json(folder / MARKER, 'prepare into another folder')
+    check(content, Marker, MARKER)
+    return content
+
+
 def _is_prepared(folder: Path, recipe: str) -> bool:
     """Whether a folder holds what is wanted; another folder in its place is an error."""
     if not folder.exists():
         return False
     try:
-        found = json.loads((folder / MARKER).read_text(encoding='utf-8'))['recipe']
-    except (OSError, ValueError, KeyError):
+        found = _marker(folder)['recipe']
+    except ValueError:
         found = None
     if found != recipe:
         raise InputError(f'{folder} exists and was not prepared with these options: remove it, or prepare into '

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -25,8 +25,28 @@ from ..distributed import gather
 from ..errors import InputError
 from ..files import check_output, out_of_space
 from ..images import IMAGENET, ImageStore, Normalization, fingerprint, image_names, read_rgb
+from ..records import check, read_json
 
 FORMAT = 'sdr_mm features 1'
+
+
+class Undecodable(TypedDict):
+    """An image that could not be decoded."""
+
+    index: int
+    name: str
+    reason: str
+
+
+class Meta(TypedDict):
+    """What ``meta.json`` has; ``checkpoint`` and ``network`` too, if they are known."""
+
+    format: str
+    fingerprint: str
+    resize: int
+    size: int
+    undecodable: list[Undecodable]
+    classes: list[str] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,24 +93,29 @@ class Features:
         for name in ('meta.json', 'images.txt', 'features.npy'):
             if not (folder / name).is_file():
                 raise InputError(f'{folder} does not hold features, {name} is missing: {advice}')
+        meta = read_json(folder / 'meta.json', advice)
         try:
-            meta = json.loads((folder / 'meta.json').read_text(encoding='utf-8'))
+            check(meta, Meta, 'meta.json')
             if meta['format'] != FORMAT:
                 raise InputError(f'{folder} holds {str(meta["format"])[:40]!r}, not {FORMAT!r}: extract them again')
             names = (folder / 'images.txt').read_bytes().decode(errors='surrogateescape').split('\n')[:-1]
-            array = np.load(folder / 'features.npy', mmap_mode='r', allow_pickle=False)
-            labels_file = folder / 'labels.npy'
-            labels = np.load(labels_file, mmap_mode='r', allow_pickle=False) if labels_file.is_file() else None
+            # What a memory map cannot be made of, objects included, is refused.
+            array = open_memmap(folder / 'features.npy', mode='r')
+            labels = open_memmap(folder / 'labels.npy', mode='r') if (folder / 'labels.npy').is_file() else None
             fits = fingerprint(names) == meta['fingerprint'] and all(
-                isinstance(image['index'], int) and 0 <= image['index'] < len(names) for image in meta['undecodable'])
+                0 <= image['index'] < len(names) for image in meta['undecodable'])
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, EOFError, OSError, RecursionError) as error:
-            raise InputError(f'{folder} does not hold features or they are damaged: {advice}') from error
-        if not fits or array.ndim != 2 or len(array) != len(names) or array.dtype not in (np.float32, np.float16) or (
-                labels is not None and (labels.shape != (len(names),) or labels.dtype.kind not in 'iu')):
+        except (ValueError, TypeError, EOFError, OSError, MemoryError, OverflowError, RecursionError) as error:
+            reason = ' '.join(str(error).split())[:200]
+            raise InputError(f'{folder} does not hold features or they are damaged ({reason}): {advice}') from error
+        if not fits or array.ndim != 2 or len(array) != len(names) or not array.shape[1] or array.dtype not in (
+                np.float32, np.float16):
             raise InputError(f'{folder}: {array.dtype} features of shape {array.shape} do not fit the list of '
                              f'{len(names)} images: extract them again')
+        if labels is not None and (labels.shape != (len(names),) or labels.dtype.kind not in 'iu'):
+            raise InputError(f'{folder}: {labels.dtype} labels of shape {labels.shape} do not fit the list of '
+                             f'{len(names)} images, which needs a whole number for each: extract them again')
         return cls(folder, array, names, labels, meta)
 
     def check_finite(self, chunk: int = 1 << 14) -> None:

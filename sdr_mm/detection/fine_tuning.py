@@ -23,6 +23,7 @@ from torch import nn
 from ..engine.training import build_runner, check_resumed_weights
 from ..errors import InputError
 from ..files import atomic_write
+from ..records import build, check, read_json
 from ..registry import LOOPS
 from .voc import COLUMNS
 
@@ -46,12 +47,18 @@ class FineTuning:
         file = folder / RECORD
         if not file.exists():
             return cls()
+        advice = f'remove {folder} to start it again'
+        content = read_json(file, advice)
         try:
-            content = json.loads(file.read_text(encoding='utf-8'))
+            check(content, dict[str, Any], 'it')
+            check(content.get('scores'), dict[str, dict[str, float]], 'scores')
             content['scores'] = {int(iteration): scores for iteration, scores in content['scores'].items()}
-            return cls(**content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f'{file} is no record of a fine-tuning: remove {folder} to start it again') from error
+            record = build(cls, content, 'it')
+            if not all({*COLUMNS} <= {*scores} for scores in record.scores.values()) or record.done < 0:
+                raise ValueError(f'scores are {", ".join(COLUMNS)}')
+            return record
+        except ValueError as error:
+            raise InputError(f'{file} is no record of a fine-tuning ({error}): {advice}') from error
 
     def save(self, folder: Path) -> None:
         """Writes the record, whole or not at all."""

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from ..routing import Ranking
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from ..records import check
+from ..routing import Cost, RankedNetwork, Ranking
 from ..text_table import duration
 
 SHORTLIST_TITLES = dict(label_free='share', knn_crops='kNN on crops')
 
 
+class DetectionSettings(TypedDict):
+    """What the table needs to know of the settings, beside those of every ranking."""
+
+    shortlist: str | None
+    diverged: dict[str, str]
+    baselines: list[str]
+    iters: int
+    max_iters: int
+    batch: int
+    candidates: int
+    subnets: int
+    iterations: int
+    tested: bool
+
+
 class DetectionRanking(Ranking):
     """The result of a :class:`DetectionRoutingEvaluator`; its table has all networks that were fine-tuned."""
+
+    @staticmethod
+    def _check_record(networks: Sequence[RankedNetwork], settings: Any, cost: Cost) -> None:
+        Ranking._check_record(networks, settings, cost)
+        check(settings, DetectionSettings, 'settings')
+        if settings['shortlist'] not in (None, *SHORTLIST_TITLES):
+            raise ValueError(f'the shortlist is {settings["shortlist"]}')
+        for network in networks:
+            if network.scores and not all(network.others.get(name) for name in ('AP50', 'AP75', 'iterations')):
+                raise ValueError(f'{network.name} has no AP50, AP75 or iterations')
 
     def _cells(self, top: int, bottom: int) -> tuple[list[str], list[list[str]]]:
         mode = self.settings['shortlist']

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -24,6 +24,7 @@ from ..files import atomic_write, check_output
 from ..models.checkpoints import weights_fingerprint
 from ..models.eval_settings import EvalSettings
 from ..models.zoo import Network, load_network
+from ..records import build, check, read_json
 from .checks import rows
 from .features import task_features
 from .knn import knn_predict
@@ -85,6 +86,24 @@ class Protocol:
         return dict(settings, solver=self.solver, l2=list(self.l2), tol=self.tol)
 
 
+class ValScore(TypedDict):
+    """The score of a linear probe on the validation images."""
+
+    l2: float
+    score: float
+    iterations: int
+
+
+class ProbeSplit(TypedDict):
+    """How a linear probe came about on one split."""
+
+    score: float
+    l2: float
+    unconverged: int
+    seconds: float
+    val_scores: list[ValScore]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Scores of a frozen network on a task, per cent by the task's metric.
@@ -115,7 +134,7 @@ class Evaluation:
     test: int
     skipped: int
     seconds: float
-    splits: list[dict[str, Any]] = field(default_factory=list)
+    splits: list[ProbeSplit] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
@@ -136,18 +155,19 @@ class Evaluation:
     @classmethod
     def load(cls, file: str | Path) -> Evaluation:
         """Reads what :meth:`save` wrote; an InputError if it is something else."""
+        content = read_json(file, 'evaluate again')
         try:
-            content = json.loads(Path(file).read_text(encoding='utf-8'))
-            if content.pop('format') != FORMAT:
-                raise InputError(f'{file} is not {FORMAT!r}: evaluate again')
-            evaluation = cls(**content)
-            if {*map(type, vars(evaluation).values())} - {str, int, float, dict, list} or not all(
-                    np.isfinite(scores).all() and len(scores) for scores in evaluation.scores.values()):
-                raise ValueError('a value of another kind')
+            check(content, dict[str, Any], 'it')
+            if content.pop('format', None) != FORMAT:
+                raise ValueError(f'its format is not {FORMAT!r}')
+            evaluation = build(cls, content, 'it')
+            splits = {len(scores) for scores in evaluation.scores.values()}
+            if len(splits) != 1 or 0 in splits or len(evaluation.splits) not in (0, *splits) or not all(
+                    split['val_scores'] and split['l2'] > 0 for split in evaluation.splits):
+                raise ValueError('its scores are not a number or more by each of its names')
             return evaluation
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f'{file} cannot be read as an evaluation ({type(error).__name__}): evaluate '
-                             'again') from error
+        except ValueError as error:
+            raise InputError(f'{file} cannot be read as an evaluation ({error}): evaluate again') from error
 
     def report(self, val_scores: bool = False) -> str:
         """Text for a terminal; ``val_scores`` asks for the validation score of each l2 of a linear probe."""
@@ -217,7 +237,7 @@ def evaluate_given(args: argparse.Namespace, protocol: Protocol) -> Evaluation |
     return evaluation
 
 
-Scores = tuple[dict[str, list[float]], list[dict[str, Any]]]
+Scores = tuple[dict[str, list[float]], list[ProbeSplit]]
 
 
 def _knn(features: Tensor, task: Task, settings: dict[str, Any]) -> Scores:
@@ -236,10 +256,10 @@ def _linear(features: Tensor, task: Task, settings: dict[str, Any]) -> Scores:
     results = [linear_probe(features, task.labels, split, metric=task.metric, num_classes=len(task.classes),
                             groups=task.groups, **{key: settings[key] for key in ('solver', 'l2', 'tol')})
                for split in progress(task.splits if is_main_process() else [], desc=f'linear probe on {task.name}')]
-    splits = [dict(score=float(result.score), l2=result.l2, unconverged=result.unconverged,
-                   seconds=round(result.seconds, 2),
-                   val_scores=[dict(l2=l2, score=float(score), iterations=result.iterations[l2])
-                               for l2, score in result.val_scores.items()]) for result in results]
+    splits = [ProbeSplit(score=float(result.score), l2=result.l2, unconverged=result.unconverged,
+                         seconds=round(result.seconds, 2),
+                         val_scores=[ValScore(l2=l2, score=float(score), iterations=result.iterations[l2])
+                                     for l2, score in result.val_scores.items()]) for result in results]
     return dict(linear=[float(result.score) for result in results]), splits
 
 

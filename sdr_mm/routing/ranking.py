@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
+from ..records import build, check, read_json
+from ..space import SubnetSpace
 from ..text_table import duration, html_table, text_table
 
 if TYPE_CHECKING:
@@ -86,6 +90,45 @@ class Cost:
     seconds: float
 
 
+class Settings(TypedDict):
+    """What tables need to know of the settings of a ranking; there are more."""
+
+    columns: list[str]
+    classes: int
+    train: int
+    held_out: int
+    splits: int
+    size: int
+    resize: int
+    bn_reset: str
+    search: str
+
+
+class MoreSettings(TypedDict, total=False):
+    """What they need for some rankings, and what a sub-net gets its BN statistics by."""
+
+    images: int  # without labels
+    k: list[int]  # of kNN, as the next two
+    metric: str
+    temperature: float
+    skipped: int
+    checkpoint: str
+    task: dict[str, str | int | None]
+    bn_images: int
+    batch_size: int
+    seed: int
+    on_error: str
+
+
+class Agreement(TypedDict):
+    """How well a score predicts linear accuracy."""
+
+    spearman: float | None
+    kendall: float | None
+    regret: float
+    networks: float
+
+
 @dataclass(frozen=True, repr=False)
 class Ranking:
     """All networks on one task, best first. It prints as its table, in a terminal and in a notebook.
@@ -156,12 +199,15 @@ class Ranking:
             over (str): ``'baseline'``, ``'super-net'`` or the name of another network. Defaults to 'baseline'.
 
         Raises:
-            InputError: If that network did not take part.
+            InputError: If that network did not take part, or has no score.
         """
         reference = self.network(over)
         if reference is None:
             raise InputError(f'the routing on {self.task} has no {over} to compare with: '
                              f'route again with it as --baseline or among the --candidates')
+        if not reference.scores or not self.scored:
+            raise InputError(f'the routing on {self.task} has no scores of {over} and of sub-nets to compare: route '
+                             f'again, with labels')
         return np.array([_gain(network.score, reference.score) for network in self.scored])
 
     def save(self, file: str | Path, overwrite: bool = False) -> None:
@@ -172,31 +218,60 @@ class Ranking:
         """
         networks = [{**{item.name: getattr(network, item.name) for item in fields(network) if item.name != 'ranking'},
                      'score': network.score if network.scores else None} for network in self.networks]
+        # JSON has no NaN.
+        agreement = {score: {key: None if math.isnan(value) else value for key, value in found.items()}
+                     for score, found in self.agreement.items()}
         content = dict(format=FORMAT, task=self.task, settings=self.settings, cost=asdict(self.cost),
-                       shortcuts=self.shortcuts, agreement=self.agreement, networks=networks)
+                       shortcuts=self.shortcuts, agreement=agreement, networks=networks)
         with atomic_write(file, overwrite=overwrite) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
     @classmethod
     def load(cls, file: str | Path) -> Ranking:
-        """Reads what :meth:`save` wrote.
+        """Reads what :meth:`save` wrote. Order and gains follow from the scores.
 
         Raises:
-            InputError: If the file is missing or something else.
+            InputError: If the file is missing, or something in it cannot be.
         """
         advice = 'give the JSON that tools/route.py --out wrote'
+        content = read_json(file, advice)
         try:
-            content = json.loads(Path(file).read_text(encoding='utf-8'))
-            if content['format'] != FORMAT:
-                raise KeyError('format')
-            networks = [RankedNetwork(**{key: value for key, value in network.items() if key != 'score'})
-                        for network in content['networks']]
-            return cls(content['task'], networks, content['settings'], Cost(**content['cost']), content['shortcuts'],
-                       content['agreement'])
-        except FileNotFoundError as error:
-            raise InputError(f'there is no file {file}: {advice}') from error
-        except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
-            raise InputError(f'{file} is no result of routing: {advice}') from error
+            check(content, dict[str, Any], 'it')
+            if content.pop('format', None) != FORMAT:
+                raise ValueError(f'its format is not {FORMAT!r}')
+            check(content.get('networks'), list[dict[str, Any]], 'networks')
+            # Gains and the mean score are there for those who read the file.
+            derived = ('score', 'gain_baseline', 'gain_supernet')
+            content['networks'] = [
+                build(RankedNetwork, {key: value for key, value in network.items() if key not in derived},
+                      f'networks[{number}]', leave_out=('ranking', ))
+                for number, network in enumerate(content['networks'])]
+            content['cost'] = build(Cost, content.get('cost'), 'cost')
+            for name, hint in (('task', str), ('shortcuts', list[str]), ('agreement', dict[str, Agreement])):
+                check(content.get(name), hint, name)
+            content['agreement'] = {score: {key: math.nan if value is None else value for key, value in found.items()}
+                                    for score, found in content['agreement'].items()}
+            if strange := sorted(set(content) - {'task', 'networks', 'settings', 'cost', 'shortcuts', 'agreement'}):
+                raise ValueError(f'it has the unknown entry {strange[0]!r}')
+            cls._check_record(content['networks'], content.get('settings'), content['cost'])
+            return cls.of(**content)
+        except ValueError as error:
+            raise InputError(f'{file} is no result of routing ({error}): {advice}') from error
+
+    @staticmethod
+    def _check_record(networks: Sequence[RankedNetwork], settings: Any, cost: Cost) -> None:
+        """Raises a ValueError for what tables, figures and exports could not be made of."""
+        check(settings, Settings, 'settings')
+        check(settings, MoreSettings, 'settings')
+        needed = ['k', 'metric', 'temperature'] if any(name.startswith('knn') for name in settings['columns']) else []
+        needed += [] if settings['classes'] else ['images']
+        if missing := [name for name in needed if name not in settings]:
+            raise ValueError(f'settings has no {missing[0]}')
+        if not settings['columns'] or settings['splits'] < 1:
+            raise ValueError('settings has no columns, or no splits')
+        if min(asdict(cost).values()) < 0 or cost.one_by_one and not cost.passes:
+            raise ValueError(f'the cost is {cost}')
+        check_networks(networks, settings['splits'])
 
     def table(self, top: int = 10, bottom: int = 3) -> str:
         """The ranks as text, with a title above and notes below.
@@ -274,6 +349,44 @@ class Ranking:
             if self.cost.one_by_one else ''
         notes.append(f'Cost: {self.cost.passes:,.0f} images through a network{less}; {duration(self.cost.seconds)}')
         return notes
+
+
+def check_networks(networks: Sequence[RankedNetwork], splits: int) -> None:
+    """Raises a ValueError if networks contradict each other: names, and the paths and numbers of sub-nets."""
+    subnets = [network for network in networks if network.subnet is not None]
+    if not subnets:
+        raise ValueError('it has no sub-net')
+    for names in ([network.name for network in networks], [network.subnet for network in subnets]):
+        if len(set(names)) < len(names):
+            raise ValueError('it has a network twice')
+    for network in networks:
+        if (network.path is None) != (network.subnet is None):
+            raise ValueError(f'{network.name} has a path and no number, or a number and no path')
+        if len(network.scores) not in (0, splits) or network.eliminated < 0:
+            raise ValueError(f'{network.name} has {len(network.scores)} scores in {splits} splits, or was eliminated '
+                             f'{network.eliminated} times')
+    space = space_of({network.subnet: network.path for network in subnets})  # type: ignore[misc]
+    for network in subnets:
+        assert network.subnet is not None
+        if not 0 <= network.subnet < len(space) or list(space.path(network.subnet)) != network.path:
+            raise ValueError(f'{network.name} has the number {network.subnet} and the path {network.path}, which do '
+                             f'not fit')
+
+
+def space_of(paths: Mapping[int, Sequence[int]]) -> SubnetSpace:
+    """The smallest space in which sub-nets can have these paths by their numbers, if there is one."""
+    blocks = len(next(iter(paths.values())))
+    lowest = max([0, *(group for path in paths.values() for group in path)]) + 1
+    # The number of a path rises with the number of groups if it has a group other than 0 before its last one.
+    telling = next(((subnet, path) for subnet, path in paths.items() if any(path[:-1])), None)
+    if telling is None or len(telling[1]) != blocks or min(telling[1]) < 0:
+        return SubnetSpace(lowest, blocks)
+    subnet, path = telling
+    if subnet > 1 << 40:
+        raise ValueError(f'there is no sub-net {subnet}')
+    more = bisect_left(range(max(0, subnet - lowest)), subnet,
+                       key=lambda groups: SubnetSpace(lowest + groups, blocks).index(path))
+    return SubnetSpace(lowest + more, blocks)
 
 
 def _gain(score: float, reference: float) -> float:

@@ -250,7 +250,8 @@ def test_features_that_cannot_be_used_are_refused(root, tmp_path):
     folder = damaged_copy(root, tmp_path / 'ints')
     np.save(folder / 'features.npy', np.zeros((40, 4), dtype=np.int64))
     assert 'do not fit' in refused(divide, root, tmp_path / 'c.npz', features=folder)
-    for number, labels in enumerate([np.zeros(39, dtype=np.int64), np.zeros(40), np.zeros((40, 1), dtype=np.int64)]):
+    for number, labels in enumerate([np.zeros(39, dtype=np.int64), np.full(40, np.nan), np.array(['a'] * 40),
+                                     np.zeros((40, 1), dtype=np.int64)]):
         folder = damaged_copy(root, tmp_path / f'labels{number}')
         np.save(folder / 'labels.npy', labels)
         assert 'do not fit' in refused(divide, root, tmp_path / 'c.npz', features=folder)
@@ -258,15 +259,23 @@ def test_features_that_cannot_be_used_are_refused(root, tmp_path):
     np.save(folder / 'labels.npy', np.array([{}] * 40, dtype=object))
     assert 'damaged' in refused(divide, root, tmp_path / 'c.npz', features=folder)
     meta = json.loads((root / 'features' / 'meta.json').read_text())
+    image = {'index': 3, 'name': 'a.png', 'reason': 'cut'}
     for number, (undecodable, reason) in enumerate([
-            ([{'index': 40}], 'do not fit'), ([{'index': -1}], 'do not fit'), ([{'index': '3'}], 'do not fit'),
-            ([{}], 'damaged'), (3, 'damaged')]):
+            ([image | {'index': 40}], 'do not fit'), ([image | {'index': -1}], 'do not fit'),
+            ([image | {'index': '3'}], 'undecodable[0].index is "3", not a whole number'),
+            ([image | {'index': True}], 'not a whole number'), ([{}], 'undecodable[0] has no index'),
+            (3, 'undecodable is 3, not a list')]):
         folder = damaged_copy(root, tmp_path / f'undecodable{number}')
         (folder / 'meta.json').write_text(json.dumps({**meta, 'undecodable': undecodable}))
         assert reason in refused(divide, root, tmp_path / 'c.npz', features=folder)
     folder = damaged_copy(root, tmp_path / 'deep')
     (folder / 'meta.json').write_text('[' * 100_000)
-    assert 'damaged' in refused(divide, root, tmp_path / 'c.npz', features=folder)
+    assert 'nested too deeply' in refused(divide, root, tmp_path / 'c.npz', features=folder)
+    for name, content in (('empty', np.zeros((40, 0), np.float32)), ('zip', None)):
+        folder = damaged_copy(root, tmp_path / name)
+        with open(folder / 'features.npy', 'wb') as file:  # a .npz is no .npy, whatever it is called
+            np.save(file, content) if content is not None else np.savez(file, features=np.zeros((40, 4), np.float32))
+        assert str(folder) in refused(divide, root, tmp_path / 'c.npz', features=folder)
     folder = damaged_copy(root, tmp_path / 'other')
     meta = json.loads((folder / 'meta.json').read_text())
     (folder / 'meta.json').write_text(json.dumps({**meta, 'format': 'something'}))
@@ -276,7 +285,11 @@ def test_features_that_cannot_be_used_are_refused(root, tmp_path):
 
 @pytest.mark.parametrize('options, message', [
     (['--num-groups', '7'], '49 clusters cannot be made of 40 images'),
-    (['--num-groups', '0'], 'num_groups >= 1'),
+    (['--num-groups', '0'], '--num-groups: it is a whole number of at least 1'),
+    (['--num-groups', '99', '--num-blocks', '9999999'], 'more sub-nets than'),
+    (['--min-size', '-4'], '--min-size: it is a whole number of at least 0'),
+    (['--seed', '-1'], '--seed: it is a whole number of at least 0'),
+    (['--lr', 'nan'], '--lr: it is a finite number above 0'),
     (['--min-size', '11'], 'cannot fill 4 clusters with 11'),
     (['--epsilon', '-1'], 'epsilon'),
     (['--device', 'tpu9'], 'device'),

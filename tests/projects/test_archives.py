@@ -53,6 +53,42 @@ def test_member_that_points_out_of_its_folder_is_refused(name: str, tmp_path: Pa
             list(read_members(archive, everything))
 
 
+def make_wheel(tmp_path: Path) -> bytes:
+    with zipfile.ZipFile(tmp_path / 'a.whl', 'w', zipfile.ZIP_DEFLATED) as wheel:
+        for name in ('pictures/a.png', 'pictures/b.png', 'c.png'):
+            wheel.writestr(name, name * 20)
+    return (tmp_path / 'a.whl').read_bytes()
+
+
+def test_no_flipped_bit_gives_other_members_in_silence(tmp_path: Path) -> None:
+    whole = make_wheel(tmp_path)
+    found = list(read_members(whole, lambda name: name.startswith('pictures/')))
+    assert len(found) == 2
+    refused = 0
+    for number in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[number // 8] ^= 1 << number % 8
+        try:
+            assert list(read_members(bytes(flipped), lambda name: name.startswith('pictures/'))) == found, number
+        except InputError as error:
+            assert 'is damaged' in str(error) or 'points out of its folder' in str(error)
+            refused += 1
+    assert refused > 4 * len(whole), 'dates, versions and the like may change, and no more'
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tgz', 'deb'])
+def test_what_unpacks_to_far_more_than_its_size_is_not_unpacked(kind: str, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('sdr_mm.zip_files.SMALL', 1 << 20)
+    zeros = bytes(4 << 20)
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a', zeros)
+    bomb = {'zip': (tmp_path / 'a.zip').read_bytes(), 'tgz': make_tgz({'a': zeros}),
+            'deb': make_deb({'a': zeros})}[kind]
+    with pytest.raises(InputError, match=r'sample is damaged \(its [\d,]+ bytes unpack to 4,194,304\)'):
+        list(read_members(bomb, everything, 'sample'))
+
+
 def test_links_are_passed_by(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / 'a.tgz', 'w:gz') as tar:
         link = tarfile.TarInfo('package/link.png')

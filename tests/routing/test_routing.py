@@ -1,6 +1,8 @@
 """Routing ranks the sub-nets as one would by hand."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from sdr_mm.routing import (
     extract_subnet,
     reset_bn,
 )
+from sdr_mm.space import SubnetSpace
 
 export_tool = load_tool('export_subnet')
 tool = load_tool('route')
@@ -170,6 +173,95 @@ def test_a_result_survives_the_disk(tmp_path):
     (tmp_path / 'x.json').write_text('{}')
     with pytest.raises(InputError, match='no result of routing'):
         Ranking.load(tmp_path / 'x.json')
+
+
+def entry(*keys, to):
+    """A change of one entry of a ranking's JSON, of which ``keys`` are the way; ``...`` takes it out."""
+    def change(content):
+        *way, last = keys
+        for key in way:
+            content = content[key]
+        content[last] = to
+        if to is ...:
+            del content[last]
+    return change
+
+
+@pytest.mark.parametrize('change, message', [
+    (entry('networks', 1, 'path', to=[0, 0]), 'the number 1 and the path [0, 0], which do not fit'),
+    (entry('networks', 3, 'path', to=[1, 0, 0]), 'do not fit'),
+    (entry('networks', 0, 'subnet', to=77), 'do not fit'),
+    (entry('networks', 2, 'path', to=[-1, 0]), 'do not fit'),
+    (entry('networks', 2, 'subnet', to=10**300), 'there is no sub-net'),
+    (entry('networks', 0, 'subnet', to=3), 'it has a network twice'),
+    (entry('networks', 0, 'name', to='baseline'), 'it has a network twice'),
+    (entry('networks', 0, 'subnet', to=None), 'a path and no number, or a number and no path'),
+    (entry('networks', 0, 'subnet', to=True), 'subnet is true, not a whole number or null'),
+    (entry('networks', 0, 'path', to='0,1'), 'path is "0,1", not a list or null'),
+    (entry('networks', 0, 'path', 0, to=0.5), 'path[0] is 0.5, not a whole number'),
+    (entry('networks', 0, 'name', to=4), 'name is 4, not text'),
+    (entry('networks', 0, 'scores', to=['60']), 'scores[0] is "60", not a finite number'),
+    (entry('networks', 0, 'scores', to=[float('nan')]), 'scores[0] is null, not a finite number'),
+    (entry('networks', 0, 'scores', to=[10**400]), 'not a finite number'),
+    (entry('networks', 0, 'scores', to=[1, 2]), 'has 2 scores in 1 splits'),
+    (entry('networks', 0, 'others', to={'logme': 3}), 'others.logme is 3, not a list'),
+    (entry('networks', 0, 'colour', to='red'), 'unknown entry "colour"'),
+    (entry('networks', 0, 'scores', to=...), 'networks[0] has no scores'),
+    (entry('networks', to=[]), 'it has no sub-net'),
+    (entry('networks', 0, to=7), 'networks[0] is 7, not a record'),
+    (entry('settings', to=...), 'settings is null, not a record'),
+    (entry('settings', 'columns', to=[]), 'no columns'),
+    (entry('settings', 'columns', to='knn'), 'columns is "knn", not a list'),
+    (entry('settings', 'train', to='many'), 'train is "many", not a whole number'),
+    (entry('settings', 'k', to=...), 'settings has no k'),
+    (entry('settings', 'k', to=[0.5]), 'k[0] is 0.5'),
+    (entry('settings', 'classes', to=0), 'settings has no images'),
+    (entry('settings', 'task', to='/etc'), 'task is "/etc", not a record'),
+    (entry('settings', 'batch_size', to='2'), 'batch_size is "2"'),
+    (entry('cost', 'passes', to=0), 'the cost is'),
+    (entry('cost', 'seconds', to=-1), 'the cost is'),
+    (entry('cost', 'seconds', to=...), 'cost has no seconds'),
+    (entry('shortcuts', to='none'), 'shortcuts is "none", not a list'),
+    (entry('agreement', to={'logme': {'spearman': 1}}), 'agreement.logme has no kendall'),
+    (entry('task', to=None), 'task is null, not text'),
+    (entry('format', to='sdr_mm routing 2'), 'its format is not'),
+    (entry('more', to=1), "unknown entry 'more'"),
+])
+def test_a_result_in_which_something_cannot_be_is_refused_in_one_line(change, message, tmp_path):
+    others = [RankedNetwork('baseline', None, None, 'task', [48.5])]
+    Ranking.of('pets', [*others, *(replace(row, path=[i // 2, i % 2]) for i, row in enumerate(rows(60, 50, 40, 30)))],
+               SETTINGS, COST).save(tmp_path / 'r.json')
+    content = json.loads((tmp_path / 'r.json').read_text())
+    assert [row['name'] for row in content['networks']] == ['sub-net 0', 'sub-net 1', 'baseline', 'sub-net 2',
+                                                            'sub-net 3']
+    content['networks'].append(content['networks'].pop(2))
+    change(content)
+    (tmp_path / 'r.json').write_text(json.dumps(content))
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        Ranking.load(tmp_path / 'r.json')
+    assert str(error.value).startswith(f'{tmp_path / "r.json"} is no result of routing')
+    assert '\n' not in str(error.value)
+
+
+def test_gains_and_order_of_a_file_follow_from_its_scores(tmp_path):
+    result = Ranking.of('pets', [RankedNetwork('baseline', None, None, 'task', [55.]), *rows(50, 60)], SETTINGS, COST,
+                        agreement={'logme': dict(spearman=float('nan'), kendall=0.5, regret=1., networks=2.)})
+    result.save(tmp_path / 'r.json')
+    content = json.loads((tmp_path / 'r.json').read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    content['networks'].reverse()
+    content['networks'][0].update(gain_baseline=99, score=99)
+    (tmp_path / 'r.json').write_text(json.dumps(content))
+    loaded = Ranking.load(tmp_path / 'r.json')
+    assert loaded.networks == result.networks and loaded.table() == result.table()
+    assert np.isnan(loaded.agreement['logme']['spearman'])
+
+
+def test_some_sub_nets_of_a_space_are_known_by_their_paths(tmp_path):
+    space = SubnetSpace(5, 3)
+    for subnets in ([7], [3, 1], [0], [124, 2], [26, 50]):
+        networks = [RankedNetwork(f'sub-net {i}', i, list(space.path(i)), 'task', [1.]) for i in subnets]
+        Ranking.of('pets', networks, SETTINGS, COST).save(tmp_path / 'r.json', overwrite=True)
+        assert {network.subnet for network in Ranking.load(tmp_path / 'r.json').subnets} == set(subnets)
 
 
 @pytest.mark.parametrize('mode', ['cluster', 'task'])
