@@ -1,12 +1,14 @@
-"""What the tools have in common: one line for bad input, and progress bars with the estimated time left."""
+"""What the tools have in common: output that loses no work, one line for bad input, and progress bars."""
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -17,20 +19,75 @@ from .only_weights import only_weights
 T = TypeVar('T')
 
 
+PLAIN = str.maketrans({'…': '...', '─': '-', '–': '-', '−': '-', '×': 'x', '±': '+-', '·': '|'})
+"""What a terminal shows that does not know these characters."""
+
+
 def run(main: Callable[[], None]) -> None:
-    """Runs a tool; input that cannot be used ends it with one line on stderr and status 2."""
+    """Runs a tool; input that cannot be used ends it with one line on stderr and status 2.
+
+    What it prints never ends it: characters that the terminal does not know are written in others, and where nobody
+    reads any more, as behind ``| head``, it goes on in silence. Output that is lost for another reason, such as a full
+    disk, is said at the end.
+    """
+    # None, where a shell has closed them; much that prints does not expect that.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, 'w', errors='replace') for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    outputs = [Output(stream) for stream in (sys.stdout, sys.stderr) if stream in (sys.__stdout__, sys.__stderr__)
+               and isinstance(stream, io.TextIOWrapper)]
     try:
         with only_weights():
             main()
+        for output in outputs:
+            output.check()
     except InputError as error:
         fail(error)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        fail(out_of_space(error.filename or 'the output'))
+        if error.errno == errno.ENOSPC:
+            fail(out_of_space(error.filename or 'the output'))
+        where = ' and '.join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        fail(InputError(f'{where or "the system"}: {error.strerror or error}'))
     except KeyboardInterrupt:
         say('interrupted')
         sys.exit(130)
+
+
+class Output(io.FileIO):
+    """Stands behind ``sys.stdout`` or ``sys.stderr`` and never raises; what went wrong is told by :meth:`check`."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        stream.flush()
+        super().__init__(stream.fileno(), 'w', closefd=False)
+        self.error: OSError | None = None
+        text = io.TextIOWrapper(io.BufferedWriter(self), stream.encoding, 'sdr_mm.plain',
+                                line_buffering=stream.line_buffering, write_through=stream.write_through)
+        setattr(sys, 'stdout' if stream is sys.stdout else 'stderr', text)
+        self.text = text
+
+    def write(self, data: Any) -> int:
+        """Writes, or passes over what cannot be written."""
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            self.error = self.error or error
+            return len(data)
+
+    def check(self) -> None:
+        """Raises the OSError for which output was lost, unless nobody reads it any more."""
+        self.text.flush()
+        if self.error is not None and not isinstance(self.error, BrokenPipeError):
+            raise self.error
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """How characters are written that the encoding of the terminal lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start:error.end]
+    plain = lost.translate(PLAIN)
+    return codecs.backslashreplace_errors(error) if plain == lost else (
+        plain.encode('ascii', 'backslashreplace').decode(), error.end)
+
+
+codecs.register_error('sdr_mm.plain', _plain)
 
 
 def fail(error: InputError) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sdr_mm.cli import progress, run
 from sdr_mm.errors import InputError
@@ -34,3 +39,61 @@ def test_only_the_last_line_of_a_workers_traceback_is_shown(capsys):
     with pytest.raises(SystemExit):
         run(main)
     assert capsys.readouterr().err == 'error: image a.png cannot be decoded: remove it\n'
+
+
+def run_script(tmp_path, body, stdout='pipe', stderr='pipe', encoding='utf-8'):
+    """A tool that writes ``result`` after it has printed, in a process; ``stdout`` may be full, closed or unread."""
+    script = tmp_path / 'tool.py'
+    script.write_text('from pathlib import Path\nfrom sdr_mm.cli import progress, run, say\ndef main():\n'
+                      + ''.join(f'    {line}\n' for line in [*body, "Path('result').write_text('done')"])
+                      + 'run(main)\n', encoding='utf-8')
+    redirect = {'pipe': '', 'full': '>/dev/full', 'closed': '>&-', 'unread': '| head -c 0'}
+    command = f'{sys.executable} -W ignore tool.py {redirect[stderr].replace(">", "2>")} {redirect[stdout]}'
+    done = subprocess.run(['bash', '-o', 'pipefail', '-c', command], cwd=tmp_path, capture_output=True,
+                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': encoding})
+    return done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding), (tmp_path / 'result').exists()
+
+
+PRINTS = ["for part in progress(['─ … × ±', 'a\\udcff.png']):", '    print(part, flush=True)', "say('n ≥ 3')"]
+
+
+@pytest.mark.parametrize('encoding, line', [
+    ('utf-8', '─ … × ±'), ('latin-1', '- ... × ±'), ('ascii', '- ... x +-'), ('cp1252', '- … × ±')])
+def test_a_terminal_shows_what_it_knows_and_the_work_goes_on(tmp_path, encoding, line):
+    status, out, errors, wrote = run_script(tmp_path, PRINTS, encoding=encoding)
+    assert (status, wrote) == (0, True)
+    # The file's name is no UTF-8, so no terminal can show it as it is.
+    assert out.splitlines() == [line, 'a\\udcff.png']
+    assert errors.endswith('n ≥ 3\n' if encoding == 'utf-8' else 'n \\u2265 3\n') and 'Traceback' not in errors
+
+
+@pytest.mark.parametrize('stdout', ['unread', 'closed'])
+def test_output_that_nobody_reads_costs_nothing(tmp_path, stdout):
+    status, out, errors, wrote = run_script(tmp_path, ["print('x' * 200_000)", *PRINTS], stdout)
+    assert (status, out, wrote) == (0, '', True)
+    assert errors.endswith('n ≥ 3\n') and 'Traceback' not in errors and 'rror' not in errors
+
+
+def test_messages_that_nobody_reads_cost_nothing(tmp_path):
+    status, out, errors, wrote = run_script(tmp_path, PRINTS, stderr='closed')
+    assert (status, errors, wrote) == (0, '', True) and out.startswith('─ … × ±')
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='the device that is always full is Linux only')
+def test_output_that_is_lost_is_said_after_the_work(tmp_path):
+    status, _, errors, wrote = run_script(tmp_path, PRINTS, 'full')
+    assert (status, wrote) == (2, True)
+    assert errors.splitlines()[-1].startswith('error: no space left on the disk of the output')
+
+
+@pytest.mark.parametrize('line, message', [
+    ("open('nowhere/a.txt')", "error: nowhere/a.txt: No such file or directory"),
+    ("open('.')", 'error: .: Is a directory'),
+    ("open('tool.py/a')", 'error: tool.py/a: Not a directory'),
+    ("open('x' * 300, 'w')", f'error: {"x" * 300}: File name too long'),
+    ("import os; os.rename('none', 'new')", 'error: none and new: No such file or directory'),
+    ("import socket; socket.create_connection(('127.0.0.1', 1), 1)", 'error: the system: Connection refused'),
+])
+def test_every_error_of_the_system_is_one_line(tmp_path, line, message):
+    status, _, errors, wrote = run_script(tmp_path, [line])
+    assert (status, errors, wrote) == (2, f'{message}\n', False)

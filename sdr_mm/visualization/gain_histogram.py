@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..files import check_output
 from ..routing.ranking import BASELINE_ROW, SUPERNET_ROW, Ranking
 from .style import GAIN, INK, LOSS, QUIET, ROUTED, SUPERNET, save_figure, style
 
@@ -88,6 +89,7 @@ def signed(points: float, form: str = '.1f') -> str:
 
 def gain_histogram(ranking: Ranking, file: str | Path, *, over: str = BASELINE_ROW, overwrite: bool = False) -> None:
     """Writes the histogram of one task as PNG; see :func:`draw_gains`."""
+    check_output(file, overwrite)
     with style():
         figure = Figure(figsize=(4.6, 2.8), layout='constrained')
         draw_gains(figure.add_subplot(), ranking, over=over)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from ..clusters import Clusters
 from ..errors import InputError
+from ..files import check_output
 from ..images import read_rgb, resize_and_crop
 from .style import INK, QUIET, ROUTED, save_figure, style
 
@@ -107,6 +108,7 @@ def cluster_gallery(paths: Files, clusters: Clusters, file: str | Path, *, numbe
     Raises:
         InputError: If there is no such cluster, or the file cannot be written.
     """
+    check_output(file, overwrite)
     if numbers is None:
         numbers = np.sort(np.argsort(-clusters.sizes(), kind='stable')[:16]).tolist()
     rows = [GalleryRow(number) for number in numbers]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ..clusters import Clusters
 from ..errors import InputError
+from ..files import check_output
 from ..routing.ranking import BASELINE_ROW, Ranking
 from .gain_histogram import draw_gains, signed
 from .gallery import ROW, Files, GalleryRow, draw_gallery
@@ -53,6 +54,7 @@ def routing_report(rankings: Sequence[Ranking], paths: Files, clusters: Clusters
         InputError: If there is no ranking, the clusters are of another space, the reference took no part in a ranking,
             or the file cannot be written.
     """
+    check_output(file, overwrite)
     if not rankings:
         raise InputError('a routing report needs the ranking of at least one task')
     for ranking in rankings:
