@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdr_mm.arguments import Parser
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
 from sdr_mm.text_table import text_table
@@ -39,7 +39,7 @@ def check(config: TaskConfig) -> tuple[str, list[str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='configs of tasks (default: all of configs/tasks)')
     parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets (default: data)')
     args = parser.parse_args(argv)

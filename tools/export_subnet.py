@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from sdr_mm.arguments import bn_arguments, given, image_arguments, output_arguments
+from sdr_mm.arguments import Parser, bn_arguments, given, image_arguments, output_arguments, whole
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
 from sdr_mm.files import check_output
@@ -22,14 +21,12 @@ def parse_path(text: str) -> tuple[int, ...]:
         raise InputError(f'a path is written as its groups, for example 0,3,1,2, got {text!r}') from None
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[bn_arguments(), image_arguments(), output_arguments(required=True)])
+def parser() -> Parser:
+    parser = Parser(__doc__, parents=[bn_arguments(), image_arguments(), output_arguments(required=True)])
     parser.add_argument('checkpoint', help='what tools/train.py wrote')
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument('--path', help='groups of the sub-net, block by block, for example 0,3,1,2')
-    which.add_argument('--subnet', type=int, help='index of the sub-net')
+    which.add_argument('--subnet', type=whole(0), help='index of the sub-net')
     which.add_argument('--routing', metavar='FILE',
                        help='what tools/route.py --out wrote: the best sub-net, BN statistics as it was ranked with')
     parser.add_argument('--task', metavar='TASK', help='for --bn-reset task: folder or config of the task')

@@ -10,21 +10,24 @@ import argparse
 from collections.abc import Sequence
 
 from sdr_mm import cli
+from sdr_mm.arguments import COUNT, PIXELS, WORKERS, Parser
 from sdr_mm.files import check_output
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument('checkpoint', help='ResNet of SimSiam, or any other of MMPretrain or torchvision')
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument('--config', help='config whose train_dataloader has the data set')
     data.add_argument('--data', metavar='FOLDER', help='folder of images')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder to write')
-    parser.add_argument('--resize', type=int, help='short side in pixels (default: what the checkpoint says, or 256)')
-    parser.add_argument('--size', type=int, help='center crop in pixels (default: what the checkpoint says, or 224)')
-    parser.add_argument('--batch-size', type=int, default=64, help='images in a forward (default: %(default)s)')
-    parser.add_argument('--workers', type=int, default=2, help='threads that decode, per rank (default: %(default)s)')
+    parser.add_argument('--resize', type=PIXELS,
+                        help='short side in pixels (default: what the checkpoint says, or 256)')
+    parser.add_argument('--size', type=PIXELS,
+                        help='center crop in pixels (default: what the checkpoint says, or 224)')
+    parser.add_argument('--batch-size', type=COUNT, default=64, help='images in a forward (default: %(default)s)')
+    parser.add_argument('--workers', type=WORKERS, default=2,
+                        help='threads that decode, per rank (default: %(default)s)')
     parser.add_argument('--on-error', choices=('stop', 'skip'), default='stop',
                         help='what to do about an image that cannot be decoded (default: %(default)s)')
     parser.add_argument('--labels-from-folders', action='store_true', help='the first sub-folder is the class')

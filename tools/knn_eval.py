@@ -9,19 +9,17 @@ Image sizes and k that fit the network are stored in its checkpoint and are the 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from sdr_mm.arguments import image_arguments, knn_arguments, network_arguments, output_arguments
+from sdr_mm.arguments import COUNT, Parser, image_arguments, knn_arguments, network_arguments, output_arguments
 from sdr_mm.cli import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser(
+        __doc__,
         parents=[network_arguments(), knn_arguments(), image_arguments(), output_arguments(required=False)])
-    parser.add_argument('--k', type=int, nargs='+', default=(), help='neighbors, one or several (default: see above)')
+    parser.add_argument('--k', type=COUNT, nargs='+', default=(), help='neighbors, one or several (default: see above)')
     args = parser.parse_args(argv)
 
     from sdr_mm.evaluation.evaluate import Protocol, evaluate_given

@@ -10,24 +10,30 @@ what the paper's appendix says.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from sdr_mm.arguments import given, image_arguments, network_arguments, output_arguments, task_arguments
+from sdr_mm.arguments import (
+    Parser,
+    given,
+    image_arguments,
+    network_arguments,
+    output_arguments,
+    positive,
+    task_arguments,
+)
 from sdr_mm.cli import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser(
+        __doc__,
         parents=[network_arguments(), task_arguments(), image_arguments(), output_arguments(required=False)])
     parser.add_argument('--solver', choices=('torch', 'sklearn'), default='torch',
                         help='torch: to the optimum, quickly; sklearn: the reference (default: torch)')
-    parser.add_argument('--l2', type=float, nargs='+', metavar='WEIGHT',
+    parser.add_argument('--l2', type=positive, nargs='+', metavar='WEIGHT',
                         help='weights of the penalty, 1 / C, in the order in which they are tried '
                              '(default: 45 from 1e-6 to 1e5)')
-    parser.add_argument('--tol', type=float, help='tolerance of the gradient (default: 1e-4)')
+    parser.add_argument('--tol', type=positive, help='tolerance of the gradient (default: 1e-4)')
     parser.add_argument('--val-scores', action='store_true',
                         help='print the score on the validation images for each l2')
     args = parser.parse_args(argv)

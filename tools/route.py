@@ -7,24 +7,26 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from sdr_mm.arguments import (
+    COUNT,
+    Parser,
     bn_arguments,
     given,
     image_arguments,
     knn_arguments,
     output_arguments,
     search_arguments,
+    whole,
 )
 from sdr_mm.cli import is_main_process, run
 from sdr_mm.files import check_output
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+def parser() -> Parser:
+    parser = Parser(
+        __doc__,
         parents=[knn_arguments(), search_arguments(), bn_arguments(), image_arguments(),
                  output_arguments(required=False)])
     parser.add_argument('checkpoint', help='what tools/train.py wrote')
@@ -33,11 +35,11 @@ def parser() -> argparse.ArgumentParser:
                              'mmpretrain:NAME, with @FILE for weights of your own')
     parser.add_argument('--candidates', nargs='+', metavar='NETWORK',
                         help='more networks for the same table, written as for --baseline')
-    parser.add_argument('--k', type=int, nargs='+',
+    parser.add_argument('--k', type=COUNT, nargs='+',
                         help='neighbors, one or several; the first one ranks (default: what fits the checkpoint)')
     parser.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
-    parser.add_argument('--top', type=int, default=10, help='sub-nets to print from the best down (default: 10)')
-    parser.add_argument('--bottom', type=int, default=3, help='sub-nets to print from the worst up (default: 3)')
+    parser.add_argument('--top', type=whole(0), default=10, help='sub-nets to print from the best down (default: 10)')
+    parser.add_argument('--bottom', type=whole(0), default=3, help='sub-nets to print from the worst up (default: 3)')
     return parser
 
 

@@ -16,31 +16,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
 import sdr_mm
-from sdr_mm.arguments import bn_arguments, given, image_arguments
+from sdr_mm.arguments import COUNT, Parser, bn_arguments, config_arguments, given, image_arguments, whole
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
+from sdr_mm.files import check_folder
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[bn_arguments(), image_arguments()])
+def parser() -> Parser:
+    parser = Parser(__doc__, parents=[bn_arguments(), image_arguments(), config_arguments()])
     parser.add_argument('checkpoint', help='what tools/train.py wrote with an SDR config')
     parser.add_argument('--config', required=True, help='config of the detector, one of configs/detection')
     parser.add_argument('--data-root', metavar='FOLDER', help='its data of VOC format (default: as in the config)')
     parser.add_argument('--work-dir', required=True, metavar='DIR', help='where everything is kept')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='replace entries of the config')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     race = parser.add_argument_group('race')
-    race.add_argument('--iters', type=int, help='iterations of those that stay to the end (default: 1000)')
+    race.add_argument('--iters', type=COUNT, help='iterations of those that stay to the end (default: 1000)')
     race.add_argument('--halving', action=argparse.BooleanOptionalAction, default=True,
                       help='all candidates to a quarter of the iterations, the best half to a half, the best quarter '
                            'to the end')
-    race.add_argument('--images', type=int, metavar='N',
+    race.add_argument('--images', type=COUNT, metavar='N',
                       help='images in a batch of a network, the learning rate is scaled with it (default: as many as '
                            'the learning rate of the config is for)')
     race.add_argument('--supernet', action=argparse.BooleanOptionalAction, default=True,
@@ -53,12 +48,12 @@ def parser() -> argparse.ArgumentParser:
     shortlist.add_argument('--shortlist', choices=('label_free', 'knn_crops', 'all'), default='label_free',
                            help='label_free: by the clusters that the images resemble; knn_crops: by kNN on the '
                                 'annotated boxes; all: no shortlist (default: label_free)')
-    shortlist.add_argument('--candidates', type=int, metavar='M', help='how many sub-nets it leaves (default: 8)')
-    shortlist.add_argument('--subnets', type=int, nargs='+', metavar='INDEX',
+    shortlist.add_argument('--candidates', type=COUNT, metavar='M', help='how many sub-nets it leaves (default: 8)')
+    shortlist.add_argument('--subnets', type=whole(0), nargs='+', metavar='INDEX',
                            help='these sub-nets, without a shortlist')
-    shortlist.add_argument('--per-cluster', type=int, metavar='N', help='images of each cluster (default: 32)')
-    shortlist.add_argument('--most-crops', type=int, metavar='N', help='most crops of a class (default: 100)')
-    shortlist.add_argument('--k', type=int, help='neighbors of kNN on crops (default: 20)')
+    shortlist.add_argument('--per-cluster', type=COUNT, metavar='N', help='images of each cluster (default: 32)')
+    shortlist.add_argument('--most-crops', type=whole(2), metavar='N', help='most crops of a class (default: 100)')
+    shortlist.add_argument('--k', type=COUNT, help='neighbors of kNN on crops (default: 20)')
     return parser
 
 
@@ -83,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:
         raise InputError('tools/route_detection.py starts one process for each GPU by itself: run it with python, not '
                          'with torchrun')
+    check_folder(args.work_dir)
     from sdr_mm.engine.configs import load_config, use_amp, use_folder, voc_folders
     cfg = load_config(args.config, args.cfg_options)
     from sdr_mm.detection import DetectionRoutingEvaluator, Shortlist

@@ -5,27 +5,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from sdr_mm.arguments import output_arguments
+from sdr_mm.arguments import Parser, config_arguments, output_arguments
 from sdr_mm.cli import is_main_process, run
-from sdr_mm.files import atomic_write, check_output
+from sdr_mm.files import atomic_write, check_folder, check_output
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     parents=[output_arguments(required=False)])
+    parser = Parser(__doc__, parents=[output_arguments(required=False), config_arguments()])
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='what tools/train.py wrote with this config')
     parser.add_argument('--work-dir', help='where to keep the log')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='replace entries of the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args(argv)
@@ -37,12 +31,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    check_folder(cfg.work_dir)
     scores = evaluate(cfg, args.checkpoint)
     if is_main_process():
-        print('  '.join(f'{name.split("/")[-1]} {score:.2f}' for name, score in scores.items()))
         if args.out:
             with atomic_write(args.out, overwrite=args.overwrite) as temporary:
                 temporary.write_text(json.dumps(scores, indent=1) + '\n')
+        print('  '.join(f'{name.split("/")[-1]} {score:.2f}' for name, score in scores.items()))
 
 
 if __name__ == '__main__':

@@ -9,27 +9,27 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
+from sdr_mm.arguments import COUNT, Parser, config_arguments
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
+from sdr_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, parents=[config_arguments()])
     parser.add_argument('config', help='config file')
     parser.add_argument('--data', metavar='FOLDER',
                         help='images, flat or nested, in place of those of the config; for a detector its VOC data')
     parser.add_argument('--clusters', metavar='FILE', help='clusters.npz of these images, from tools/cluster.py')
-    parser.add_argument('--epochs', type=int, metavar='N', help='length of the training and of its learning rates')
+    parser.add_argument('--epochs', type=COUNT, metavar='N', help='length of the training and of its learning rates')
     parser.add_argument('--on-error', choices=['stop', 'skip'], help='at an image that cannot be decoded')
     parser.add_argument('--work-dir', help='where to keep logs and checkpoints')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='continue from this checkpoint, or from the last one in the work directory')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='replace entries of the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun of old passed the rank as an argument; launch scripts of users still may.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -42,7 +42,9 @@ def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's changes."""
     from sdr_mm.engine import configs
     cfg = configs.load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
+    # Processes of torchrun that did not know of each other would write into each other's files.
+    joined = args.launcher == 'none' and int(os.environ.get('WORLD_SIZE', '1')) > 1
+    cfg.launcher = 'pytorch' if joined else args.launcher
     if args.work_dir or not cfg.get('work_dir'):
         cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     if args.epochs is not None:
@@ -73,6 +75,7 @@ def main() -> None:
     from sdr_mm.engine.work_dir import claim_work_dir
     cfg = configure(args)
     if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+        check_folder(cfg.work_dir)
         claim_work_dir(cfg, resume=cfg.get('resume', False))
     train(cfg)
 

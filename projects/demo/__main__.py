@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdr_mm.arguments import COUNT, Parser
 from sdr_mm.cli import run
 
 TASKS = ('fluent_category', 'fluent_fine', 'animal_silhouettes')
@@ -20,12 +21,12 @@ IMAGES_PER_CLASS = 150
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument('--out', default='work_dirs/demo', metavar='FOLDER', help='(default: %(default)s)')
     parser.add_argument('--data', metavar='FOLDER', help='your own images, flat or nested, in place of the emoji')
     parser.add_argument('--task', metavar='FOLDER', action='append',
                         help='a task of your own, a folder with one sub-folder per class; may be repeated')
-    parser.add_argument('--epochs', type=int, default=7,
+    parser.add_argument('--epochs', type=COUNT, default=7,
                         help='passes over the images, of SimSiam and of SDR each (default: %(default)s)')
     return parser.parse_args(argv)
 

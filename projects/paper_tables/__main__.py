@@ -10,11 +10,10 @@ The same command resumes. Without --tasks the table has the paper's eleven.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdr_mm.arguments import given, image_arguments
+from sdr_mm.arguments import COUNT, Parser, given, image_arguments, positive
 from sdr_mm.cli import is_main_process, run, say
 from sdr_mm.errors import InputError
 
@@ -22,8 +21,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'tasks'
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     parents=[image_arguments()])
+    parser = Parser(__doc__, parents=[image_arguments()])
     group = parser.add_argument_group('table')
     group.add_argument('--networks', nargs='*', default=(), metavar='NAME=NETWORK',
                        help='a checkpoint file, timm:NAME, torchvision:NAME, mmpretrain:NAME or baseline:NAME@FILE; '
@@ -33,15 +31,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     group.add_argument('--tasks', nargs='+', metavar='TASK',
                        help="folders of labeled images or configs (default: the paper's eleven in configs/tasks)")
     group.add_argument('--data-root', metavar='DIR', help='folder that holds the data sets of configs (default: data)')
-    group.add_argument('--splits', type=int, default=1, help='random splits of CLASS/… folders (default: 1)')
+    group.add_argument('--splits', type=COUNT, default=1, help='random splits of CLASS/… folders (default: 1)')
     group.add_argument('--out', metavar='DIR', required=True,
                        help='folder for table.md, table.csv, table.json and a file for each evaluation')
     group = parser.add_argument_group('protocol')
     group.add_argument('--protocol', choices=('linear', 'knn'), default='linear',
                        help='linear (many-shot) or kNN (default: linear)')
-    group.add_argument('--k', type=int, help='neighbors of kNN (default: what fits the network)')
-    group.add_argument('--temperature', type=float, help='T of kNN (default: 0.07)')
-    group.add_argument('--batch-size', type=int, default=200, help='images in a batch (default: 200)')
+    group.add_argument('--k', type=COUNT, help='neighbors of kNN (default: what fits the network)')
+    group.add_argument('--temperature', type=positive, help='T of kNN (default: 0.07)')
+    group.add_argument('--batch-size', type=COUNT, default=200, help='images in a batch (default: 200)')
     args = parser.parse_args(argv)
 
     from sdr_mm.distributed import choose_device

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-
 from projects.real_data import DATA_SETS, KINDS, prepare
+from sdr_mm.arguments import COUNT, PIXELS, Parser
 from sdr_mm.cli import run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument('names', nargs='*', metavar='NAME', help='data sets to prepare (default: all; see --list)')
     parser.add_argument('--list', action='store_true', help='list the data sets and stop')
     parser.add_argument('--out', metavar='FOLDER', help='where to make one folder a data set (default: in the cache)')
-    parser.add_argument('--size', type=int, default=64, help='width and height in pixels (default: %(default)s)')
+    parser.add_argument('--size', type=PIXELS, default=64, help='width and height in pixels (default: %(default)s)')
     parser.add_argument('--skin-tones', action='store_true', help='keep the skin-tone variants in the pool')
-    parser.add_argument('--max-per-class', type=int, metavar='N', help='at most N images a class (default: all)')
+    parser.add_argument('--max-per-class', type=COUNT, metavar='N', help='at most N images a class (default: all)')
     args = parser.parse_args()
     if args.list:
         for name, data_set in DATA_SETS.items():
