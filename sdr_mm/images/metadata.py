@@ -61,12 +61,16 @@ def check_png(data: bytes) -> None:
     Other data are not looked at.
 
     Raises:
-        ValueError: If one is wrong.
+        ValueError: If one is wrong, or the file ends before it.
     """
     for kind, chunk in _png_chunks(data) if data.startswith(PNG) else []:
-        whole = len(chunk) == 12 + int.from_bytes(chunk[:4], 'big')  # Pillow says it if not
-        if whole and kind not in ANCILLARY and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], 'big'):
-            raise ValueError(f'damaged: wrong checksum of {kind.decode("ascii", "replace")}')
+        name = kind.decode('ascii', 'replace')
+        if kind in ANCILLARY or kind == b'IEND':
+            continue
+        if len(chunk) < 12 + int.from_bytes(chunk[:4], 'big'):
+            raise ValueError(f'the file ends in the middle of {name}')
+        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], 'big'):
+            raise ValueError(f'damaged: wrong checksum of {name}')
 
 
 def without_metadata(data: bytes) -> bytes:

@@ -224,6 +224,40 @@ def test_a_damaged_png_shows_no_other_pixels(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match='wrong checksum of IDAT'):
         read_rgb(path)
+    data[700] ^= 1
+    path.write_bytes(data[:700] + data[720:])  # what follows fills the place of what is lost
+    with pytest.raises(InputError, match='the file ends in the middle of IDAT'):
+        read_rgb(path)
+
+
+def test_strips_that_are_not_there_are_not_black(tmp_path):
+    path = save(Image.new('L', (30, 20), 'white'), tmp_path / 'a.tif')
+    assert read_rgb(path).min() == 255
+    height = struct.pack('<HHI', 257, 4, 1) + struct.pack('<I', 20)
+    assert path.read_bytes().count(height) == 1
+    path.write_bytes(path.read_bytes().replace(height, height[:8] + struct.pack('<I', 50)))
+    with pytest.raises(InputError, match='only 600 of its 1500 pixels are in the file'):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize('name', [
+    'a.png', 'a.jpg', 'a.gif', 'a.tif', 'lzw.tif', 'a.webp', 'a.bmp', 'a.ppm', 'a.jp2', 'a.avif'])
+def test_a_file_that_ends_early_is_refused(name, tmp_path):
+    options = dict(compression='tiff_lzw') if name == 'lzw.tif' else {}
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8))
+    path = save(picture, tmp_path / name, **options)
+    assert read_rgb(path).shape == (60, 50, 3)
+    data = path.read_bytes()
+    for part in range(20):
+        path.write_bytes(data[:len(data) * part // 20])
+        with pytest.raises(InputError, match='cannot be decoded'):
+            read_rgb(path)
+
+
+def test_an_mpo_of_a_phone_is_its_first_picture(tmp_path):
+    pictures = [Image.new('RGB', (8, 8), color) for color in ('red', 'blue')]
+    path = save(pictures[0], tmp_path / 'a.mpo', save_all=True, append_images=pictures[1:]).rename(tmp_path / 'a.jpg')
+    assert np.abs(read_rgb(path).astype(int) - RED).max() < 3
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
