@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -116,7 +117,7 @@ class Task:
                 in a format that is known, or if it could be of either layout.
         """
         folder = Path(folder).expanduser()
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise InputError(f'there is no folder {folder}: give a folder with one subfolder of images for each class')
         folders, outside = _look_into(folder)
         parts = _parts(folder, folders)
@@ -155,7 +156,7 @@ class Task:
     def unlabeled(cls, folder: str | Path) -> Task:
         """All images of a folder, at any depth, without classes and splits; an InputError if there are none."""
         folder = Path(folder).expanduser()
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise InputError(f'there is no folder {folder}: give a folder of images')
         if not (paths := [folder / name for name in find_images(str(folder))]):
             raise InputError(f'{folder} has no images: give a folder of images')
@@ -302,7 +303,7 @@ def _parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
 def _look_into(folder: Path) -> tuple[list[str], list[str]]:
     """The sub-folders of a folder, and what else lies in it; an InputError if one may be missing."""
     entries = look_into(str(folder))
-    if broken := [name for name in entries.left_out if not (folder / name).exists()]:
+    if broken := [name for name in entries.left_out if not os.path.exists(folder / name)]:
         raise InputError(f'the link {folder / broken[0]} leads nowhere: mend or remove it')
     return entries.folders, sorted(entries.images + entries.left_out)
 

@@ -73,7 +73,7 @@ class TaskConfig:
             InputError: If the file cannot be read, or a value is missing, unknown or of no use.
         """
         path = Path(path).expanduser()
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise InputError(f'there is no task config {path}: give a file like configs/tasks/food101.py')
         try:
             values = Config.fromfile(path).to_dict()
@@ -224,11 +224,11 @@ def load_task(source: str | Path, *, splits: int = 1, seed: int = 0, metric: str
         InputError: If the task cannot be used.
     """
     source = Path(source).expanduser()
-    if source.suffix == '.py' and not source.is_dir():
+    if source.suffix == '.py' and not os.path.isdir(source):
         if splits != 1:
             raise InputError(f'{source} comes with its own split, so --splits {splits} cannot be: leave it out')
         task = TaskConfig.from_file(source, data_root).load()
-    elif source.is_dir():
+    elif os.path.isdir(source):  # false too where nobody may look, at which Path raises
         task = Task.from_folder(source, splits=splits, seed=seed)
     else:
         raise InputError(f'there is no folder {source}: give a folder with one subfolder of images for each class, '

@@ -290,3 +290,11 @@ def test_the_tool_says_what_is_ready_and_what_to_fetch(tmp_path, capsys):
     assert f'{tmp_path}/dtd lacks labels/val1.txt\n' in text and 'https://www.robots.ox.ac.uk/~vgg/data/dtd/' in text
     assert 'train lists 100 images, not 3334' in text and '1 of 11 ready' in text
     assert TaskConfig.from_file(CONFIGS / 'dtd.py', tmp_path).missing() == ['labels/val1.txt']
+
+
+def test_a_name_that_no_system_call_takes_is_a_missing_folder(tmp_path):
+    for read in (load_task, Task.from_folder, Task.unlabeled):
+        with pytest.raises(InputError, match='there is no folder'):
+            read(tmp_path / ('x' * 300))
+    with pytest.raises(InputError, match='there is no task config'):
+        load_task(tmp_path / ('x' * 300 + '.py'))
