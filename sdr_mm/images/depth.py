@@ -82,7 +82,7 @@ def is_wide(image: Image.Image) -> bool:
 
 def raw_mode(image: Image.Image) -> str:
     """How the pixels are stored in the file, before they are loaded: ``'RGB;16B'``."""
-    args = image.tile[0].args if isinstance(image, ImageFile) and image.tile else ''
+    args: Any = image.tile[0][3] if isinstance(image, ImageFile) and image.tile else ''
     name = args[0] if isinstance(args, tuple) and args else args
     return name if isinstance(name, str) else ''
 
@@ -91,8 +91,11 @@ def use_low_bytes(image: ImageFile) -> None:
     """Makes Pillow load the low bytes of an image whose :func:`raw_mode` has 16 bits a color, not the high ones."""
     name = raw_mode(image)
     other = name[:-1] + _OTHER_BYTE[name[-1]]
-    image.tile = [tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
-                  for tile in image.tile]
+    tiles: list[Any] = image.tile
+    for number, tile in enumerate(tiles):
+        args = (other, *tile[3][1:]) if isinstance(tile[3], tuple) else other
+        # Before Pillow 11 they are plain tuples.
+        tiles[number] = tile._replace(args=args) if hasattr(tile, '_replace') else (*tile[:3], args)
 
 
 def colors_to_8_bits(high: np.ndarray, low: np.ndarray) -> np.ndarray:

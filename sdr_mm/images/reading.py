@@ -73,7 +73,7 @@ def _decode(source: IO[bytes], background: int, max_pixels: int) -> np.ndarray:
         width, height = image.size
         if width * height > max_pixels:
             raise ValueError(f'{width} x {height} pixels are more than max_pixels={max_pixels}')
-        if image.format == 'TIFF' and image.tile[0].codec_name == 'raw':
+        if image.format == 'TIFF' and image.tile[0][0] == 'raw':
             # Pillow leaves the place of strips that are not there black.
             area = sum((right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile)
             if area < width * height:
