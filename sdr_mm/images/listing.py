@@ -19,7 +19,9 @@ SYSTEM_FOLDERS = frozenset(('#recycle', '#snapshot', '$recycle.bin', '@eadir', '
 """Folders that systems and programs keep for themselves, in lower case."""
 
 SYSTEM_FILES = frozenset(('desktop.ini', 'ehthumbs.db', 'thumbs.db'))
-"""Files that they leave behind, in lower case. Nobody misses these, so they are not even named."""
+TEXTS = ('attribution', 'licence', 'license', 'readme')
+"""Files that they leave behind, and what texts about the images are called, in lower case. Nobody misses these, so they
+are not even named."""
 
 
 class Entries(NamedTuple):
@@ -61,9 +63,13 @@ def look_into(folder: str) -> Entries:
                 result.folders.append(name)
         elif image and not hidden and kind != 'special':
             result.images.append(name)
-        elif not (lower in SYSTEM_FILES or hidden and not image or name.startswith('._')):
+        elif not name.startswith('._') and (image or not hidden and not _unmissed(lower)):
             result.left_out.append(name)
     return result
+
+
+def _unmissed(name: str) -> bool:
+    return name in SYSTEM_FILES or os.path.splitext(name)[0] in TEXTS
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
