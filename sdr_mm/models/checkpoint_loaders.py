@@ -109,8 +109,11 @@ def _guarded(loader: Loader) -> Loader:
     @functools.wraps(loader)
     def load(name: str, map_location: Any = None) -> Any:
         allow_checkpoints()
-        with only_weights():
-            checkpoint = loader(name, map_location)
+        try:
+            with only_weights():
+                checkpoint = loader(name, map_location)
+        except Exception as error:  # Each kind of storage has its own errors.
+            raise InputError(f'{name} cannot be read as a checkpoint ({type(error).__name__}): give a file') from error
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
             checkpoint['meta'].pop('config', None)
         return checkpoint
