@@ -56,6 +56,8 @@ def locate(name: str) -> Path:
         url = known[rest]
         if '://' not in url:
             return Path(mmengine_checkpoint._get_mmengine_home()) / url
+    elif scheme not in ('http', 'https'):
+        raise InputError(f'{name} cannot be fetched, {scheme}:// is unknown: give a file, or a URL of http or https')
     file = cached_file(url)
     if not file.is_file():
         try:
