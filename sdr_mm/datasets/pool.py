@@ -79,7 +79,7 @@ def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath |
             dataset.full_init()
         except InputError:
             raise
-        except Exception as error:  # What the list of images says may raise anything.
+        except Exception as error:  # Arbitrary values and lists may raise anything.
             reason = next(iter(str(error).splitlines()), '') or type(error).__name__
             raise InputError(f'the images that {where} names cannot be listed ({reason}): pass --data FOLDER, '
                              f'{advice}') from error
@@ -105,6 +105,6 @@ def _plain(images: Mapping[str, Any], key: str, where: FilePath) -> Any:
     parts = value if key == 'extensions' and isinstance(value, (list, tuple)) else \
         value.values() if key == 'data_prefix' and isinstance(value, Mapping) else [value]
     if not all(isinstance(part, OPTIONS[key]) and '://' not in str(part) for part in parts):
-        raise InputError(f'{where} names images by {key}={str(value)[:60]!r}, which is no {OPTIONS[key].__name__} that '
-                         f'a folder has: pass --data FOLDER')
+        raise InputError(f'{where} says {key}={str(value)[:60]!r} of its images, which names none on this machine: '
+                         f'pass --data FOLDER')
     return value

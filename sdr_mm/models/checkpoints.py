@@ -345,7 +345,7 @@ def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
     try:
         return {line.targets[0].id: _literal(line.value) for line in ast.parse(text).body
                 if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)}
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return {}
 
 

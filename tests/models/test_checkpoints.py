@@ -121,6 +121,14 @@ def test_a_stored_config_is_never_executed(tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.parametrize('text', [
+    'x = {[]: 1}', 'x = dict(3)', 'x = dict([1])', 'x = ' + '[' * 10**4, 'x = ' + '-' * 10**5 + '1', 'x = 1\0',
+    'x = 9' * 9, 'x = ' + '9' * 10**4, '\ud800', 'x =', 'x = 1 + y', "x = '' * 9", 3, b'x = 1', None, ['x = 1'],
+], ids=lambda text: ascii(text)[:12])
+def test_a_stored_config_that_is_none_is_empty(text):
+    assert stored_config(dict(meta=dict(cfg=text))) == {}
+
+
 def test_what_cannot_be_placed_is_named():
     state = small()
     state['layer1.0.se.weight'] = state['surprise'] = torch.ones(1)
