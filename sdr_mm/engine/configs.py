@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +24,19 @@ SETTINGS = {*inspect.signature(Runner.__init__).parameters, 'channels_last', 'co
 """Entries of a config that something reads; the others are variables, whose value has gone into these already."""
 
 
+ENTRIES = dict(evaluation=('resize', 'size', 'k'), auto_scale_lr=('base_batch_size', 'enable'),
+               env_cfg=('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'))
+"""Entries of sections whose other entries nobody would miss; the other sections become arguments of something."""
+
+
 def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     """Reads a training config and applies ``--cfg-options``.
 
+    With ``num_workers=0`` a loader has no processes to keep, whatever its other entries say.
+
     Raises:
-        InputError: If there is no such file, it trains nothing, it needs a package that is not there, or an option
-            would change nothing.
+        InputError: If there is no such file, it cannot be read, it trains nothing, it needs a package that is not
+            there, or an option would change nothing or puts something into an entry that it cannot be.
     """
     if not Path(file).is_file():
         raise InputError(f'there is no config {file}: give one of configs/')
@@ -34,17 +45,99 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     except ModuleNotFoundError as error:
         raise InputError(f'{file} builds on a package that this environment lacks ({error}): for detection set up the '
                          "full environment, 'make .venv-full/.installed', and use its python") from error
-    for option in options or ():
+    except Exception as error:  # it runs the file, which may raise anything
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'config {file} cannot be read ({reason}): correct the file') from error
+    for option, value in (options or {}).items():
         name = option.split('.')[0]
         if name in cfg and name not in SETTINGS:
             advice = 'give --epochs N' if name == 'epochs' else 'set the entry that it went into'
             raise InputError(f'--cfg-options {option} would change nothing, because {name} is a variable that the '
                              f'config has used already: {advice}')
-    if options:
-        cfg.merge_from_dict(options)
-    if 'model' not in cfg or 'train_dataloader' not in cfg:
-        raise InputError(f'{file} is no training config: it needs a model and a train_dataloader')
+        check_option(cfg, option, value)
+        cfg.merge_from_dict({option: value})
+    if not all(isinstance(cfg.get(name), Mapping) for name in ('model', 'train_dataloader', 'train_cfg')):
+        raise InputError(f'{file} is no training config: it needs a model, a train_dataloader and a train_cfg')
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and loader.get('num_workers') == 0:
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
     return cfg
+
+
+def check_option(cfg: Config, option: str, value: Any) -> None:
+    """Refuses an option of the command line that names no entry, or gives it a value of another kind.
+
+    An entry may be new, if its section becomes the arguments of a class, which then says whether it knows it.
+
+    Raises:
+        InputError: Naming the entries that are there.
+    """
+    content = cfg.to_dict()
+    node: Any = content
+    way: list[str] = []
+    for part in option.split('.'):
+        where, way = '.'.join(way), [*way, part]
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise InputError(f'--cfg-options {option}: {where} has the entries 0 to {len(node) - 1}, and no {part}')
+            node = node[int(part)]
+        elif isinstance(node, Mapping):
+            known = {*node, *(SETTINGS if not where else ENTRIES.get(where, ()))}
+            if part not in node and part not in known and (not where or where in ENTRIES):
+                raise InputError(f'--cfg-options {option}: nothing reads {".".join(way)}{similar(content, option, known)}')
+            if part not in node:
+                return
+            node = node[part]
+        else:
+            raise InputError(f'--cfg-options {option}: {where} is {node!r} and has no entries')
+    number = isinstance(node, (int, float)) and not isinstance(node, bool)
+    fits = (value is None or isinstance(value, Mapping) if isinstance(node, Mapping) else
+            isinstance(value, (int, float)) and not isinstance(value, bool) if number and value is not None else
+            isinstance(value, bool) if isinstance(node, bool) else True)
+    if not fits:
+        what = f'a section with {", ".join(node)}: set one of its entries' if isinstance(node, Mapping) else repr(node)
+        raise InputError(f'--cfg-options {option} cannot be {value!r}, it is {what}')
+
+
+def similar(cfg: Mapping[str, Any], option: str, known: Collection[str] = ()) -> str:
+    """Advice with the entries of a config that are called nearly as one that does not exist; '' if there are none."""
+    last = option.split('.')[-1]
+    entries = list(_entries(cfg))
+    found = [entry for entry in entries if f'.{entry}'.endswith(f'.{option}')]
+    found += get_close_matches(option, [*entries, *known], 3, 0.7)
+    found += [entry for entry in entries if entry.split('.')[-1] in get_close_matches(
+        last, {entry.split('.')[-1] for entry in entries}, 2, 0.8)]
+    return f': did you mean {" or ".join(list(dict.fromkeys(found))[:3])}?' if found else ': correct its name'
+
+
+def _entries(node: Any, name: str = '') -> Iterator[str]:
+    """Names of all entries of a config that something reads."""
+    pairs = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for key, value in pairs:
+        if name or key in SETTINGS:
+            yield f'{name}{key}'
+            yield from _entries(value, f'{name}{key}.')
+
+
+@contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """What goes wrong inside, while something is built from a config, is a fault of the config, told in one line.
+
+    Raises:
+        InputError: In place of what MMEngine's registries and the classes of the config raise.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, ImportError, AssertionError, IndexError) as error:
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        reason = ' '.join(text.split()) or 'no reason given'
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)
+        advice = similar(cfg.to_dict(), unknown[1]) if unknown else ': correct the config or --cfg-options'
+        raise InputError(f'{cfg.filename} cannot be built, {type(error).__name__}: {reason[:300]}{advice}') from error
 
 
 def amp_wrapper(kind: str) -> str:

@@ -267,7 +267,7 @@ class Ranking:
         needed += [] if settings['classes'] else ['images']
         if missing := [name for name in needed if name not in settings]:
             raise ValueError(f'settings has no {missing[0]}')
-        if not settings['columns'] or settings['splits'] < 1:
+        if not settings['columns'] or settings['splits'] < min(1, settings['classes']):
             raise ValueError('settings has no columns, or no splits')
         if min(asdict(cost).values()) < 0 or cost.one_by_one and not cost.passes:
             raise ValueError(f'the cost is {cost}')

@@ -602,7 +602,7 @@ with open(sys.argv[1], 'w') as lock:
     (['--tasks', 'plain', 'copy/plain'], "--tasks has 'plain' twice"),
     (['--weights', 'nowhere'], 'there is no folder nowhere: give --weights'),
     (['--protocol', 'linear'], '--k and --temperature are options of kNN'),
-    (['--k', '0'], 'kNN needs k >= 1'),
+    (['--k', '0'], '--k: it is a whole number of at least 1'),
     (['--size', '64'], '0 < size <= resize'),
     (['--out', 'plain'], 'plain has files in it that are no table'),
     (['--out', '1.pth'], '1.pth is no folder'),

@@ -142,7 +142,7 @@ def test_the_tool_resets_on_other_images(mode, run, tmp_path):
     (['--subnet', '4'], 'sub-net 4 is outside the space'),
     (['--routing', 'nothing.json'], 'there is no file nothing.json'),
     (['--subnet', '0', '--bn-reset', 'task'], 'pass --task TASK'),
-    (['--subnet', '0', '--bn-images', '1'], 'at least 2 images'),
+    (['--subnet', '0', '--bn-images', '1'], '--bn-images: it is a whole number of at least 2'),
 ])
 def test_bad_input_is_one_line_and_writes_nothing(options, message, run, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
