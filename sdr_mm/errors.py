@@ -1,5 +1,10 @@
 """The one error type for input that cannot be used."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """What a person gave cannot be used.
@@ -11,3 +16,12 @@ class InputError(ValueError):
 
 class NotFiniteError(InputError):
     """Weights or activations are NaN or infinite: a training has diverged."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Puts ``what`` before the message of an InputError that is raised inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{what}: {error}') from error

@@ -97,3 +97,14 @@ def test_output_that_is_lost_is_said_after_the_work(tmp_path):
 def test_every_error_of_the_system_is_one_line(tmp_path, line, message):
     status, _, errors, wrote = run_script(tmp_path, [line])
     assert (status, errors, wrote) == (2, f'{message}\n', False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tool', sorted((ROOT / 'tools').glob('*.py')), ids=lambda tool: tool.stem)
+def test_each_tool_prints_to_any_terminal_and_to_none(tool):
+    for redirect in ('', '| head -c 0', '2>&1 >/dev/null | head -c 0'):
+        done = subprocess.run(['bash', '-o', 'pipefail', '-c', f'{sys.executable} -W ignore {tool} --help {redirect}'],
+                              capture_output=True, text=True,
+                              env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'ascii'})
+        assert (done.returncode, done.stderr) == (0, '')
+        assert redirect or done.stdout.startswith('usage: ')

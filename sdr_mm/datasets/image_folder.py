@@ -9,6 +9,7 @@ from typing import Any
 from mmpretrain.datasets import BaseDataset
 
 from ..errors import InputError
+from ..files import read_lines
 from ..images.listing import EXTENSIONS, find_images
 from ..registry import DATASETS
 
@@ -59,9 +60,7 @@ class ImageFolder(BaseDataset):
         if self.ann_file:
             if not os.path.isfile(self.ann_file):
                 raise InputError(f'there is no file {self.ann_file}: give a text file with one image path a line')
-            # A name need not be text, and an editor may begin the file with a mark.
-            with open(self.ann_file, encoding='utf-8-sig', errors='surrogateescape') as lines:
-                names = [line.strip() for line in lines if line.strip()]
+            names = read_lines(self.ann_file)
             if not names:
                 raise InputError(f'{self.ann_file} lists no images: give a text file with one image path a line')
         else:

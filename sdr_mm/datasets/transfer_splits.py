@@ -13,6 +13,7 @@ import numpy as np
 from mmpretrain.datasets import DTD, Caltech101
 
 from ..errors import InputError
+from ..files import read_lines
 from ..images import find_images
 from ..registry import DATASETS
 
@@ -78,7 +79,6 @@ class TransferDTD(DTD):
     def load_data_list(self) -> list[dict]:
         """Reads the list: one dict with ``img_path`` and ``gt_label`` for each image."""
         path = os.path.join(self.data_root, 'labels', f'{self.split}{self.partition}.txt')
-        with open(path, encoding='utf-8') as lines:
-            names = [line.strip() for line in lines if line.strip()]
+        names = read_lines(path)
         return [dict(img_path=os.path.join(self.img_prefix, name), gt_label=self.class_to_idx[name.split('/')[0]])
                 for name in names]

@@ -16,6 +16,7 @@ from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
 from ..errors import InputError
+from ..files import read_lines
 from ..registry import DATASETS, METRICS
 from ..text_table import markdown_table
 
@@ -55,6 +56,8 @@ class VOCFolder(VOCDataset):
         if self.backend_args is None and not osp.isfile(self.ann_file):
             raise InputError(f'there is no file {self.ann_file}: a folder of VOC format has ImageSets/Main/SPLIT.txt '
                              f'with the name of one image a line; check data_root and ann_file')
+        if self.backend_args is None:
+            check_list(self.ann_file)
         return super().load_data_list()
 
     def parse_data_info(self, img_info: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +85,15 @@ class VOCFolder(VOCDataset):
                 return candidate
         raise InputError(f'there is no image {osp.join(self.sub_data_root, name)}, although there is {annotation}: add '
                          f'the image, or take its name from {self.ann_file}')
+
+
+def check_list(file: str) -> None:
+    """Refuses a list that MMDetection would read other names from than it has: it knows plain UTF-8 only."""
+    names = read_lines(file)
+    with open(file, encoding='utf-8', errors='replace') as lines:
+        if names != [line.strip() for line in lines if line.strip()]:
+            raise InputError(f'{file} is in UTF-16, or has a byte order mark or backslashes: save it as plain UTF-8, '
+                             'with one name a line')
 
 
 def check_objects(root: ElementTree.Element, classes: Sequence[str], width: int, height: int, where: str) -> None:

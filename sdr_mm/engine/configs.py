@@ -51,9 +51,9 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     for option, value in (options or {}).items():
         name = option.split('.')[0]
         if name in cfg and name not in SETTINGS:
-            advice = 'give --epochs N' if name == 'epochs' else 'set the entry that it went into'
+            advice = ': give --epochs N' if name == 'epochs' else similar(cfg.to_dict(), option)
             raise InputError(f'--cfg-options {option} would change nothing, because {name} is a variable that the '
-                             f'config has used already: {advice}')
+                             f'config has used already{advice}')
         check_option(cfg, option, value)
         cfg.merge_from_dict({option: value})
     if not all(isinstance(cfg.get(name), Mapping) for name in ('model', 'train_dataloader', 'train_cfg')):
@@ -86,7 +86,8 @@ def check_option(cfg: Config, option: str, value: Any) -> None:
         elif isinstance(node, Mapping):
             known = {*node, *(SETTINGS if not where else ENTRIES.get(where, ()))}
             if part not in node and part not in known and (not where or where in ENTRIES):
-                raise InputError(f'--cfg-options {option}: nothing reads {".".join(way)}{similar(content, option, known)}')
+                raise InputError(f'--cfg-options {option}: nothing reads {".".join(way)}'
+                                 f'{similar(content, option, known)}')
             if part not in node:
                 return
             node = node[part]
@@ -101,10 +102,10 @@ def check_option(cfg: Config, option: str, value: Any) -> None:
         raise InputError(f'--cfg-options {option} cannot be {value!r}, it is {what}')
 
 
-def similar(cfg: Mapping[str, Any], option: str, known: Collection[str] = ()) -> str:
-    """Advice with the entries of a config that are called nearly as one that does not exist; '' if there are none."""
+def similar(cfg: Mapping[str, Any], option: str, known: Collection[str] = (), unknown: str = '') -> str:
+    """Advice with the entries of a config, but those called ``unknown``, that are called nearly as ``option``."""
     last = option.split('.')[-1]
-    entries = list(_entries(cfg))
+    entries = [entry for entry in _entries(cfg) if entry.split('.')[-1] != unknown]
     found = [entry for entry in entries if f'.{entry}'.endswith(f'.{option}')]
     found += get_close_matches(option, [*entries, *known], 3, 0.7)
     found += [entry for entry in entries if entry.split('.')[-1] in get_close_matches(
@@ -136,7 +137,7 @@ def building(cfg: Config) -> Iterator[None]:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         reason = ' '.join(text.split()) or 'no reason given'
         unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)
-        advice = similar(cfg.to_dict(), unknown[1]) if unknown else ': correct the config or --cfg-options'
+        advice = similar(cfg.to_dict(), unknown[1], unknown=unknown[1]) if unknown else ': correct the config or --cfg-options'
         raise InputError(f'{cfg.filename} cannot be built, {type(error).__name__}: {reason[:300]}{advice}') from error
 
 

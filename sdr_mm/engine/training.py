@@ -11,9 +11,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
+from ..clusters import Clusters
 from ..distributed import unwrap
 from ..errors import InputError
 from ..models.checkpoints import load_exactly, read_checkpoint, state_of
+from ..models.sliced import ChannelLayout, SlicedBatchNorm
+from ..space import SubnetSpace
 from .configs import building, check_epochs
 
 
@@ -27,6 +30,8 @@ class TrainingRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Builds the model, unless it is one, and converts its backbone."""
         built = super().build_model(model)
+        if self.distributed and not torch.cuda.is_available():
+            sync_on_cpus(built)
         if self.cfg.get('channels_last'):
             use_channels_last(built)
         return built
@@ -64,6 +69,7 @@ def train(cfg: Config) -> Runner:
     runner = build_runner(cfg)
     if conflict := check_epochs(cfg):
         runner.logger.warning(conflict)
+    check_clusters(runner)
     check_resumed_weights(runner)
     loader = runner.train_dataloader
     if len(loader) == 0:
@@ -90,11 +96,32 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+def check_clusters(runner: Runner) -> None:
+    """Raises an InputError if there are not as many clusters as sub-nets, before any is found to be too small."""
+    dataset = runner.cfg.train_dataloader.get('dataset') or {}
+    space = getattr(getattr(unwrap(runner.model), 'backbone', None), 'space', None)
+    if isinstance(space, SubnetSpace) and isinstance(dataset.get('clusters'), str):
+        Clusters.load(dataset['clusters']).check_space(space, dataset['clusters'])
+
+
 def check_resumed_weights(runner: Runner) -> None:
     """Raises an InputError if the weights to resume from do not fit, of which MMEngine only warns."""
     file = runner._load_from or find_latest_checkpoint(runner.work_dir) if runner._resume else None
     if file is not None:
         load_exactly(unwrap(runner.model), state_of(read_checkpoint(file), file), file)
+
+
+def sync_on_cpus(model: nn.Module) -> None:
+    """Replaces torch's SyncBN, which runs on GPUs only, by ours, with the same weights under the same names."""
+    for parent in list(model.modules()):
+        for name, norm in parent.named_children():
+            if isinstance(norm, nn.SyncBatchNorm):
+                ours = SlicedBatchNorm(ChannelLayout(norm.num_features), norm.eps, norm.momentum or 0.1, norm.affine,
+                                       sync=True)
+                ours.load_state_dict(norm.state_dict())
+                for old, new in zip(norm.parameters(), ours.parameters()):
+                    new.requires_grad = old.requires_grad
+                setattr(parent, name, ours)
 
 
 def use_channels_last(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from mmengine import dist
 
 from ..datasets.pool import Pool
 from ..distributed import gather, on_all_ranks, share
-from ..errors import InputError
+from ..errors import InputError, naming
 from ..evaluation.agreement import rank_correlation, regret
 from ..evaluation.task import Split, Task
 from ..evaluation.task_config import load_task
@@ -108,6 +108,8 @@ class RoutingEvaluator:
         start = time.monotonic()
         check_rgb(backbone.in_channels, 'the SDRNet', values=len(normalization.mean))
         self._check_pool(pool)
+        if self.task.classes:
+            on_all_ranks(self._check_networks)
         extractor = on_all_ranks(lambda: self._extractor(backbone, pool, normalization))
         others = self._others(extractor) if extractor.task.classes else []
         planned = self.search.passes(extractor) + self._passes(extractor, others)
@@ -137,6 +139,13 @@ class RoutingEvaluator:
             raise InputError(f'{what} needs the images of pre-training'
                              f'{" and their clusters" if self.needs_clusters else ""}: give them, or choose '
                              f'{"another search" if self.search.needs_clusters else "--bn-reset task"}')
+
+    def _check_networks(self) -> None:
+        """Loads the other networks once, so that one that cannot be used is known before images are read."""
+        specs = [(spec, 'candidate') for spec in self.candidates]
+        specs += [] if self.baseline is None else [(str(self.baseline), 'baseline')]
+        for spec, where in share(specs):
+            load_network(spec, where)
 
     def _extractor(self, backbone: SDRBackbone, pool: Pool | None, normalization: Normalization) -> FeatureExtractor:
         """Reads the images, and gives what all networks of the ranking have in common."""
@@ -171,10 +180,8 @@ class RoutingEvaluator:
             found = []
             for name, load, reset in share(others):
                 network, normalization = load()
-                try:
+                with naming(name):
                     bn, features = extractor.features(network, None, reset, normalization)
-                except InputError as error:
-                    raise InputError(f'{name}: {error}') from error
                 found.append(self.scorer.rank(name, features, extractor.task, bn))
             return found
         networks = joined(gather(mine))
@@ -211,7 +218,9 @@ def build_search(search: Search | str | dict[str, Any]) -> Search:
     known = SEARCHES[name]().settings
     strange = sorted(set(options) - set(known))
     if strange:
-        raise InputError(f'search {name!r} has no option {strange[0]!r}, only {", ".join(known) or "none"}')
+        others = [other for other, kind in SEARCHES.items() if strange[0] in kind().settings]
+        raise InputError(f'search {name!r} has no option {strange[0]!r}, only {", ".join(known) or "none"}'
+                         + (f': choose --search {" or ".join(others)} for it' if others else ''))
     return SEARCHES[name](**options)
 
 

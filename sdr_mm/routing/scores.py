@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, naming
 from ..evaluation.knn import knn_predict
 from ..evaluation.linear import linear_probe
 from ..evaluation.metrics import METRICS
@@ -101,8 +101,6 @@ class Scorer:
         Raises:
             InputError: As the call, naming the network.
         """
-        try:
+        with naming(name):
             first, *others = self(features, task).items()
-        except InputError as error:
-            raise InputError(f'{name}: {error}') from error
         return RankedNetwork(name, subnet, None if path is None else list(path), bn, first[1], dict(others))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from mmengine import dist
 
 from ..distributed import gather, share
-from ..errors import InputError
+from ..errors import InputError, naming
 from .bn_reset import BNReset
 from .feature_extractor import FeatureExtractor
 from .ranking import RankedNetwork
@@ -168,10 +168,8 @@ def score(extractor: FeatureExtractor, scorer: Scorer, subnets: Sequence[int],
         found = []
         for subnet in share(subnets):
             name = f'sub-net {subnet}'
-            try:
+            with naming(name):
                 bn, features = extractor.features(extractor.subnet(subnet), subnet, extractor.bn.mode != 'none')
-            except InputError as error:
-                raise InputError(f'{name}: {error}') from error
             found.append(scorer.rank(name, features, extractor.task, bn, subnet, space.path(subnet)))
         return found
     return joined(gather(mine))

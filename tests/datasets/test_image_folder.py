@@ -64,3 +64,11 @@ def test_a_missing_or_empty_folder_or_list_is_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             ImageFolder(**options)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_a_list_from_windows_is_read(tmp_path, encoding):
+    for name in ('ä.png', 'b/c.png'):
+        small(tmp_path / name)
+    (tmp_path / 'list.txt').write_bytes('b\\c.png\r\nä.png\r\n'.encode(encoding))
+    assert image_names(ImageFolder(str(tmp_path), ann_file='list.txt')) == ['b/c.png', 'ä.png']

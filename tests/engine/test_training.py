@@ -14,8 +14,10 @@ from PIL import Image
 from repository import ROOT
 
 from sdr_mm.engine.configs import check_epochs, load_config, use_epochs
+from sdr_mm.engine.training import sync_on_cpus
 from sdr_mm.errors import InputError
 from sdr_mm.models.checkpoints import read_checkpoint
+from sdr_mm.models.sliced import SlicedBatchNorm
 
 BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
 
@@ -97,3 +99,27 @@ def test_one_rank_of_torchrun_trains_what_a_plain_process_trains(tmp_path):
         weights.append(checkpoint['state_dict'])
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6, msg=name)
+
+
+def test_synchronized_norms_on_cpus_are_torchs_under_the_same_names():
+    torch.manual_seed(0)
+
+    def make():
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Sequential(torch.nn.BatchNorm2d(4, eps=1e-3)),
+                                   torch.nn.Flatten(), torch.nn.Linear(36, 5), torch.nn.BatchNorm1d(5, affine=False))
+
+    plain = make()
+    torch.nn.init.normal_(plain[1][0].weight)
+    synchronized = make()
+    synchronized.load_state_dict(plain.state_dict())
+    synchronized[1][0].bias.requires_grad = False
+    synchronized = torch.nn.SyncBatchNorm.convert_sync_batchnorm(synchronized)
+    sync_on_cpus(synchronized)
+    assert isinstance(synchronized[1][0], SlicedBatchNorm) and not synchronized[1][0].bias.requires_grad
+    assert synchronized[1][0].weight.requires_grad
+    images = torch.randn(8, 3, 5, 5)
+    torch.testing.assert_close(synchronized(images), plain(images))
+    state = synchronized.state_dict()
+    assert list(state) == list(plain.state_dict())
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(state[name], value, msg=name)

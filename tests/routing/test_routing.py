@@ -366,3 +366,14 @@ def test_the_tiny_network_is_no_stock_super_net():
     with pytest.raises(InputError):
         network().supernet_config()
     assert BACKBONE['routed_blocks'] == (2, 3)
+
+
+def test_networks_to_compare_with_are_loaded_before_an_image_is_read(run, tmp_path):
+    task = write(tmp_path / 'task', CLASSES, 6, 2)
+    next(task.rglob('*.png')).write_bytes(b'no image')
+    backbone, _ = load_sdr(run / 'sdr.pth')
+    for options in (dict(baseline='nowhere.pth'), dict(candidates=['nowhere.pth'])):
+        with pytest.raises(InputError, match='nowhere.pth'):
+            evaluator(task, bn_reset='task', resize=32, size=32, **options).evaluate(backbone)
+    with pytest.raises(InputError, match='cannot be decoded'):
+        evaluator(task, bn_reset='task', resize=32, size=32).evaluate(backbone)

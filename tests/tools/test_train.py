@@ -27,7 +27,7 @@ train = load_tool('train')
 BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
 SDR = str(ROOT / 'configs/small/sdr_simsiam_resnet18_b64-15e_32px.py')
 TINY = [
-    'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+    'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
     'train_cfg.max_epochs=2', 'log_level=ERROR', 'default_hooks.checkpoint.interval=1'
 ]
 
@@ -108,6 +108,56 @@ def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters
     whole, resumed = (read_checkpoint(tmp_path / part / 'iter_39.pth') for part in ('whole', 'parts'))
     for name, tensor in whole['state_dict'].items():
         assert torch.equal(tensor, resumed['state_dict'][name]), name
+
+
+CHANGES = {  # what is one word away from being right
+    'optimizer.lr=1': 'would change nothing, .*: did you mean optim_wrapper.optimizer.lr',
+    'train_dataloader.batchsize=4': "unexpected keyword argument 'batchsize': did you mean train_dataloader.batch_size",
+    'train_dataloader.batch_size=many': "batch_size cannot be 'many', it is 64",
+    'train_dataloader.batch_size=0': 'cannot be built, ValueError: batch_size should be a positive integer',
+    'train_dataloader.num_workers=-1': 'cannot be built, ValueError: num_workers option should be non-negative',
+    'train_dataloader=5': 'train_dataloader cannot be 5, it is a section with ',
+    'train_cfg.max_epoch=3': "unexpected keyword argument 'max_epoch': did you mean train_cfg.max_epochs",
+    'train_cfg.max_epochs.x=3': 'train_cfg.max_epochs is 15 and has no entries',
+    'param_scheduler.3.T_max=4': 'param_scheduler has the entries 0 to 0, and no 3',
+    'optim_wrapper.optimizer.learning_rate=2': "unexpected keyword argument 'learning_rate'",
+    'model.backbone.dept=18': "unexpected keyword argument 'dept': did you mean model.backbone.depth",
+    'model.backbone.type=ResNett': 'cannot be built, KeyError: ResNett is not in the ',
+    'chanels_last=True': 'nothing reads chanels_last: did you mean channels_last',
+    'channels_last=3': 'channels_last cannot be 3, it is True',
+    'evaluation.resiz=3': 'nothing reads evaluation.resiz: did you mean evaluation.resize',
+    'default_hooks.checkpont.interval=1': 'must contain the key "type"',
+}
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_a_change_that_is_no_change_is_one_line(change, images, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=CHANGES[change]) as error:
+        run_tool(monkeypatch, BASELINE, '--data', images, '--work-dir', tmp_path / 'run', '--cfg-options',
+                 'log_level=ERROR', 'train_dataloader.num_workers=0', change)
+    assert '\n' not in str(error.value) and not list(tmp_path.rglob('*.pth'))
+
+
+def test_a_loader_without_processes_needs_no_second_option():
+    cfg = load_config(SDR, {'train_dataloader.num_workers': 0})
+    assert 'persistent_workers' not in cfg.train_dataloader
+    assert load_config(SDR).train_dataloader.persistent_workers
+
+
+@pytest.mark.slow
+def test_the_baseline_with_synchronized_norms_trains_on_two_cpus(images, tmp_path):
+    """By torchrun alone, without --launcher."""
+    command = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port',
+               str(free_port()), ROOT / 'tools/train.py', BASELINE, '--data', images, '--work-dir', tmp_path / 'run',
+               '--epochs', '1', '--cfg-options', 'train_dataloader.batch_size=20', 'train_dataloader.num_workers=0',
+               'default_hooks.checkpoint.interval=1',
+               *(f'model.{part}.norm_cfg.type=SyncBN' for part in ('backbone', 'neck', 'head.predictor'))]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
+                          env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 0, done.stderr[-2000:]
+    checkpoint = read_checkpoint(tmp_path / 'run/epoch_1.pth')
+    assert checkpoint['meta']['iter'] == 2, '80 images in batches of 20 on each of two ranks'
+    assert checkpoint['state_dict']['backbone.layer4.1.bn2.num_batches_tracked'] == 4, 'two views in each iteration'
 
 
 @pytest.mark.slow
@@ -197,6 +247,8 @@ REFUSALS = {
     'undecodable image': (lambda c: ['--data', c['broken'], '--on-error', 'stop'], 'cannot be decoded'),
     'other image list': (lambda c: ['--data', c['other'], '--clusters', c['clusters']], 'another image list'),
     'number of clusters': (lambda c: ['--data', c['images'], '--clusters', c['four']], '--num-groups'),
+    'number of clusters, of which one is empty too': (
+        lambda c: ['--data', c['images'], '--clusters', c['few']], '--num-groups'),
     'empty cluster': (lambda c: ['--data', c['images'], '--clusters', c['hole']], 'empty'),
     'cluster smaller than a batch': (
         lambda c: ['--data', c['images'], '--clusters', c['clusters'], '--cfg-options', *TINY,
@@ -217,6 +269,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(name, images, clusters, tmp_
         (context['other'] / f'x{number}.png').write_bytes((images / f'{number:02d}.png').read_bytes())
         (context['broken'] / f'{number}.png').write_bytes(b'no picture')
     context['four'] = write_clusters(tmp_path / 'four.npz', names, np.arange(80) % 4, 4, num_blocks=1)
+    context['few'] = write_clusters(tmp_path / 'few.npz', names, np.arange(80) % 3, 4, num_blocks=1)
     context['hole'] = write_clusters(tmp_path / 'hole.npz', names, np.arange(80) % 15)
     build, expected = REFUSALS[name]
     arguments = build(context)
