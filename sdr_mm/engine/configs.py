@@ -137,7 +137,8 @@ def building(cfg: Config) -> Iterator[None]:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         reason = ' '.join(text.split()) or 'no reason given'
         unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)
-        advice = similar(cfg.to_dict(), unknown[1], unknown=unknown[1]) if unknown else ': correct the config or --cfg-options'
+        advice = (similar(cfg.to_dict(), unknown[1], unknown=unknown[1]) if unknown else
+                  ': correct the config or --cfg-options')
         raise InputError(f'{cfg.filename} cannot be built, {type(error).__name__}: {reason[:300]}{advice}') from error
 
 
