@@ -61,7 +61,7 @@ def test_folder_without_image_sets_is_refused(tmp_path):
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
 def test_list_that_mmdetection_would_misread_is_refused(tmp_path, encoding):
-    one_image(tmp_path, Square('red', 4, 4, 12))
+    voc_folder(tmp_path)
     file = tmp_path / 'ImageSets/Main/trainval.txt'
     file.write_text(file.read_text(), encoding=encoding)
     with pytest.raises(InputError, match='trainval.txt is in UTF-16, or has a byte order mark or backslashes: save it'):

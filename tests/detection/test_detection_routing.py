@@ -31,7 +31,7 @@ from sdr_mm.images import ImageStore, Normalization, fingerprint
 from sdr_mm.models.checkpoints import read_checkpoint
 from sdr_mm.models.eval_settings import EvalSettings
 from sdr_mm.models.load_sdr import load_sdr
-from sdr_mm.routing import BNImages, BNReset, Ranking, extract_subnet, reset_bn
+from sdr_mm.routing import BNImages, BNReset, Cost, RankedNetwork, Ranking, extract_subnet, reset_bn
 
 pytestmark = pytest.mark.ops
 
@@ -555,3 +555,32 @@ def test_tool_refuses_torchrun_and_data_without_voc_format(files, tmp_path, monk
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(InputError, match='run it with python, not with torchrun'):
         load_tool('route_detection').main(command(files, tmp_path))
+
+
+def test_a_ranking_and_a_record_in_which_something_cannot_be_are_refused(tmp_path):
+    from sdr_mm.detection.fine_tuning import FineTuning
+    from sdr_mm.detection.ranking import DetectionRanking
+    others = {'AP50': [1.], 'AP75': [.5], 'iterations': [8.]}
+    networks = [RankedNetwork('sub-net 0', 0, [0, 0], 'task', [3.], others),
+                RankedNetwork('super-net', None, None, 'own', [2.], others),
+                RankedNetwork('sub-net 3', 3, [1, 1], '', [], {'shortlist': [.2]}, 1, .2)]
+    settings = dict(resize=32, size=32, columns=['AP', 'AP50', 'AP75'], iters=8, max_iters=80, shortlist='label_free',
+                    candidates=2, batch=2, images=9, train=9, held_out=3, classes=0, search='race', splits=1,
+                    tested=False, iterations=16, subnets=4, baselines=[], diverged={}, bn_reset='task')
+    result, file = DetectionRanking.of('voc', networks, settings, Cost(10, 20, 1.)), tmp_path / 'routing.json'
+    result.save(file)
+    assert DetectionRanking.load(file) == result and DetectionRanking.load(file).table() == result.table()
+    whole = file.read_text()
+    for old, new, message in (('"label_free"', '"other"', 'the shortlist is other'),
+                              ('"AP75": [', '"AP76": [', 'no AP50'),
+                              ('"iters": 8', '"iters": "8"', 'iters is "8", not a whole number')):
+        assert old in whole
+        file.write_text(whole.replace(old, new))
+        with pytest.raises(InputError, match=message):
+            DetectionRanking.load(file)
+    record = FineTuning('task', {4: dict(AP=1., AP50=2., AP75=.1)}, 4, 1.)
+    record.save(tmp_path)
+    assert FineTuning.load(tmp_path) == record
+    (tmp_path / 'record.json').write_text('{"scores": {"4": {"AP": 1}}}')
+    with pytest.raises(InputError, match='is no record of a fine-tuning .*: remove '):
+        FineTuning.load(tmp_path)
