@@ -8,6 +8,6 @@ _base_ = [
 ]
 
 train_dataloader = dict(
-    batch_size=_base_.batch_size, num_workers=_base_.num_workers, dataset=_base_.train_dataset)
+    batch_size=_base_.batch_size, num_workers=_base_.num_workers, dataset=dict(dataset=_base_.train_dataset))
 optim_wrapper = dict(optimizer=_base_.optimizer, paramwise_cfg=_base_.paramwise_cfg)
 train_cfg = dict(max_epochs=_base_.epochs)

@@ -8,11 +8,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from .errors import InputError
+from .errors import RESUME_STATUS, InputError, Interrupted
 from .files import out_of_space
 from .only_weights import only_weights
 
@@ -29,6 +30,8 @@ def run(main: Callable[[], None]) -> None:
     What it prints never ends it: characters that the terminal does not know are written in others, and where nobody
     reads any more, as behind ``| head``, it goes on in silence. Output that is lost for another reason, such as a full
     disk, is said at the end.
+
+    A run that was told to stop, and saved its state, ends with status 75.
     """
     # None, where a shell has closed them; much that prints does not expect that.
     sys.stdout, sys.stderr = (stream or open(os.devnull, 'w', errors='replace') for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
@@ -46,6 +49,13 @@ def run(main: Callable[[], None]) -> None:
             fail(out_of_space(error.filename or 'the output'))
         where = ' and '.join(str(name) for name in (error.filename, error.filename2) if name is not None)
         fail(InputError(f'{where or "the system"}: {error.strerror or error}'))
+    except Interrupted as stop:
+        if is_main_process():
+            say(str(stop))
+        # torchrun does not pass on the status of its processes; tools/dist_train.sh reads it here.
+        if file := os.environ.get('SDR_MM_STATUS_FILE'):
+            Path(file).write_text(f'{RESUME_STATUS}\n', encoding='utf-8')
+        sys.exit(RESUME_STATUS)
     except KeyboardInterrupt:
         say('interrupted')
         sys.exit(130)

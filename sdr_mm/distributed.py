@@ -13,7 +13,7 @@ from mmengine import dist
 from mmengine.model import is_model_wrapper
 from torch import nn
 
-from .errors import InputError
+from .errors import InputError, Interrupted
 
 T = TypeVar('T')
 
@@ -65,6 +65,25 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
         yield chosen
     finally:
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def leaving_the_group() -> Iterator[None]:
+    """Leaves a process group that was joined in this block.
+
+    Otherwise its threads outlive the interpreter, and may abort the process when all is done.
+    """
+    joined_before, together = dist.is_distributed(), False
+    try:
+        yield
+        together = True
+    except Interrupted:
+        together = True
+        raise
+    finally:
+        # Where one rank fails alone NCCL might wait for the others, which wait for it.
+        if dist.is_distributed() and not joined_before and (together or torch.distributed.get_backend() == 'gloo'):
+            torch.distributed.destroy_process_group()
 
 
 def on_all_ranks(work: Callable[[], T]) -> T:

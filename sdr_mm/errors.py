@@ -18,6 +18,14 @@ class NotFiniteError(InputError):
     """Weights or activations are NaN or infinite: a training has diverged."""
 
 
+class Interrupted(Exception):
+    """A run was told to stop and has saved its state; the tools end with :data:`RESUME_STATUS` then."""
+
+
+RESUME_STATUS = 75
+"""Exit status of a run that is not finished and wants to be resumed (``EX_TEMPFAIL`` of ``sysexits.h``)."""
+
+
 @contextmanager
 def naming(what: str) -> Iterator[None]:
     """Puts ``what`` before the message of an InputError that is raised inside."""

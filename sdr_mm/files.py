@@ -86,6 +86,8 @@ def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         yield temporary
+        with open(temporary, 'rb') as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC:

@@ -1,6 +1,9 @@
 """Trains a config: the SimSiam baseline, an SDRNet, or a detector on one of their backbones.
 
     python tools/train.py configs/sdr_simsiam.py --data FOLDER --clusters clusters.npz
+
+After SIGTERM or SIGINT (Ctrl-C) it finishes the iteration, saves a checkpoint and ends with status 75, which means:
+start me again with --resume. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from mmengine.config import Config
 from sdr_mm.arguments import COUNT, Parser, config_arguments
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
-from sdr_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--on-error', choices=['stop', 'skip'], help='at an image that cannot be decoded')
     parser.add_argument('--work-dir', help='where to keep logs and checkpoints')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='continue from this checkpoint, or from the last one in the work directory')
+                        help='continue from this checkpoint, or from the newest whole one in the work directory')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -72,12 +74,7 @@ def configure(args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     from sdr_mm.engine.training import train
-    from sdr_mm.engine.work_dir import claim_work_dir
-    cfg = configure(args)
-    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
-        check_folder(cfg.work_dir)
-        claim_work_dir(cfg, resume=cfg.get('resume', False))
-    train(cfg)
+    train(configure(args), guard=True)
 
 
 if __name__ == '__main__':

@@ -14,6 +14,6 @@ model = dict(
     head=dict(predictor=dict(in_channels=512, hid_channels=128, out_channels=512, norm_cfg=dict(type='BN1d'))))
 
 train_dataloader = dict(
-    batch_size=_base_.batch_size, num_workers=_base_.num_workers, dataset=_base_.train_dataset)
+    batch_size=_base_.batch_size, num_workers=_base_.num_workers, dataset=dict(dataset=_base_.train_dataset))
 optim_wrapper = dict(optimizer=_base_.optimizer, paramwise_cfg=_base_.paramwise_cfg)
 train_cfg = dict(max_epochs=_base_.epochs)

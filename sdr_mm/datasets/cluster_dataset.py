@@ -53,26 +53,34 @@ class ClusterDataset(Dataset):
     Args:
         dataset (dict | BaseDataset): The data set of images, of any class of MMPretrain or ours, or its config. Its
             pipeline ends with ``PackInputs``.
-        clusters (str | Clusters): ``clusters.npz`` of the same image list, or its content. Cluster ``c`` belongs to the
-            sub-net on ``clusters.paths[c]``. One integer per image, and one per sub-net, is kept of it.
+        clusters (str | Clusters, optional): ``clusters.npz`` of the same image list, or its content. Cluster ``c``
+            belongs to the sub-net on ``clusters.paths[c]``. One integer per image, and one per sub-net, is kept of it.
+            Defaults to None: there is one network only, which trains on all images.
         lazy_init (bool): Whether to leave reading the list and the clusters to :meth:`full_init`. Defaults to False.
 
     Raises:
         InputError: If the clusters were made from another image list, or a cluster is empty.
     """
 
-    def __init__(self, dataset: dict | BaseDataset, clusters: str | Clusters, lazy_init: bool = False) -> None:
+    def __init__(self, dataset: dict | BaseDataset, clusters: str | Clusters | None = None,
+                 lazy_init: bool = False) -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        self.clusters: str | Clusters | None = clusters
+        self.clusters = clusters
+        self._read = False
         if not lazy_init:
             self.full_init()
 
     def full_init(self) -> None:
         """Reads the image list and the clusters and checks that they fit, unless this was done."""
-        if self.clusters is None:
+        if self._read:
             return
         self.dataset.full_init()
+        self._read = True
         clusters, self._where = self.clusters, 'the clusters'
+        if clusters is None:
+            self._space, self._subnets = SubnetSpace(num_groups=1, num_blocks=0), np.zeros(1, dtype=np.int64)
+            self._order, self._offsets = np.arange(len(self.dataset)), np.zeros(2, dtype=np.int64)
+            return
         if not isinstance(clusters, Clusters):
             clusters, self._where = Clusters.load(clusters), str(clusters)
         names = image_names(self.dataset)

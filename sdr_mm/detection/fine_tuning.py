@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
 from torch import nn
 
-from ..engine.training import build_runner, check_resumed_weights
+from ..engine.training import build_runner
 from ..errors import InputError
 from ..files import atomic_write
 from ..records import build, check, read_json
@@ -105,7 +105,6 @@ class Part:
         try:
             with _quiet():
                 runner = build_runner(self.config(start))
-                check_resumed_weights(runner)
                 runner.train_loop.step = step
                 runner.train()
             record.diverged = divergence(runner)

@@ -1,7 +1,9 @@
 """Hooks, loops and optimizer wrappers that drive the training of an SDRNet."""
 
+from .checkpoint_hook import WholeCheckpointHook
 from .collapse_monitor_hook import CollapseMonitorHook
 from .fixed_lr_hook import FixedLRHook
+from .interrupt_hook import InterruptHook
 from .loops import SDRTrainLoop
 from .progress_bar_hook import ProgressBarHook
 from .progressive_training_hook import ProgressiveTrainingHook
@@ -10,6 +12,7 @@ from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'ProgressBarHook', 'ProgressiveTrainingHook',
-    'SDRTrainLoop', 'SkipCountHook', 'SubnetOptimWrapper', 'SubnetStepHook'
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'InterruptHook', 'ProgressBarHook',
+    'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook', 'SubnetOptimWrapper', 'SubnetStepHook',
+    'WholeCheckpointHook'
 ]

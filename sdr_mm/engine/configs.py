@@ -237,9 +237,9 @@ def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
 def use_clusters(cfg: Config, clusters: str) -> None:
     """Trains with this ``clusters.npz``; an InputError if the config trains no sub-nets."""
     dataset = cfg.train_dataloader.dataset
-    if dataset.type.split('.')[-1] != 'ClusterDataset':
-        raise InputError(f'--clusters {clusters} has no use: the data set of this config is no ClusterDataset; take an '
-                         'SDR config')
+    if 'clusters' not in dataset:
+        raise InputError(f'--clusters {clusters} has no use: the data set of this config has no clusters; take an SDR '
+                         'config')
     dataset.clusters = clusters
 
 

@@ -65,11 +65,7 @@ class ProgressiveTrainingHook(Hook):
                              f'--num-blocks {space.num_blocks}')
         sampler.check()
 
-        starts = self.phase_iters
-        if self.phase_epochs is not None:
-            starts = [epoch * len(sampler) for epoch in self.phase_epochs]
-        self.schedule = PhaseSchedule(space, runner.max_iters, supernet_prob=self.supernet_prob, joint=self.joint,
-                                      phase_iters=None if starts is None else tuple(starts))
+        self.schedule = self.make_schedule(runner)
         # The seed of the run, which a resumed run has just read from its checkpoint. With
         # diff_rank_seed it differs between the ranks, whose sampler must agree.
         seed = [runner.seed]
@@ -86,6 +82,14 @@ class ProgressiveTrainingHook(Hook):
             stop = min(stop, runner.max_iters)
             if start < stop:
                 runner.logger.info(f'phase {phase}: iterations {start} to {stop - 1}, {self._networks(phase)}')
+
+    def make_schedule(self, runner: Runner) -> PhaseSchedule:
+        """The schedule of the options, for the length and the sub-nets of this training."""
+        starts = self.phase_iters
+        if self.phase_epochs is not None:
+            starts = [epoch * len(runner.train_dataloader) for epoch in self.phase_epochs]
+        return PhaseSchedule(runner.train_dataloader.dataset.space, runner.max_iters, supernet_prob=self.supernet_prob,
+                             joint=self.joint, phase_iters=None if starts is None else tuple(starts))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Announces a phase when it begins."""

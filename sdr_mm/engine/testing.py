@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from ..distributed import unwrap
+from ..distributed import leaving_the_group, unwrap
 from ..errors import InputError
 from ..models.checkpoints import load_exactly, read_checkpoint, state_of
 from .training import build_runner
@@ -19,6 +19,7 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise InputError(f'{cfg.filename} tests nothing: it needs a test_dataloader and a test_evaluator')
     state = state_of(read_checkpoint(checkpoint), checkpoint)
-    runner = build_runner(cfg)
-    load_exactly(unwrap(runner.model), state, checkpoint)
-    return runner.test()
+    with leaving_the_group():
+        runner = build_runner(cfg)
+        load_exactly(unwrap(runner.model), state, checkpoint)
+        return runner.test()

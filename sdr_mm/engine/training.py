@@ -2,82 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 import torch.distributed
+from mmengine import dist
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
-from torch import nn
+from mmengine.runner import Runner
 
 from ..clusters import Clusters
-from ..distributed import unwrap
+from ..datasets.sampler import ClusterAwareSampler
+from ..distributed import leaving_the_group, on_all_ranks, unwrap
 from ..errors import InputError
-from ..models.checkpoints import load_exactly, read_checkpoint, state_of
-from ..models.sliced import ChannelLayout, SlicedBatchNorm
+from ..files import check_folder
 from ..space import SubnetSpace
 from .configs import building, check_epochs
+from .interrupt_hook import InterruptHook
+from .resuming import checkpoint_folder, newest_whole, remove_half_written
+from .runner import TrainingRunner
+from .work_dir import check_work_dir, claim_work_dir, training_identity
 
 
-class TrainingRunner(Runner):
-    """MMEngine's runner, which with ``channels_last = True`` in the config lets the backbone compute in that format.
-
-    That is faster on CPUs, and on GPUs in mixed precision. The weights are converted before DDP wraps the model,
-    because its buckets lay out the gradients like the weights that it finds.
-    """
-
-    def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """Builds the model, unless it is one, and converts its backbone."""
-        built = super().build_model(model)
-        if self.distributed and not torch.cuda.is_available():
-            sync_on_cpus(built)
-        if self.cfg.get('channels_last'):
-            use_channels_last(built)
-        return built
-
-    # What follows is built while the training begins.
-
-    def build_train_loop(self, *args: Any) -> Any:
-        """As MMEngine's, with one line for what is wrong in the config, as the next ones."""
-        with building(self.cfg):
-            return super().build_train_loop(*args)
-
-    def build_optim_wrapper(self, *args: Any) -> Any:
-        """The same."""
-        with building(self.cfg):
-            return super().build_optim_wrapper(*args)
-
-    def build_param_scheduler(self, *args: Any) -> Any:
-        """The same."""
-        with building(self.cfg):
-            return super().build_param_scheduler(*args)
-
-    def build_val_loop(self, *args: Any) -> Any:
-        """The same."""
-        with building(self.cfg):
-            return super().build_val_loop(*args)
-
-
-def train(cfg: Config) -> Runner:
+def train(cfg: Config, guard: bool = False) -> Runner:
     """Builds the runner of ``cfg``, trains and returns it.
 
+    Args:
+        cfg (Config): The config. With ``resume`` it continues from ``load_from``, or from the newest whole checkpoint
+            of the work directory.
+        guard (bool): Whether the work directory and this process are for this training alone: the directory is
+            claimed, and after SIGTERM or SIGINT the state is saved; see :class:`InterruptHook`. Defaults to False.
+
     Raises:
-        InputError: If a checkpoint to resume from is of another model, or the images do not fill one batch over all
-            ranks. A loader that drops the last, incomplete batch would give none, and the run would end at once.
+        InputError: If the work directory holds another run, a checkpoint cannot be resumed from, or the images do not
+            fill one batch over all ranks. A loader that drops the last, incomplete batch would give none, and the run
+            would end at once.
+        Interrupted: After a signal.
     """
-    runner = build_runner(cfg)
-    if conflict := check_epochs(cfg):
-        runner.logger.warning(conflict)
-    check_clusters(runner)
-    check_resumed_weights(runner)
-    loader = runner.train_dataloader
-    if len(loader) == 0:
-        total = loader.batch_size * runner.world_size
-        raise InputError(f'{len(loader.dataset)} images do not fill one batch of {total}: give more images, or a '
-                         'lower train_dataloader.batch_size')
-    runner.train()
+    signals = InterruptHook()
+    if guard:
+        check_folder(cfg.work_dir)
+        check_work_dir(cfg)
+    with signals.listening() if guard else nullcontext(), leaving_the_group():
+        runner = build_runner(cfg)
+        if conflict := check_epochs(cfg):
+            runner.logger.warning(conflict)
+        check_clusters(runner)
+        loader = runner.train_dataloader
+        sampler = loader.batch_sampler
+        if len(loader) == 0 or (isinstance(sampler, ClusterAwareSampler)
+                                and len(loader.dataset) < sampler.total_batch_size):
+            total = (loader.batch_size or sampler.batch_size) * runner.world_size
+            raise InputError(f'{len(loader.dataset)} images do not fill one batch of {total}: give more images, or a '
+                             'lower train_dataloader.batch_size')
+        if guard:
+            claim(runner)
+            runner.register_hook(signals)
+        if runner._resume and runner._load_from is None:
+            resume_from_newest(runner)
+        runner.train()
     return runner
+
+
+def claim(runner: Runner) -> None:
+    """Claims the work directory for the training of ``runner``; an InputError of all ranks if it is another one's."""
+    def work() -> None:
+        if dist.is_main_process():
+            identity = training_identity(runner)
+            claim_work_dir(runner.cfg, identity)
+            runner.identity = identity
+            runner.dump_config()
+            remove_half_written(checkpoint_folder(runner.cfg))
+    on_all_ranks(work)
+    shared = [getattr(runner, 'identity', None)]
+    dist.broadcast_object_list(shared)
+    runner.identity = shared[0]
+
+
+def resume_from_newest(runner: Runner) -> None:
+    """Lets all ranks resume from the newest whole checkpoint of the work directory, if there is any."""
+    chosen: list[str | None] = [None]
+
+    def work() -> None:
+        if dist.is_main_process():
+            file = newest_whole(checkpoint_folder(runner.cfg), runner.logger.warning)
+            chosen[0] = None if file is None else str(file)
+    on_all_ranks(work)
+    dist.broadcast_object_list(chosen)
+    runner._load_from, runner._resume = chosen[0], chosen[0] is not None
+    if chosen[0] is None:
+        runner.logger.warning(f'{runner.work_dir} holds no checkpoint yet: the training begins at its start')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -102,35 +116,3 @@ def check_clusters(runner: Runner) -> None:
     space = getattr(getattr(unwrap(runner.model), 'backbone', None), 'space', None)
     if isinstance(space, SubnetSpace) and isinstance(dataset.get('clusters'), str):
         Clusters.load(dataset['clusters']).check_space(space, dataset['clusters'])
-
-
-def check_resumed_weights(runner: Runner) -> None:
-    """Raises an InputError if the weights to resume from do not fit, of which MMEngine only warns."""
-    file = runner._load_from or find_latest_checkpoint(runner.work_dir) if runner._resume else None
-    if file is not None:
-        load_exactly(unwrap(runner.model), state_of(read_checkpoint(file), file), file)
-
-
-def sync_on_cpus(model: nn.Module) -> None:
-    """Replaces torch's SyncBN, which runs on GPUs only, by ours, with the same weights under the same names."""
-    for parent in list(model.modules()):
-        for name, norm in parent.named_children():
-            if isinstance(norm, nn.SyncBatchNorm):
-                ours = SlicedBatchNorm(ChannelLayout(norm.num_features), norm.eps, norm.momentum or 0.1, norm.affine,
-                                       sync=True)
-                ours.load_state_dict(norm.state_dict())
-                for old, new in zip(norm.parameters(), ours.parameters()):
-                    new.requires_grad = old.requires_grad
-                setattr(parent, name, ours)
-
-
-def use_channels_last(model: nn.Module) -> None:
-    """Lets the backbone of ``model`` compute in channels-last memory format."""
-    backbone: Any = model.backbone
-    backbone.to(memory_format=torch.channels_last)
-
-    def convert(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        image, *rest = inputs
-        return image.contiguous(memory_format=torch.channels_last), *rest
-
-    backbone.register_forward_pre_hook(convert)

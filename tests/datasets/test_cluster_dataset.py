@@ -182,3 +182,11 @@ def test_a_pipeline_that_does_not_pack_is_refused(folder):
     dataset = ClusterDataset(ImageFolder(str(folder), pipeline=PIPELINE[:1]), CLUSTERS)
     with pytest.raises(InputError, match='end it with PackInputs'):
         dataset[0, 1, 2]
+
+
+def test_without_clusters_there_is_one_network_which_has_all_images(folder):
+    dataset = ClusterDataset(ImageFolder(str(folder), pipeline=PIPELINE))
+    assert dataset.members(SUPERNET).tolist() == list(range(8)) and len(dataset.space) == 1
+    one, same, other = (dataset[(3, SUPERNET, seed)]['inputs'][0] for seed in (5, 5, 6))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert dataset[(3, SUPERNET, 5)]['data_samples'].network == SUPERNET

@@ -12,10 +12,12 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 from repository import ROOT
+from small_runs import small_config, tell, write_images
 
 from sdr_mm.engine.configs import check_epochs, load_config, use_epochs
-from sdr_mm.engine.training import sync_on_cpus
-from sdr_mm.errors import InputError
+from sdr_mm.engine.runner import sync_on_cpus
+from sdr_mm.engine.training import train
+from sdr_mm.errors import InputError, Interrupted
 from sdr_mm.models.checkpoints import read_checkpoint
 from sdr_mm.models.sliced import SlicedBatchNorm
 
@@ -123,3 +125,28 @@ def test_synchronized_norms_on_cpus_are_torchs_under_the_same_names():
     assert list(state) == list(plain.state_dict())
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(state[name], value, msg=name)
+
+
+@pytest.mark.parametrize('end', ['well', 'stopped', 'refused'])
+def test_process_group_that_a_training_joins_is_left_at_its_end(end, tmp_path, monkeypatch):
+    """Its threads would outlive the interpreter, which aborts the process of a finished job now and then."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    group = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    for name, value in group.items():
+        monkeypatch.setenv(name, value)
+    joined = []
+    monkeypatch.setattr('sdr_mm.engine.skip_count_hook.SkipCountHook.before_train_epoch',
+                        lambda self, runner: joined.append(torch.distributed.is_initialized()))
+    cfg = small_config(write_images(tmp_path / 'images'), tmp_path / 'run', epochs=1,
+                       hooks=[tell(2)] if end == 'stopped' else [],
+                       train_dataloader__batch_size=99 if end == 'refused' else 4)
+    cfg.launcher = 'pytorch'
+    if end == 'well':
+        train(cfg)
+    else:
+        with pytest.raises(Interrupted if end == 'stopped' else InputError):
+            train(cfg, guard=True)
+    assert joined == [True] * (end != 'refused')
+    assert not torch.distributed.is_initialized()

@@ -55,3 +55,4 @@ if __name__ == '__main__':
     folder = Path(sys.argv[1])
     found = reset(dist.get_rank(), dist.get_world_size()), route(folder)
     (folder / f'rank{dist.get_rank()}.json').write_text(json.dumps(found))
+    dist.destroy_process_group()

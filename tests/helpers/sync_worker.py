@@ -32,3 +32,4 @@ def train(rank, world):
 if __name__ == '__main__':
     dist.init_process_group('gloo')
     torch.save(train(dist.get_rank(), dist.get_world_size()), Path(sys.argv[1]) / f'rank{dist.get_rank()}.pt')
+    dist.destroy_process_group()

@@ -15,7 +15,6 @@ from repository import ROOT, load_tool
 
 from sdr_mm.clusters import Clusters
 from sdr_mm.engine.configs import amp_wrapper, load_config, use_clusters, use_folder
-from sdr_mm.engine.work_dir import claim_work_dir
 from sdr_mm.errors import InputError
 from sdr_mm.images import fingerprint
 from sdr_mm.models.checkpoints import load_resnet, read_checkpoint
@@ -190,6 +189,105 @@ def test_two_processes_train_what_one_trains(images, tmp_path):
             torch.testing.assert_close(weights[1][name] / scale, tensor / scale, rtol=0, atol=1e-3, msg=name)
 
 
+def two_ranks(config, images, work_dir, *options, workers=0):
+    """The finished ``tools/dist_train.sh`` on two gloo ranks."""
+    environment = {**os.environ, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1',
+                   'PYTHONPATH': f'{ROOT}:{ROOT}/tests/helpers',
+                   'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    return subprocess.run([str(word) for word in (
+        'bash', ROOT / 'tools/dist_train.sh', config, 2, '--data', images, '--work-dir', work_dir, *options,
+        '--cfg-options', *(option for option in TINY if 'workers' not in option and 'max_epochs' not in option),
+        f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}')],
+        capture_output=True, text=True, env=environment, timeout=500)
+
+
+def with_accident(folder, kind, iteration):
+    config = folder / 'accident.py'
+    config.write_text(f"""
+_base_ = {BASELINE!r}
+custom_imports = dict(imports=['sdr_mm', 'accidents'])
+custom_hooks = [dict(type='FixedLRHook'), dict(type='AccidentHook', kind={kind!r}, iteration={iteration})]
+""")
+    return config
+
+
+@pytest.mark.slow
+def test_ranks_stop_together_when_one_is_told_to_and_go_on_as_if_they_had_not(images, tmp_path):
+    assert two_ranks(BASELINE, images, tmp_path / 'whole', '--epochs', 2).returncode == 0
+    stopped = two_ranks(with_accident(tmp_path, 'told', 3), images, tmp_path / 'parts', '--epochs', 2)
+    assert stopped.returncode == 75, stopped.stderr[-3000:]
+    assert stopped.stderr.count('stopped by SIGTERM, the state after iteration 5 is in') == 1
+    assert [file.name for file in (tmp_path / 'parts').glob('*.pth')] == ['interrupted.pth']
+    resumed = two_ranks(BASELINE, images, tmp_path / 'parts', '--epochs', 2, '--resume')
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    whole, parts = (read_checkpoint(tmp_path / part / 'epoch_2.pth') for part in ('whole', 'parts'))
+    for name, tensor in whole['state_dict'].items():
+        assert torch.equal(tensor, parts['state_dict'][name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['killed', 'fails', 'loses a worker'])
+def test_job_ends_with_the_rank_that_ends(kind, images, tmp_path):
+    done = two_ranks(with_accident(tmp_path, kind, 3), images, tmp_path / 'run', '--epochs', 1000, workers=1)
+    assert done.returncode not in (0, 75)
+    reason = {'killed': 'Signal 9', 'fails': 'an accident', 'loses a worker': 'killed by signal'}[kind]
+    assert reason in done.stderr
+
+
+SLURM = {
+    # Slurm itself is not at hand: these write down how they are called, and do what it would do next.
+    'sbatch': """
+echo "sbatch $*" >> "$LOG"
+while [ "$1" != "$SDR_MM_TOOLS/slurm_train.sh" ]; do shift; done
+cp "$1" "$LOG.batch"  # It runs a copy, from elsewhere.
+shift
+restarts=0
+while :; do
+    rm -f "$LOG.again"
+    (cd /; SLURM_JOB_ID=7 SLURM_RESTART_COUNT=$restarts bash "$LOG.batch" "$@") && status=0 || status=$?
+    [ -e "$LOG.again" ] || exit $status
+    restarts=$((restarts + 1))
+done
+""",
+    'srun': """
+echo "srun $*" >> "$LOG"
+mkdir -p "$WORK" && touch "$WORK/run.json"
+[ "$(grep -c ^srun "$LOG")" -ge 3 ] || exit ${STATUS:-75}
+""",
+    'scontrol': """
+echo "scontrol $*" >> "$LOG"
+touch "$LOG.again"
+""",
+}
+
+
+def test_slurm_job_goes_back_into_the_queue_until_it_is_done(tmp_path):
+    for name, text in SLURM.items():
+        (tmp_path / name).write_text(f'#!/usr/bin/env bash\n{text}')
+        (tmp_path / name).chmod(0o755)
+    log = tmp_path / 'log'
+    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'LOG': str(log), 'GRACE': '60',
+                   'WORK': str(tmp_path / 'run'), 'GPUS': '2', 'GPUS_PER_NODE': '2', 'SBATCH_ARGS': '--time=1:00:00'}
+    command = ['bash', 'tools/slurm_train.sh', '--requeue', 'gpu', 'sdr', 'config.py', str(tmp_path / 'run'), '--amp']
+
+    def run(*command, **changes):
+        log.unlink(missing_ok=True)
+        done = subprocess.run(command, env={**environment, **changes}, cwd=ROOT)
+        return done.returncode, log.read_text().splitlines()
+
+    status, (submitted, first, again, second, _, third) = run(*command)
+    assert status == 0 and again == 'scontrol requeue 7'
+    assert '-p gpu --job-name=sdr --gres=gpu:2 --ntasks=2' in submitted
+    assert '--requeue --open-mode=append --signal=TERM@60 --time=1:00:00' in submitted
+    assert first.endswith(f'python -u {ROOT}/tools/train.py config.py --work-dir {tmp_path}/run --launcher slurm --amp')
+    assert second == third == f'{first} --resume'
+    # A training that fails is not repeated, and without --requeue nothing is.
+    status, lines = run(*command, STATUS='1')
+    assert status == 1 and len(lines) == 2
+    status, lines = run(*command[:2], *command[3:])
+    assert status == 75 and len(lines) == 1 and '--resume' not in lines[0]
+
+
 def test_predictor_keeps_its_learning_rate_under_any_scheduler(images, tmp_path, monkeypatch):
     rates = []
     monkeypatch.setattr('sdr_mm.engine.progress_bar_hook.ProgressBarHook.before_train_iter',
@@ -282,26 +380,10 @@ def test_bad_input_is_one_line_that_says_what_to_do(name, images, clusters, tmp_
     assert not list((tmp_path / 'run').glob('*.pth'))
 
 
-def test_work_directory_of_another_run_is_left_alone(tmp_path):
-    cfg = load_config(BASELINE)
-    cfg.work_dir = str(tmp_path)
-    claim_work_dir(cfg, resume=False)
-    claim_work_dir(cfg, resume=False)  # nothing was trained yet
-    (tmp_path / 'epoch_1.pth').write_bytes(b'weights')
-    record = (tmp_path / 'run.json').read_text()
-    with pytest.raises(InputError, match='--resume'):
-        claim_work_dir(cfg, resume=False)
-    claim_work_dir(cfg, resume=True)
-    cfg.model.backbone.depth = 34
-    with pytest.raises(InputError, match='model.backbone.depth = 18 where this one has 34'):
-        claim_work_dir(cfg, resume=True)
-    assert (tmp_path / 'run.json').read_text() == record and (tmp_path / 'epoch_1.pth').read_bytes() == b'weights'
-
-
 def test_checkpoint_of_another_layout_is_not_resumed_from(images, clusters, tmp_path, monkeypatch):
     options = ['--data', images, '--clusters', clusters, '--cfg-options', *TINY, 'train_cfg.max_epochs=1']
     run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'one', *options)
-    with pytest.raises(InputError, match='another shape for .* backbone.layer3.0'):
+    with pytest.raises(InputError, match=r'another run, with model.backbone.base_channels = \[12, 4\]'):
         run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'two', '--resume', tmp_path / 'one/epoch_1.pth', *options,
                  'model.backbone.base_channels=(8,8)')
     assert not list((tmp_path / 'two').glob('*.pth'))
@@ -317,7 +399,7 @@ def test_folder_takes_the_place_of_the_images_and_keeps_the_transforms():
     assert cfg.train_dataloader.dataset.dataset.data_root == '/photos'
     assert cfg.train_dataloader.dataset.dataset.pipeline == pipeline
     assert cfg.train_dataloader.dataset.clusters == 'mine.npz'
-    with pytest.raises(InputError, match='no ClusterDataset'):
+    with pytest.raises(InputError, match='has no clusters'):
         use_clusters(load_config(BASELINE), 'mine.npz')
 
 

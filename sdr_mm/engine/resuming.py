@@ -1,0 +1,174 @@
+"""Which checkpoint a run continues from, and whether it can."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..distributed import unwrap
+from ..errors import InputError, NotFiniteError
+from ..models.checkpoints import load_exactly, read_checkpoint, some, state_of
+from ..models.safe_globals import allow_checkpoints
+
+ADVICE = 'resume from another checkpoint of the run'
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The files of ``folder`` that may be checkpoints; what was left half-written is hidden, and none."""
+    return sorted(file for file in folder.glob('*.pth') if not file.name.startswith('.'))
+
+
+def remove_half_written(folder: Path) -> None:
+    """Removes what is left of checkpoints during whose writing a run was killed."""
+    for file in folder.glob('.*-????????.pth'):
+        file.unlink()
+
+
+def checkpoint_folder(cfg: Config) -> Path:
+    """Where a run writes its checkpoints: its work directory, unless the hook has another ``out_dir``."""
+    work_dir = Path(cfg.work_dir)
+    other = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
+    return Path(other) / work_dir.name if other else work_dir
+
+
+def newest_whole(folder: Path, warn: Any) -> Path | None:
+    """The whole checkpoint in ``folder`` that was written last; None if there are no checkpoints at all.
+
+    That is a matter of what they say of themselves: in a copied folder the times of the files are new, and
+    ``last_checkpoint`` names a file of the original. After a return to an earlier checkpoint, those of the iterations
+    that were given up are older than the ones that follow.
+
+    Args:
+        folder (Path): The work directory.
+        warn (Callable[[str], None]): Is told in one line of each file that is passed over.
+
+    Raises:
+        InputError: If there are checkpoints, but no whole one.
+    """
+    ages: dict[Path, tuple[str, int]] = {}
+    for file in checkpoint_files(folder):
+        try:
+            ages[file] = _age(file)
+        except InputError as error:
+            warn(f'passed over: {error}')
+    for file in sorted(ages, key=lambda file: ages[file], reverse=True):
+        try:
+            check_whole(read_checkpoint(file), file)
+            return file
+        except InputError as error:
+            warn(f'passed over: {error}')
+    if names := [file.name for file in checkpoint_files(folder)]:
+        raise InputError(f'{folder} holds no whole checkpoint to resume from ({some(names)}): pass another one to '
+                         '--resume, or another --work-dir to begin again')
+    return None
+
+
+def _age(file: Path) -> tuple[str, int]:
+    """When a checkpoint was written, and its iteration. No tensor is read."""
+    allow_checkpoints()
+    try:
+        meta = torch.load(file, map_location='cpu', weights_only=True, mmap=True)['meta']
+    except Exception:  # Arbitrary bytes may raise anything; reading all of it says what is wrong.
+        meta = read_checkpoint(file).get('meta')
+    return str(meta.get('time', '')), _count(meta, 'iter', file)
+
+
+def check_whole(checkpoint: dict[str, Any], file: str | Path) -> None:
+    """Checks what can be seen without the run: that everything is there, and finite.
+
+    Raises:
+        InputError: Otherwise, naming the first fault.
+    """
+    for part, kind in (('state_dict', dict), ('optimizer', dict), ('message_hub', dict), ('meta', dict)):
+        if not isinstance(checkpoint.get(part), kind):
+            raise InputError(f'{file} holds no {part}, so a training cannot continue from it: {ADVICE}')
+    meta = checkpoint['meta']
+    _count(meta, 'iter', file)
+    _count(meta, 'epoch', file)
+    if not isinstance(meta.get('seed'), (int, type(None))):
+        raise InputError(f'{file} says that the seed is {str(meta["seed"])[:40]!r}: {ADVICE}')
+    for part, tensors in (('weights', checkpoint['state_dict']), ('state of the optimizer', checkpoint['optimizer'])):
+        broken = [name for name, tensor in _tensors(tensors) if not bool(tensor.isfinite().all())]
+        if broken:
+            raise NotFiniteError(f'{file}: the {part} are not finite ({some(broken)}), the training has diverged: '
+                                 f'resume from an earlier checkpoint, with a lower learning rate')
+
+
+def check_fits(checkpoint: dict[str, Any], runner: Runner, file: str | Path) -> None:
+    """Checks that a whole checkpoint is one of the training of ``runner``, whose optimizer is built.
+
+    Raises:
+        InputError: If the weights, the optimizer, the schedulers or the iteration do not fit, naming the first.
+    """
+    load_exactly(unwrap(runner.model), state_of(checkpoint, file), file)
+    wrapper = runner.optim_wrapper
+    for name, one in (wrapper.items() if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]):
+        _check_optimizer(checkpoint['optimizer'].get(name) if name else checkpoint['optimizer'], one.optimizer, file)
+    _check_schedulers(checkpoint.get('param_schedulers'), runner.param_schedulers, file)
+    loop, meta = runner.train_loop, checkpoint['meta']
+    if meta['iter'] > loop.max_iters or meta['epoch'] > loop.max_epochs:
+        raise InputError(f'{file} is at iteration {meta["iter"]} (epoch {meta["epoch"]}), and this training ends at '
+                         f'{loop.max_iters} (epoch {loop.max_epochs}): pass a larger --epochs or train_cfg.max_iters')
+    if isinstance(loop, EpochBasedTrainLoop):
+        length = len(loop.dataloader)
+        if not meta['epoch'] * length <= meta['iter'] <= (meta['epoch'] + 1) * length:
+            raise InputError(f'{file} is at iteration {meta["iter"]} in epoch {meta["epoch"]}, where an epoch of this '
+                             f'training has {length} iterations: use the images, batch size and ranks of that run')
+
+
+def _check_optimizer(state: Any, optimizer: Optimizer, file: str | Path) -> None:
+    groups = optimizer.param_groups
+    theirs = state.get('param_groups') if isinstance(state, dict) else None
+    if not isinstance(theirs, list) or not isinstance(state.get('state'), dict):
+        raise InputError(f'{file} holds no state of an optimizer: {ADVICE}')
+    sizes = [len(group['params']) for group in groups]
+    if [len(group.get('params', ())) if isinstance(group, dict) else -1 for group in theirs] != sizes:
+        raise InputError(f'{file}: its optimizer has {len(theirs)} groups of other parameters than the {len(groups)} '
+                         f'of this training: use the optim_wrapper of that run')
+    parameters = [parameter for group in groups for parameter in group['params']]
+    numbers = [number for group in theirs for number in group['params']]
+    # Flags, which versions of torch add, have defaults; numbers have none.
+    for name in (name for name, value in optimizer.defaults.items() if type(value) in (int, float)):
+        for group in theirs:
+            if type(group.get(name)) not in (int, float) or not math.isfinite(group[name]):
+                raise InputError(f'{file}: the {name} of its optimizer is {group.get(name)}: {ADVICE}')
+    for number, parameter in zip(numbers, parameters):
+        for name, value in _tensors(state['state'].get(number, {})):
+            if value.shape not in (parameter.shape, ()):
+                raise InputError(f'{file}: {name} of a parameter has the shape {tuple(value.shape)} in its optimizer, '
+                                 f'and the parameter {tuple(parameter.shape)}: {ADVICE}')
+
+
+def _check_schedulers(theirs: Any, own: Any, file: str | Path) -> None:
+    if own is None:
+        return
+    if isinstance(own, dict):
+        theirs = [state for name in own for state in (theirs or {}).get(name, ())]
+        own = [one for schedulers in own.values() for one in schedulers]
+    if not isinstance(theirs, list) or len(theirs) != len(own) or any(
+            not isinstance(state, dict) or {*state} != {*one.state_dict()} for state, one in zip(theirs, own)):
+        raise InputError(f'{file} holds the state of other param_schedulers than the {len(own)} of this training: use '
+                         'those of that run')
+
+
+def _count(meta: Any, name: str, file: str | Path) -> int:
+    value = meta.get(name) if isinstance(meta, dict) else None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InputError(f'{file} says that its {name} is {str(value)[:40]}, which none can be: {ADVICE}')
+    return value
+
+
+def _tensors(value: Any, name: str = '') -> list[tuple[str, Tensor]]:
+    """All tensors in nested containers, with their names."""
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    return [found for key, part in items for found in _tensors(part, f'{name}.{key}' if name else str(key))]
