@@ -5,6 +5,7 @@ from .collapse_monitor_hook import CollapseMonitorHook
 from .fixed_lr_hook import FixedLRHook
 from .interrupt_hook import InterruptHook
 from .loops import SDRTrainLoop
+from .non_finite_hook import NonFiniteHook
 from .progress_bar_hook import ProgressBarHook
 from .progressive_training_hook import ProgressiveTrainingHook
 from .skip_count_hook import SkipCountHook
@@ -12,7 +13,7 @@ from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'InterruptHook', 'ProgressBarHook',
+    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'InterruptHook', 'NonFiniteHook', 'ProgressBarHook',
     'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook', 'SubnetOptimWrapper', 'SubnetStepHook',
     'WholeCheckpointHook'
 ]

@@ -24,8 +24,12 @@ class _SubnetStep:
 
     The gradient of a sub-net's batch is zero outside the sub-net, but weight decay and momentum would move the other
     groups all the same. So the optimizer is shown the selected parts only, as parameters of their own with their own
-    part of its state, and the result is written back: exact for any optimizer, layer-wise ones included, and what is
-    outside keeps its weights and state bit for bit.
+    part of its state, and the result is written back. What is outside keeps its weights and state bit for bit.
+
+    The steps of a network are those that it would take alone if the optimizer's state is tensors of the parameter's
+    shape: SGD with momentum, and LARS, which is layer-wise. Adam and AdamW keep one number of steps for a parameter,
+    which all networks that have a part of it count up together: their averages of the gradient are exact, but are
+    corrected as if they were older, so the first steps of a group that comes late are up to 3.2 times as long.
     """
 
     optimizer: Optimizer

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint as cp
-from mmengine.model.weight_init import constant_init
+from mmengine.model.weight_init import PretrainedInit, constant_init
 from mmpretrain.models.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
@@ -103,7 +103,8 @@ class SDRResidual(nn.Module):
 
     def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         if self.with_cp and x.requires_grad:
-            x = cp.checkpoint(self._add, x, path, update_stats, use_reentrant=False)
+            updates = iter([update_stats])  # Computing it again must not count the batch again.
+            x = cp.checkpoint(lambda x: self._add(x, path, next(updates, False)), x, use_reentrant=False)
         else:
             x = self._add(x, path, update_stats)
         return self.relu(x)
@@ -252,7 +253,8 @@ class SDRResNet(SDRBackbone):
 
     def init_weights(self) -> None:
         super().init_weights()
-        pretrained = isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
+        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        pretrained = any(config['type'] in ('Pretrained', PretrainedInit) for config in configs)
         for module in self.modules():
             if self.zero_init_residual and not pretrained and isinstance(module, SDRResidual):
                 constant_init(module.last_norm, 0)

@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -68,7 +67,7 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
             network (int): ``SUPERNET`` or the index of a sub-net.
 
         Returns:
-            dict[str, Tensor]: ``loss_ssl``; ``loss_kd`` for a sub-net; ``std_ratio``, see :func:`std_ratio`.
+            dict[str, Tensor]: ``loss_ssl``; ``loss_kd`` for a sub-net.
         """
 
     def path(self, network: int) -> PathLike | None:
@@ -122,13 +121,3 @@ def _spans(data_samples: Sequence[DataSample]) -> Iterator[tuple[int, slice]]:
         stop = start + len(list(group))
         yield int(network), slice(start, stop)
         start = stop
-
-
-@torch.no_grad()
-def std_ratio(projection: Tensor) -> Tensor:
-    """Standard deviation of the l2-normalized ``projection`` ``(N, C)`` over the batch, times √C.
-
-    1 is a projection spread evenly over the sphere, 0 is collapse.
-    """
-    normalized = F.normalize(projection.float(), dim=1)
-    return normalized.std(dim=0, correction=0).mean() * projection.shape[1]**0.5

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from .distillation import Views, negative_cosine
-from .siamese import SiameseSDR, std_ratio
+from .siamese import SiameseSDR
 from .sliced import PathLike
 
 
@@ -40,7 +40,7 @@ class SimSiamSDR(SiameseSDR):
         projections: Views = (self.project(views[0], path), self.project(views[1], path))
         predictions: Views = (self.predict(projections[0], path), self.predict(projections[1], path))
         ssl = (negative_cosine(predictions[0], projections[1]) + negative_cosine(predictions[1], projections[0])) / 2
-        losses = dict(loss_ssl=ssl, std_ratio=std_ratio(projections[0]))
+        losses = dict(loss_ssl=ssl)
         if path is not None and self.distillation is not None:
             losses['loss_kd'] = self.distillation(predictions, projections, self.teach(views))
         return losses

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 PathLike = Sequence[int] | Tensor
 """One group per routed block: a tuple, or an integer tensor of shape ``(num_blocks,)``."""
@@ -179,7 +179,7 @@ class SlicedLinear(SlicedLayer, nn.Linear):
                         None if self.bias is None else take(self.bias, slices['bias']))
 
 
-class SlicedBatchNorm(SlicedLayer, _NormBase):
+class SlicedBatchNorm(SlicedLayer, _InstanceNorm):
     """Batch normalization of 2-D or 4-D input for the super-net and its sub-nets.
 
     In training every network normalizes with the statistics of its batch, but only the super-net updates the running
@@ -189,7 +189,9 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
 
     Note:
         It is not a ``_BatchNorm``, so that ``SyncBatchNorm.convert_sync_batchnorm`` leaves it alone: the converted
-        layer would not know of paths. Ask for ``sync=True`` instead.
+        layer would not know of paths. Ask for ``sync=True`` instead. Of the classes by which MMEngine's optimizer
+        settings (``norm_decay_mult``) know a norm, it therefore has the other one with running statistics as its base,
+        and replaces all that is particular to it.
 
     Args:
         layout (ChannelLayout): Split of the channels.
@@ -201,7 +203,7 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
 
     def __init__(self, layout: ChannelLayout, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
                  sync: bool = False) -> None:
-        super().__init__(layout.total, eps=eps, momentum=momentum, affine=affine)
+        super().__init__(layout.total, eps=eps, momentum=momentum, affine=affine, track_running_stats=True)
         self.sync = sync
         self._set_layouts(layout, layout)
 
@@ -226,9 +228,12 @@ class SlicedBatchNorm(SlicedLayer, _NormBase):
             return F.batch_norm(x, part['running_mean'], part['running_var'], weight, bias, False, 0., self.eps)
         assert self.num_batches_tracked is not None and self.momentum is not None
         mean = var = None
-        if path is None and update_stats:
-            mean, var = self.running_mean, self.running_var
-            self.num_batches_tracked.add_(1)
+        if path is None:
+            mean, var = part['running_mean'], part['running_var']
+            if update_stats:
+                self.num_batches_tracked.add_(1)
+            else:  # Copies: a pass that checkpointing repeats has to save as many tensors as the first one.
+                mean, var = mean.clone(), var.clone()
         if self.sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             return _sync_batch_norm(x, weight, bias, mean, var, self.eps, self.momentum)
         return F.batch_norm(x, mean, var, weight, bias, True, self.momentum, self.eps)

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from mmengine import dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ..cli import progress
 from ..datasets.pool import Pool
@@ -72,7 +71,7 @@ def norm_layers(network: nn.Module) -> dict[str, _NormBase]:
     return {
         name: layer
         for name, layer in network.named_modules()
-        if isinstance(layer, _NormBase) and not isinstance(layer, _InstanceNorm) and layer.running_mean is not None
+        if isinstance(layer, (_BatchNorm, SlicedBatchNorm)) and layer.running_mean is not None
     }
 
 

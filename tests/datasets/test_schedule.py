@@ -73,6 +73,11 @@ def test_phases_may_start_anywhere_or_be_left_out():
     assert set(schedule.networks(0, 0, 50)) == {SUPERNET}
 
 
+def test_a_training_of_one_iteration_is_one():
+    # All phases start together, and the last of them holds.
+    assert PhaseSchedule(SPACE, 1).starts == (0, 0, 0, 0, 0) and PhaseSchedule(SPACE, 1).phase_at(0) == 4
+
+
 def test_a_space_without_blocks_has_the_supernet_alone():
     assert PhaseSchedule(SubnetSpace(4, 0), 10).networks(0, 0, 20).tolist() == [SUPERNET] * 20
 

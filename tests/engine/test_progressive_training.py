@@ -1,8 +1,11 @@
 """Phases in a real run, and resuming in the middle of an epoch."""
 
+import json
 import logging
 import re
+import sys
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
+from processes import run_ranks
 from torch import nn
 
 from sdr_mm.clusters import Clusters
@@ -148,6 +152,28 @@ def test_joint_iterations_bring_two_networks(folder):
         assert networks[1] in SPACE.phase(1 if index < 12 else 2)
 
 
+def test_ranks_with_seeds_of_their_own_draw_the_same_networks(folder):
+    """``diff_rank_seed`` adds the rank to the seed of a process; this file is what each of them runs."""
+    run_ranks(sys.modules[__name__], folder)
+    ranks = [json.loads((folder / f'rank{rank}.json').read_text()) for rank in range(2)]
+    assert ranks[0] == ranks[1] and ranks[0]['seed'] == 11
+    expected = PhaseSchedule(SPACE, 24).networks(11, 0, 24)
+    assert [networks for networks, _ in ranks[0]['seen']] == [[network] for network in expected]
+
+
+def train_rank(folder):
+    """One of two ranks, on its half of each batch."""
+    torch.distributed.init_process_group('gloo')
+    rank = torch.distributed.get_rank()
+    runner = make_runner(folder, 'ranks', launcher='pytorch', randomness=dict(seed=11, diff_rank_seed=True),
+                         cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)))
+    runner._train_dataloader['batch_size'] = 2
+    assert runner.seed == 11 + rank
+    runner.train()
+    found = dict(seed=runner.train_dataloader.batch_sampler.seed, seen=runner.model.module.seen)
+    (folder / f'rank{rank}.json').write_text(json.dumps(found))
+
+
 def log_lines(runner):
     records = []
     handler = logging.Handler()
@@ -222,3 +248,7 @@ def test_starts_of_phases_are_given_once():
 def test_the_loop_is_found_by_its_name():
     assert LOOPS.get('SDRTrainLoop') is SDRTrainLoop
     assert HOOKS.get('ProgressiveTrainingHook') is ProgressiveTrainingHook
+
+
+if __name__ == '__main__':
+    train_rank(Path(sys.argv[1]))

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmpretrain.engine.optimizers import LARS
 from torch import nn
 
-from sdr_mm.engine.subnet_optim_wrapper import SubnetOptimWrapper
+from sdr_mm.engine.subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from sdr_mm.errors import InputError
 from sdr_mm.models.sdr_resnet import SDRResNet
 from sdr_mm.models.sliced import iter_slices, put, subnet_state_dict, take
@@ -17,6 +18,8 @@ OPTIMIZERS = {
     'SGD': lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
     'SGD foreach': lambda parameters: torch.optim.SGD(
         parameters, lr=0.1, momentum=0.9, weight_decay=0.01, foreach=True),
+    'LARS': lambda parameters: LARS(parameters, lr=0.5, momentum=0.9, weight_decay=0.01),
+    'Adam': lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.1),
     'AdamW': lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
 }
 PATHS = [(0, 3, 1, 2), (1, 3, 0, 0), (0, 3, 1, 2)]
@@ -101,12 +104,88 @@ def test_confinement_holds_for_one_step_and_leaves_the_optimizer_as_it_was():
     assert (model.layer4[1].conv2.weight != before).float().mean() > 0.9
 
 
+def test_a_step_that_fails_leaves_the_optimizer_as_it_was():
+    model = network().train()
+    wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()))
+    handle = wrapper.optimizer.register_step_pre_hook(lambda *_: 1 / 0)
+    image = torch.randn(4, 3, 32, 32)
+    with pytest.raises(ZeroDivisionError):
+        step(wrapper, model, PATHS[0], image)
+    parameters = list(model.parameters())
+    assert [id(p) for p in wrapper.optimizer.param_groups[0]['params']] == [id(p) for p in parameters]
+    assert set(wrapper.optimizer.state) <= set(parameters)
+    handle.remove()
+    before = model.layer4[1].conv2.weight.detach().clone()
+    step(wrapper, model, None, image)
+    assert (model.layer4[1].conv2.weight != before).float().mean() > 0.9, 'and the next step is not confined'
+
+
 def test_gradient_clipping_sees_the_subnet_only():
     model = network().train()
-    wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()), clip_grad=dict(max_norm=1e-3))
+    plain = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = SubnetOptimWrapper(plain, clip_grad=dict(max_norm=1e-3))
     before = copy.deepcopy(model)
+    model.layer1[0].conv1.weight.register_hook(outside_of(model, PATHS[1]))
     step(wrapper, model, PATHS[1], torch.randn(4, 3, 32, 32))
-    assert any((a != b).any() for a, b in zip(model.parameters(), before.parameters()))
+    moved = torch.stack([(a - b).norm() for a, b in zip(model.parameters(), before.parameters())]).norm()
+    torch.testing.assert_close(moved, torch.tensor(0.1 * 1e-3), rtol=1e-3, atol=0)
+
+
+def outside_of(model, path):
+    """Makes the gradient of one weight huge where the sub-net has no part of it."""
+    slices = dict(iter_slices(model, path))['layer1.0.conv1.weight']
+
+    def hook(grad):
+        huge = torch.full_like(grad, 1e6)
+        put(huge, slices, take(grad, slices))
+        return huge
+
+    return hook
+
+
+def test_amp_wrapper_confines_its_steps_and_scales_its_losses(monkeypatch):
+    """With a real scaler, which torch has for CPUs too; only MMEngine's wrapper asks for a GPU."""
+    monkeypatch.setattr('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
+    model = network().train()
+    plain = copy.deepcopy(model)
+    wrapper = AmpSubnetOptimWrapper(optimizer=OPTIMIZERS['SGD'](model.parameters()))
+    wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.**10)
+    reference = SubnetOptimWrapper(OPTIMIZERS['SGD'](plain.parameters()))
+    for path in (None, PATHS[0]):  # The first gives every parameter momentum.
+        image = torch.randn(4, 3, 32, 32)
+        step(wrapper, model, path, image)
+        step(reference, plain, path, image)
+    for (name, a), b in zip(model.named_parameters(), plain.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_networks_in_turn_step_as_each_would_alone_up_to_adams_count(name):
+    """Five steps of one half of a parameter, then the first of the other half."""
+    generator = torch.Generator().manual_seed(0)
+    start, gradients = torch.randn(8, 3, generator=generator), torch.randn(6, 4, 3, generator=generator)
+    weight = nn.Parameter(start.clone())
+    wrapper = SubnetOptimWrapper(OPTIMIZERS[name]([weight]))
+    halves = [torch.arange(4), torch.arange(4, 8)]
+    alone = [nn.Parameter(start[half].clone()) for half in halves]
+    optimizers = [OPTIMIZERS[name]([part]) for part in alone]
+    for number, gradient in enumerate(gradients):
+        which = number // 5
+        weight.grad = torch.zeros(8, 3)
+        weight.grad[halves[which]] = gradient
+        wrapper.confine({weight: (halves[which], )})
+        wrapper.step()
+        alone[which].grad = gradient.clone()
+        optimizers[which].step()
+    torch.testing.assert_close(weight.detach()[:4], alone[0].detach(), rtol=1e-6, atol=1e-7)
+    if not name.startswith('Adam'):
+        torch.testing.assert_close(weight.detach()[4:], alone[1].detach(), rtol=1e-6, atol=1e-7)
+        return
+    decayed = start[4:] * (1 - 0.01 * 0.1) if name == 'AdamW' else start[4:]
+    gradient = gradients[5] if name == 'AdamW' else gradients[5] + 0.1 * start[4:]
+    mean, square = 0.1 * gradient / (1 - 0.9**6), 0.001 * gradient**2 / (1 - 0.999**6)  # As if it were its sixth.
+    expected = decayed - 0.01 * mean / (square.sqrt() + 1e-8)
+    torch.testing.assert_close(weight.detach()[4:], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_accumulation_is_refused():

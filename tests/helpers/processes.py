@@ -20,7 +20,7 @@ def run_ranks(worker: ModuleType, folder: Path, count: int = 2) -> None:
         environment = dict(
             os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR='127.0.0.1',
             MASTER_PORT=str(port), OMP_NUM_THREADS='1',
-            PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]))
+            PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / 'tests/helpers'), os.environ.get('PYTHONPATH', '')]))
         started.append(subprocess.Popen(
             [sys.executable, '-W', 'ignore', str(worker.__file__), str(folder)], env=environment,
             stderr=subprocess.PIPE, text=True))

@@ -17,6 +17,7 @@ def train(rank, world):
     torch.manual_seed(0)
     layer = SlicedBatchNorm(ROUTED, sync=True)
     nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
     image = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(1))[rank::world].requires_grad_()
     target = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(2))[rank::world]
     wide = torch.randn(6, 11, 3, 3, generator=torch.Generator().manual_seed(3))[rank::world]

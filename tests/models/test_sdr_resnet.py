@@ -1,7 +1,10 @@
 """SDRResNet: sizes, sub-nets against stock ResNets, options."""
 
+import copy
+
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ResNet
 
 from sdr_mm.errors import InputError
@@ -132,9 +135,10 @@ def test_subnet_in_training_normalizes_with_its_batch():
     torch.testing.assert_close(model(image, path)[0], stock(model, path, training=True)(image)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_frozen_stages_neither_learn_nor_update_statistics():
-    model = SDRResNet(**TINY, frozen_stages=2).train()
-    frozen = ['conv1', 'bn1', 'layer1', 'layer2']
+@pytest.mark.parametrize('stages', [-1, 0, 2])
+def test_frozen_stages_neither_learn_nor_update_statistics(stages):
+    model = SDRResNet(**TINY, frozen_stages=stages).train()
+    frozen = ['conv1', 'bn1', 'layer1', 'layer2'][:stages + 2 if stages >= 0 else 0]
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == (name.split('.')[0] not in frozen)
     before = {name: buffer.clone() for name, buffer in model.named_buffers() if 'running' in name}
@@ -150,15 +154,26 @@ def test_norm_eval_keeps_running_statistics_in_training():
     torch.testing.assert_close(model.train()(image, (0, 1, 2, 3))[0], model.eval()(image, (0, 1, 2, 3))[0])
 
 
-def test_with_cp_gives_the_same_output_and_gradients():
-    model = randomized(SDRResNet(**TINY)).train()
-    checkpointed = SDRResNet(**TINY, with_cp=True).train()
+@pytest.mark.parametrize('built_for', [None, (0, 3, 1, 2)])
+@pytest.mark.parametrize('path', [None, (0, 3, 1, 2)])
+@pytest.mark.parametrize('half', [False, True])
+def test_with_cp_gives_the_same_output_gradients_and_statistics(built_for, path, half):
+    model = randomized(SDRResNet(**TINY, path=built_for)).train()
+    checkpointed = SDRResNet(**TINY, path=built_for, with_cp=True).train()
     checkpointed.load_state_dict(model.state_dict())
+    before = copy.deepcopy(model.state_dict())
     image = torch.randn(4, 3, 32, 32)
     for network in (model, checkpointed):
-        network(image, (0, 3, 1, 2))[0].sum().backward()
+        with torch.autocast('cpu', torch.bfloat16, enabled=half):
+            out = network(image, path)[0]
+        out.float().sum().backward()
     for a, b in zip(model.parameters(), checkpointed.parameters()):
         torch.testing.assert_close(a.grad, b.grad)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(checkpointed.state_dict()[name], tensor), name
+        # Those of the super-net, or of the network that was built for the path, do move, and once.
+        if 'num_batches' in name:
+            assert tensor - before[name] == (path is None or built_for is not None), name
 
 
 def test_channels_last_and_autocast_give_the_same_up_to_precision():
@@ -181,6 +196,39 @@ def test_zero_init_residual_starts_each_branch_at_zero_and_frozen_norms_do_not_l
     assert not any(parameter.requires_grad for name, parameter in model.named_parameters() if 'bn' in name)
 
 
+@pytest.mark.parametrize('as_list', [False, True])
+def test_loaded_weights_are_not_set_to_zero(as_list, tmp_path):
+    model = randomized(SDRResNet(**TINY))
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+    loaded = SDRResNet(**TINY, init_cfg=[dict(type='Kaiming', layer='Conv2d'), init] if as_list else init)
+    loaded.init_weights()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    assert loaded.layer4[1].bn2.weight.all()
+    fresh = SDRResNet(**TINY, init_cfg=[dict(type='Kaiming', layer='Conv2d')])
+    fresh.init_weights()
+    assert not fresh.layer4[1].bn2.weight.any()
+
+
+@pytest.mark.parametrize('option', ['norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult', 'dwconv_decay_mult',
+                                    'bias_lr_mult'])
+def test_optimizer_settings_know_norms_as_in_the_stock_resnet(option):
+    """Names of parameters by their learning rate and weight decay, as MMEngine's constructor groups them."""
+    optimizer = dict(type='SGD', lr=0.1, weight_decay=0.01)
+    groups = []
+    for model in (SDRResNet(18, (5, 3), stem_channels=8), ResNet(18, stem_channels=8, base_channels=8)):
+        wrapper = build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=optimizer,
+                                                  paramwise_cfg={option: 0.0}))
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        groups.append({names[group['params'][0]]: (group['lr'], group['weight_decay'])
+                       for group in wrapper.optimizer.param_groups})
+    # What replaces the projection of a stock shortcut has no weights.
+    assert groups[0] == groups[1]
+    exempt = [name for name, settings in groups[0].items() if settings[1] == 0]
+    assert len(exempt) == dict(norm_decay_mult=40, bias_decay_mult=20, flat_decay_mult=40).get(option, 0)
+
+
 def test_registries_of_other_libraries_find_it_by_its_scope():
     from mmengine.registry import MODELS as ROOT
     from mmpretrain.registry import MODELS as MMPRETRAIN
@@ -191,8 +239,10 @@ def test_registries_of_other_libraries_find_it_by_its_scope():
 
 
 @pytest.mark.parametrize('wrong', [
-    dict(depth=20), dict(base_channels=(52, 0)), dict(routed_blocks=(3, 1)), dict(routed_blocks=(4, )),
-    dict(out_indices=(4, )), dict(style='tensorflow'), dict(frozen_stages=5), dict(strides=(1, 2)),
+    dict(depth=20), dict(base_channels=(52, 0)), dict(base_channels=(0, 12)), dict(base_channels=(4, 4, 4)),
+    dict(routed_blocks=(3, 1)), dict(routed_blocks=(4, )),
+    dict(out_indices=(4, )), dict(style='tensorflow'), dict(frozen_stages=5), dict(frozen_stages=-2),
+    dict(strides=(1, 2)), dict(dilations=(1, )), dict(out_indices=()),
     dict(norm_cfg=dict(type='GN', num_groups=2))
 ])
 def test_argument_outside_the_design_is_refused(wrong):

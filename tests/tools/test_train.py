@@ -90,7 +90,7 @@ def test_sdr_trains_and_logs_each_network(images, clusters, tmp_path, monkeypatc
     assert 'the training ends after 2 epochs and the CosineAnnealingLR after 15: let --epochs 2' in log.read_text()
     scalars, = (tmp_path / 'run').glob('*/vis_data/scalars.json')
     logged = {key for line in scalars.read_text().splitlines() for key in json.loads(line)}
-    assert {'networks/supernet/loss_ssl', 'networks/supernet/std_ratio'} <= logged
+    assert {f'networks/supernet/{key}' for key in ('loss_ssl', 'effective_rank', 'feature_spread')} <= logged
     assert any(key.startswith('networks/subnet_') and key.endswith('/loss_kd') for key in logged)
 
 

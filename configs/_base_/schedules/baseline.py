@@ -13,7 +13,13 @@ train_dataloader = dict(
 optim_wrapper = dict(type='OptimWrapper')
 train_cfg = dict(type='SDRTrainLoop', _scope_='sdr_mm')
 
-# FixedLRHook in place of MMPretrain's SimSiamHook, which --auto-scale-lr does not reach.
-custom_hooks = [dict(type='FixedLRHook'), dict(type='SkipCountHook')]
+# FixedLRHook in place of MMPretrain's SimSiamHook, which --auto-scale-lr does not reach. NonFiniteHook may have
+# action='skip', to pass over batches whose loss or gradient is not finite.
+custom_hooks = [
+    dict(type='NonFiniteHook', action='stop'),
+    dict(type='FixedLRHook'),
+    dict(type='CollapseMonitorHook'),
+    dict(type='SkipCountHook'),
+]
 
 auto_scale_lr = dict(base_batch_size=256)
