@@ -10,7 +10,7 @@ DEMO ?= work_dirs/demo
 PYTEST_ENV := OMP_NUM_THREADS=1
 PYTEST := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-light test-full lint clean
+.PHONY: demo test test-light test-full fuzz lint clean
 
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m projects.demo --out "$(DEMO)" $(if $(DATA),--data "$(DATA)")
@@ -23,6 +23,10 @@ test-light: $(LIGHT)/.installed
 
 test-full: $(FULL)/.installed
 	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST)
+
+# Mutated input for every tool, about fifteen minutes: each case succeeds or ends with one clear line.
+fuzz: $(LIGHT)/.installed
+	PYTHONPATH=.:tests/helpers $(LIGHT)/bin/python -m fuzz
 
 lint: $(LIGHT)/.installed
 	$(LIGHT)/bin/ruff check .

@@ -72,8 +72,7 @@ def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         InputError: If ``path`` exists and may not be replaced, it cannot be written, or the disk is full.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise InputError(f'{path} exists already: give another name, or pass --overwrite to replace it')
+    _check_replaceable(path, overwrite)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +112,9 @@ def check_output(out: str | Path | None, overwrite: bool, *, holds: str | None =
     if out is None:
         return
     out = Path(out)
-    if holds is None and out.is_dir():
-        raise InputError(f'{out} exists already, it is a folder: give the name of a file')
-    if out.exists() and not overwrite:
+    if holds is None:
+        _check_replaceable(out, overwrite)
+    elif out.exists() and not overwrite:
         raise InputError(f'{out} exists already: give another name, or pass --overwrite to replace it')
     if holds is not None and out.exists() and not (out / holds).is_file() and not (
             out.is_dir() and not any(out.iterdir())):
@@ -130,6 +129,16 @@ def check_folder(folder: str | Path) -> None:
         InputError: If it is a file, or cannot be written to.
     """
     _try_to_write(Path(folder), (Path(folder).absolute(), *Path(folder).absolute().parents))
+
+
+def _check_replaceable(file: Path, overwrite: bool) -> None:
+    if not file.exists():
+        return
+    if not file.is_file():  # /dev/null would be replaced like any other name
+        raise InputError(f'{file} exists already, it is a {"folder" if file.is_dir() else "device or pipe"}: give the '
+                         'name of a file')
+    if not overwrite:
+        raise InputError(f'{file} exists already: give another name, or pass --overwrite to replace it')
 
 
 def _try_to_write(out: Path, places: Iterable[Path]) -> None:

@@ -1,5 +1,7 @@
 """Atomic writing, and errors as one line."""
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,14 @@ def test_file_that_is_there_is_kept_unless_told_otherwise(tmp_path):
     with atomic_write(file, overwrite=True) as temporary:
         temporary.write_text('new')
     assert file.read_text() == 'new'
+
+
+def test_a_device_or_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    for check in (lambda path: check_output(path, overwrite=True), lambda path: atomic_write(path, True).__enter__()):
+        with pytest.raises(InputError, match='device or pipe: give the name of a file'):
+            check(tmp_path / 'pipe')
+    assert stat.S_ISFIFO((tmp_path / 'pipe').stat().st_mode) and len(list(tmp_path.iterdir())) == 1
 
 
 def test_failure_leaves_neither_a_part_nor_a_change(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
 import os
@@ -15,6 +16,7 @@ from sdr_mm.errors import InputError
 from sdr_mm.zip_files import ERRORS, check_size, open_zip, read_member
 
 ZIP_MAGIC = b'PK\x03\x04'
+GZIP_MAGIC = b'\x1f\x8b'
 AR_MAGIC = b'!<arch>\n'
 
 
@@ -41,7 +43,8 @@ def read_members(archive: str | Path | bytes, wanted: Callable[[str], bool],
         packed, unpacked = file.seek(0, os.SEEK_END), 0
         file.seek(0)
         magic = file.read(len(AR_MAGIC))
-        members = _zip_members if magic.startswith(ZIP_MAGIC) else _deb_members if magic == AR_MAGIC else _tar_members
+        members = (_zip_members if magic.startswith(ZIP_MAGIC) else _gzip_members if magic.startswith(GZIP_MAGIC) else
+                   _deb_members if magic == AR_MAGIC else _tar_members)
         if magic != AR_MAGIC:
             file.seek(0)
         try:
@@ -65,6 +68,14 @@ def _zip_members(file: BinaryIO, where: str) -> Members:
         for info in archive.infolist():
             if not info.is_dir():
                 yield info.filename, info.file_size, partial(read_member, archive, info)
+
+
+def _gzip_members(file: Any, where: str) -> Members:
+    # tarfile does not look at the checksum, which comes last: whoever reads to the end learns of it.
+    with gzip.GzipFile(fileobj=file) as content:
+        yield from _tar_members(content, where)
+        while content.read(1 << 20):
+            pass
 
 
 def _tar_members(file: Any, where: str) -> Members:  # anything with a read method

@@ -133,7 +133,7 @@ def building(cfg: Config) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (TypeError, ValueError, KeyError, AttributeError, ImportError, AssertionError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError, RuntimeError) as error:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         reason = ' '.join(text.split()) or 'no reason given'
         unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)

@@ -79,7 +79,8 @@ def export_subnet(network: nn.Module,
                                  f'take an earlier checkpoint')
     content = dict(state_dict=state, meta=dict(meta or {}, sdr_mm_version=__version__, backbone=config))
     with atomic_write(file, overwrite=overwrite) as temporary:
-        torch.save(content, temporary)
+        with open(temporary, 'wb') as stream:  # By its name PyTorch refuses a file without a suffix.
+            torch.save(content, stream)
         written = build_plain(config)
         load_exactly(written, state_of(read_checkpoint(temporary), file), file)
         if any(not torch.equal(value, state[key]) for key, value in written.state_dict().items()):

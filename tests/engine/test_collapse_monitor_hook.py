@@ -226,6 +226,14 @@ def test_constant_features_are_collapse_whatever_the_projection():
     assert len(runner.warnings) == 1 and 'spread of' in runner.warnings[0]
 
 
+@pytest.mark.parametrize('others, collapsed', [(2, True), (3, False)])
+def test_a_rank_of_less_than_two_is_collapse(others, collapsed):
+    runner = fed(patience=1)
+    rows = torch.eye(16)[[0] * (9 - others) + [1] * others]  # of rank 1.70 and 1.89
+    feed(runner, rows, 3)
+    assert len(runner.warnings) == collapsed
+
+
 @pytest.mark.parametrize('images, judged', [(2, False), (3, True)])
 def test_two_images_have_no_rank_to_lose(images, judged):
     runner = fed(patience=1)

@@ -368,7 +368,7 @@ def _all_damaged(folder):
     (_no_test, [], 'neither of test/, val/'),
     (_strange, [], "class 'waves' of test/"),
     (lambda folder: write(folder, CLASSES, 3, 0), ['--size', '64'], 'size=64, resize=32'),
-    (lambda folder: write(folder, CLASSES, 3, 0), ['--splits', '0'], 'splits >= 1'),
+    (lambda folder: write(folder, CLASSES, 3, 0), ['--splits', '0'], '--splits: it is a whole number of at least 1'),
     (lambda folder: write(folder, CLASSES, 3, 0), ['--device', 'nowhere'], "no device 'nowhere'"),
     (_all_damaged, ['--on-error', 'skip'], "no readable image of class 'rings'"),
 ])

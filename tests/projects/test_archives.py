@@ -120,3 +120,14 @@ def test_compression_that_is_not_read_is_named() -> None:
     archive = make_ar({'debian-binary': b'2.0\n', 'control.tar.zst': b'', 'data.tar.zst': b''})
     with pytest.raises(InputError, match='sample is compressed with zstd.*Debian'):
         list(read_members(archive, everything, 'sample'))
+
+
+def test_damage_that_only_the_checksum_of_a_tgz_tells_is_refused(tmp_path: Path) -> None:
+    packed = make_tgz({'package/a.png': hashlib.shake_256(b'noise').digest(20_000)})
+    refused = 0
+    for place in range(200, len(packed) - 200, 997):
+        (tmp_path / 'a.tgz').write_bytes(packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1:])
+        with pytest.raises(InputError, match='a.tgz is damaged'):
+            list(read_members(tmp_path / 'a.tgz', everything))
+        refused += 1
+    assert refused > 15

@@ -46,6 +46,12 @@ def test_mmpretrain_loads_every_key(tmp_path):
     assert torch.load(tmp_path / 'x.pth')['meta']['path'] == [1, 0]
 
 
+def test_the_name_of_a_file_needs_no_suffix(tmp_path):
+    backbone = network().eval()
+    export_subnet(extract_subnet(backbone, (1, 0)), tmp_path / 'backbone', config=backbone.subnet_config())
+    assert load_resnet(tmp_path / 'backbone')[1]['layout'] == 'torchvision'
+
+
 @pytest.mark.parametrize('depth', [18, 50])
 def test_torchvision_lacks_its_classifier_only(depth, tmp_path):
     backbone = SDRResNet(depth=depth, base_channels=(52, 12), num_groups=2, routed_blocks=(3, ))

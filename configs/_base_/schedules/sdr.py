@@ -8,8 +8,8 @@ train_dataloader = dict(
 optim_wrapper = dict(type='SubnetOptimWrapper', _scope_='sdr_mm')
 
 custom_hooks = [
-    dict(type='NonFiniteHook', action='stop'),
     dict(type='ProgressiveTrainingHook'),
+    dict(type='NonFiniteHook', action='stop'),
     dict(type='SubnetStepHook'),
     dict(type='FixedLRHook'),
     dict(type='CollapseMonitorHook'),
