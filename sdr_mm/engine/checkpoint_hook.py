@@ -20,7 +20,7 @@ INTERRUPTED = 'interrupted.pth'
 class WholeCheckpointHook(CheckpointHook):
     """MMEngine's hook, except that an old checkpoint is removed only when the new one is whole.
 
-    :class:`~sdr_mm.engine.training.TrainingRunner` puts it in the place of ``CheckpointHook``, whose options it takes,
+    :class:`~sdr_mm.engine.runner.TrainingRunner` puts it in the place of ``CheckpointHook``, whose options it takes,
     and writes each checkpoint whole or not at all.
     """
 

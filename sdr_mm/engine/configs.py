@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from ..datasets.build import image_dataset
 from ..errors import InputError
+from ..models.eval_settings import EvalSettings
 
 AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'SubnetOptimWrapper': 'AmpSubnetOptimWrapper'}
 
@@ -60,9 +61,16 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
         raise InputError(f'{file} is no training config: it needs a model, a train_dataloader and a train_cfg')
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
-        if isinstance(loader, dict) and loader.get('num_workers') == 0:
+        if not isinstance(loader, dict):
+            continue
+        for key in ('batch_size', 'num_workers'):
+            if key in loader and type(loader[key]) is not int:
+                raise InputError(f'{name}.{key} is a whole number, got {loader[key]!r}')
+        if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
+    if 'evaluation' in cfg:
+        EvalSettings.of(cfg.to_dict())
     return cfg
 
 

@@ -19,9 +19,9 @@ SYSTEM_FOLDERS = frozenset(('#recycle', '#snapshot', '$recycle.bin', '@eadir', '
 """Folders that systems and programs keep for themselves, in lower case."""
 
 SYSTEM_FILES = frozenset(('desktop.ini', 'ehthumbs.db', 'thumbs.db'))
-TEXTS = ('attribution', 'licence', 'license', 'readme')
-"""Files that they leave behind, and what texts about the images are called, in lower case. Nobody misses these, so they
-are not even named."""
+TEXTS = ('attribution', 'licence', 'license', 'prepared', 'readme')
+"""Files that they leave behind, and what texts about the images are called, in lower case (``prepared.json`` is that of
+``projects.real_data``). Nobody misses these, so they are not even named."""
 
 
 class Entries(NamedTuple):

@@ -39,7 +39,7 @@ class DistillationLoss(nn.Module, metaclass=ABCMeta):
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight = float(loss_weight)
 
     @abstractmethod
     def forward(self, predictions: Views, projections: Views, teacher: Views) -> Tensor:

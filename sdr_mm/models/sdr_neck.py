@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..errors import InputError
 from ..registry import MODELS
 from .sdr_resnet import build_norm
 from .sliced import ChannelLayout, PathLike, SlicedLinear
@@ -40,6 +41,9 @@ class SDRNonLinearNeck(BaseModule):
                  init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         self.with_avg_pool = with_avg_pool
+        if num_layers < 1 or hid_channels < 1 or out_channels < 1:
+            raise InputError(f'SDRNonLinearNeck needs at least 1 layer and 1 channel, got num_layers={num_layers}, '
+                             f'hid_channels={hid_channels} and out_channels={out_channels}')
         self.num_layers = num_layers
         inputs = ChannelLayout(in_channels) if isinstance(in_channels, int) else in_channels
         for i in range(num_layers):

@@ -300,12 +300,15 @@ class Ranking:
                 *['screening'] * screened, *['over baseline', 'over super-net'] * compared]
         rank = {network.name: number for number, network in enumerate(self.subnets, 1)}
         lines: list[list[str]] = []
+        passed = 0
         for network in self.networks:
             number = rank.get(network.name)
             if number is not None and top < number <= len(rank) - bottom:
-                if not lines or lines[-1][0] != '…':
-                    lines.append(['…', f'{max(0, len(rank) - top - bottom)} more', *[''] * (len(head) - 2)])
+                passed += 1
+                line = ['…', f'{passed} more', *[''] * (len(head) - 2)]
+                lines[len(lines) - (passed > 1):] = [line]
                 continue
+            passed = 0
             cells = ['–' if number is None else str(number), network.name,
                      '' if network.path is None else ','.join(map(str, network.path)), network.bn]
             cells += [_score(network.scores if column == columns[0] else network.others.get(column, []), column)
@@ -403,4 +406,4 @@ def _score(values: Sequence[float], column: str) -> str:
 
 
 def _points(gain: float | None) -> str:
-    return '' if gain is None else f'{gain:+.2f}'
+    return '' if gain is None else f'{round(gain, 2) + 0:+.2f}'  # no -0.00

@@ -105,11 +105,11 @@ def test_sdr_differs_from_its_baseline_in_what_makes_it_sdr(baseline, sdr):
     plain, sdr = resolved(baseline), resolved(sdr)
     model, hooks = sdr.pop('model'), sdr.pop('custom_hooks')
     assert [hook['type'] for hook in hooks] == [
-        'NonFiniteHook', 'ProgressiveTrainingHook', 'SubnetStepHook', 'FixedLRHook', 'CollapseMonitorHook',
+        'ProgressiveTrainingHook', 'NonFiniteHook', 'SubnetStepHook', 'FixedLRHook', 'CollapseMonitorHook',
         'SkipCountHook']
     assert plain.pop('custom_hooks') == [
         hook for hook in hooks if hook['type'] not in ('ProgressiveTrainingHook', 'SubnetStepHook')]
-    assert hooks[0] == dict(type='NonFiniteHook', action='stop')
+    assert hooks[1] == dict(type='NonFiniteHook', action='stop')
     assert (model['type'], plain.pop('model')['type']) == ('SimSiamSDR', 'SimSiam')
     loader = plain['train_dataloader']
     assert 'clusters' not in loader['dataset']

@@ -97,14 +97,15 @@ def test_tool_and_its_workers_survive_the_signal_of_a_whole_group(number, data, 
 
 
 @pytest.mark.slow
-def test_second_signal_ends_the_tool_at_once(tmp_path):
-    """Nothing waits for it: here the first iteration, whose images never come."""
-    os.mkfifo(tmp_path / 'pipe.png')
-    (tmp_path / 'images').mkdir()
-    for number in range(8):
-        (tmp_path / f'images/{number}.png').symlink_to(tmp_path / 'pipe.png')
-    with running(tmp_path / 'images', tmp_path / 'run', workers=0) as run:
-        wait_for((tmp_path / 'run/run.json').exists, run)
+def test_second_signal_ends_the_tool_at_once(data, tmp_path):
+    """Nothing waits for it: here an iteration that never ends."""
+    (tmp_path / 'waits.py').write_text(f"""
+_base_ = {BASELINE!r}
+custom_imports = dict(imports=['sdr_mm', 'accidents'])
+custom_hooks = [dict(type='FixedLRHook'), dict(type='AccidentHook', kind='waits', iteration=1)]
+""")
+    with running(data['images'], tmp_path / 'run', config=tmp_path / 'waits.py', workers=0) as run:
+        wait_for((tmp_path / 'run/waiting').exists, run)
         run.send_signal(signal.SIGTERM)
         time.sleep(1.5)
         assert run.poll() is None

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import time
+from pathlib import Path
 
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
@@ -12,7 +14,7 @@ from sdr_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class AccidentHook(Hook):
-    """After an iteration the last rank is killed, told to stop, loses a worker of its loader, or fails."""
+    """After an iteration the last rank is killed, told to stop, loses a worker of its loader, fails, or waits."""
 
     def __init__(self, kind, iteration):
         self.kind, self.iteration = kind, iteration
@@ -22,7 +24,10 @@ class AccidentHook(Hook):
             return
         if self.kind == 'fails':
             raise RuntimeError('an accident')
-        if self.kind == 'loses a worker':
+        if self.kind == 'waits':
+            (Path(runner.work_dir) / 'waiting').touch()
+            time.sleep(600)
+        elif self.kind == 'loses a worker':
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
         else:
             os.kill(os.getpid(), dict(killed=signal.SIGKILL, told=signal.SIGTERM)[self.kind])

@@ -75,7 +75,7 @@ def test_what_is_left_out_is_counted_and_named_once(tmp_path, capsys):
     images = ['a/1.JPG', 'a/2.jfif', 'a/3.jpe', 'b.avif', 'c.jp2', 'd.pbm']
     others = ['.hidden.png', 'a/photo.heic', 'noextension', 'notes.txt']
     junk = ['Thumbs.db', 'a/.DS_Store', '._b.png', 'a/desktop.ini', '.gitignore', 'ATTRIBUTION.txt', 'a/README',
-            'LICENSE.md']
+            'LICENSE.md', 'prepared.json']
     folders = ['$RECYCLE.BIN/', '.ipynb_checkpoints/', '@eaDir/', 'System Volume Information/', '__MACOSX/',
                'a/lost+found/']
     for name in [*images, *others, *junk, *(folder + 'x.png' for folder in folders)]:

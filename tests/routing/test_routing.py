@@ -157,9 +157,19 @@ def test_the_table_shows_top_bottom_and_the_others():
     assert [line.split()[:3] for line in shown[1:6]] == [
         ['1', 'sub-net', '1'], ['2', 'sub-net', '5'], ['–', 'super-net', 'task'], ['–', 'baseline', 'task'],
         ['6', 'sub-net', '2']]
-    assert '3 more' in text and '+11.50' in text and '-12.00' in text and 'k = 9' in text
+    assert text.count('1 more') == 3 and '+11.50' in text and '-12.00' in text and 'k = 9' in text
     assert 'optimistic' in text
     np.testing.assert_allclose(result.gains(), [11.5, 11.5, 6.5, 1.5, -3.5, -8.5])
+
+
+def test_what_is_left_out_of_the_table_is_counted_once():
+    others = [RankedNetwork(name, None, None, 'task', [score])
+              for name, score in (('super-net', 54.998), ('baseline', 47.))]
+    result = Ranking.of('pets', [*others, *rows(50, 60, 40, 55, 45, 35)], SETTINGS, COST)
+    text = [line.split()[:2] for line in result.table(top=1, bottom=1).splitlines() if line.strip()[:1] in ('…', '–')]
+    assert text == [['…', '1'], ['–', 'super-net'], ['…', '1'], ['–', 'baseline'], ['…', '2']]
+    small = Ranking.of('pets', [RankedNetwork('super-net', None, None, 'task', [50.001]), *rows(50)], SETTINGS, COST)
+    assert '+0.00' in small.table() and '-0.00' not in small.table()
 
 
 def test_a_result_survives_the_disk(tmp_path):
