@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import errno
 import io
@@ -25,6 +26,30 @@ PLAIN = str.maketrans({'…': '...', '─': '-', '–': '-', '−': '-', '×': '
 
 
 def run(main: Callable[[], None]) -> None:
+    """Runs a tool as :func:`run_tool` does, and ends a process of several at once."""
+    try:
+        run_tool(main)
+    except SystemExit as end:
+        end_rank(end.code if isinstance(end.code, int) else 1)
+        raise
+    end_rank(0)
+
+
+def end_rank(status: int) -> None:
+    """Ends a process that a launcher started as one of several, without taking Python down.
+
+    Threads of the process group, which nobody can wait for, may want Python's lock when it is gone. Until Python 3.14
+    they are unwound then, through C++ that does not allow it: "terminate called without an active exception", and a job
+    that was finished counts as failed. What was registered with ``atexit`` is done first.
+    """
+    if 'WORLD_SIZE' in os.environ and 'torch.distributed' in sys.modules:
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+
+
+def run_tool(main: Callable[[], None]) -> None:
     """Runs a tool; input that cannot be used ends it with one line on stderr and status 2.
 
     What it prints never ends it: characters that the terminal does not know are written in others, and where nobody

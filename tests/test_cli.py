@@ -108,3 +108,36 @@ def test_each_tool_prints_to_any_terminal_and_to_none(tool):
                               env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'ascii'})
         assert (done.returncode, done.stderr) == (0, '')
         assert redirect or done.stdout.startswith('usage: ')
+
+
+ENDING = """
+import atexit, os, sys
+import torch.distributed
+from sdr_mm.cli import run
+from sdr_mm.errors import InputError
+
+class Last:
+    def __del__(self):
+        os.write(1, b'down ')
+
+last = Last()
+atexit.register(lambda: os.write(1, b'exit '))
+
+def main():
+    print('work', end=' ')
+    if sys.argv[1] == '2':
+        raise InputError('bad input: give good input')
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize('status', [0, 2])
+@pytest.mark.parametrize('world, said', [('2', ['exit', 'work']), (None, ['down', 'exit', 'work'])])
+def test_one_of_several_processes_ends_without_taking_python_down(world, said, status, tmp_path):
+    """Threads of a process group that want Python's lock then would abort it."""
+    environment = {key: value for key, value in os.environ.items() if key != 'WORLD_SIZE'}
+    environment.update({'WORLD_SIZE': world} if world else {}, PYTHONPATH=str(ROOT))
+    ended = subprocess.run([sys.executable, '-c', ENDING, str(status)], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, sorted(ended.stdout.split())) == (status, said)
+    assert ended.stderr == ('error: bad input: give good input\n' if status else '')
