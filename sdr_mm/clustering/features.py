@@ -106,7 +106,7 @@ class Features:
                 0 <= image['index'] < len(names) for image in meta['undecodable'])
         except InputError:
             raise
-        except (ValueError, TypeError, EOFError, OSError, MemoryError, OverflowError, RecursionError) as error:
+        except Exception as error:  # A header of arbitrary bytes may raise anything.
             reason = ' '.join(str(error).split())[:200]
             raise InputError(f'{folder} does not hold features or they are damaged ({reason}): {advice}') from error
         if not fits or array.ndim != 2 or len(array) != len(names) or not array.shape[1] or array.dtype not in (

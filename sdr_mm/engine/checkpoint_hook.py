@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..errors import InputError
 from ..files import atomic_write
 from ..registry import HOOKS
 
@@ -25,6 +27,9 @@ class WholeCheckpointHook(CheckpointHook):
     """
 
     def before_train(self, runner: Runner) -> None:
+        # What the hook does not know it hands on, which would be found out at the first checkpoint.
+        if unknown := [name for name in self.args if name not in signature(Runner.save_checkpoint).parameters]:
+            raise InputError(f'default_hooks.checkpoint.{unknown[0]} is no option of a checkpoint: correct its name')
         super().before_train(runner)
         # A checkpoint names the best ones by their paths; for a copied folder these are the files of the original.
         self._best = {name: path and self._path(Path(path).name) for name, path in self._best.items()}

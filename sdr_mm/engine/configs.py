@@ -69,6 +69,8 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
         if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
+    if not isinstance(cfg.get('load_from'), (str, type(None))):
+        raise InputError(f'load_from is the path of a checkpoint, got {cfg.load_from!r}')
     if 'evaluation' in cfg:
         EvalSettings.of(cfg.to_dict())
     return cfg

@@ -116,6 +116,8 @@ CHANGES = {  # what is one word away from being right
     'train_dataloader.batch_size=0': 'cannot be built, AssertionError: a batch has at least one image, got',
     'train_dataloader.num_workers=-1': 'cannot be built, ValueError: num_workers option should be non-negative',
     'train_dataloader.num_workers=1.5': 'train_dataloader.num_workers is a whole number, got 1.5',
+    'default_hooks.checkpoint.intervall=1': 'default_hooks.checkpoint.intervall is no option of a checkpoint',
+    'load_from=0': 'load_from is the path of a checkpoint, got 0',
     'evaluation.k=-3': 'evaluation needs whole numbers .* got size=32, resize=32 and k=-3',
     'train_dataloader=5': 'train_dataloader cannot be 5, it is a section with ',
     'train_cfg.max_epoch=3': "unexpected keyword argument 'max_epoch': did you mean train_cfg.max_epochs",
