@@ -30,6 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where to keep logs and checkpoints')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='continue from this checkpoint, or from the newest whole one in the work directory')
+    parser.add_argument('--init-from', metavar='CHECKPOINT',
+                        help="start from a trained ResNet of anybody's, of a sub-net's size: every sub-net is its copy")
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -61,6 +63,8 @@ def configure(args: argparse.Namespace) -> Config:
         configs.use_clusters(cfg, args.clusters)
     if (args.on_error or args.data) and not detector:
         configs.use_on_error(cfg, args.on_error)
+    if args.init_from:
+        configs.use_init_from(cfg, args.init_from)
     if args.amp:
         configs.use_amp(cfg)
     if args.auto_scale_lr:

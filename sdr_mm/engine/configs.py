@@ -253,6 +253,16 @@ def use_clusters(cfg: Config, clusters: str) -> None:
     dataset.clusters = clusters
 
 
+def use_init_from(cfg: Config, checkpoint: str) -> None:
+    """Starts from a trained network, see :func:`~sdr_mm.models.warm_start.warm_start`; an InputError for a detector."""
+    if is_detector(cfg):
+        raise InputError(f'--init-from {checkpoint} is for pre-training: a detector names its weights in '
+                         'model.backbone.init_cfg')
+    if not Path(checkpoint).is_file() and '://' not in checkpoint:
+        raise InputError(f'there is no file {checkpoint}: give the checkpoint of a ResNet')
+    cfg.model.init_cfg = dict(type='Pretrained', _scope_='sdr_mm', checkpoint=checkpoint)
+
+
 def use_on_error(cfg: Config, on_error: str | None) -> None:
     """Stops at an image that cannot be decoded, or skips and counts such images."""
     for transform in image_dataset(cfg.train_dataloader.dataset).get('pipeline', []):

@@ -8,12 +8,14 @@ from .safe_globals import allow_checkpoints
 from .sdr_neck import SDRNonLinearNeck
 from .sdr_resnet import SDRResNet
 from .siamese import SiameseSDR
+from .simclr_sdr import SimCLRSDR
 from .simsiam_sdr import SimSiamSDR
 from .sliced import ChannelLayout, subnet_state_dict
+from .warm_start import warm_start
 
 __all__ = [
     'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone', 'SDRNonLinearNeck', 'SDRResNet', 'SiamKDLoss',
-    'SiameseSDR', 'SimSiamSDR', 'subnet_state_dict'
+    'SiameseSDR', 'SimCLRSDR', 'SimSiamSDR', 'subnet_state_dict', 'warm_start'
 ]
 
 allow_checkpoints()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
+from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit, update_init_info
+from mmpretrain.models import BaseSelfSupervisor
 from torch import nn
 
 from ..registry import WEIGHT_INITIALIZERS
 from .checkpoint_loaders import load_for_mmengine
 from .checkpoints import load_exactly, split_backbone, state_of, with_counters
-from .sliced import cut_state_dict
+from .sliced import cut_state_dict, grow_state_dict
+from .warm_start import warm_start
 
 _STAGE = re.compile(r'layer[1-4]\.0\.conv1\.weight')
 
@@ -29,7 +32,9 @@ class ExactPretrainedInit(PretrainedInit):
     - The checkpoint may be an export, that of a training, or that of any publisher that
       :func:`~sdr_mm.models.checkpoints.split_backbone` knows: no prefix is needed.
     - The module may be a whole ResNet, an :class:`SDRResNet`, with or without a path, or some stages of a ResNet, as
-      in detectors of the C4 kind. It takes the stages it has.
+      in detectors of the C4 kind. It takes the stages it has. In an :class:`SDRResNet` of all paths, weights of a
+      sub-net's size become every sub-net's (:func:`~sdr_mm.models.warm_start.warm_start`).
+    - The module may be a whole model with a backbone, whose neck and head then start from the same file.
     - For a module that is no ResNet, and where a prefix is given, it does what MMEngine's does.
 
     Args:
@@ -45,6 +50,11 @@ class ExactPretrainedInit(PretrainedInit):
             InputError: If there is no such file, it holds no ResNet, or a weight is missing, unexpected or of another
                 shape.
         """
+        if self.prefix is None and isinstance(module, BaseSelfSupervisor):
+            started = warm_start(module, state_of(load_for_mmengine(self.checkpoint, 'cpu'), self.checkpoint),
+                               self.checkpoint)
+            print_log(f'{", ".join(started)} start from {self.checkpoint}', logger='current')
+            return
         if self.prefix is not None or not any(map(_STAGE.fullmatch, module.state_dict())):
             super().__call__(module)
             return
@@ -52,6 +62,7 @@ class ExactPretrainedInit(PretrainedInit):
                                   self.checkpoint)
         parts = {name for name, _ in module.named_children()}
         state = {name: value for name, value in state.items() if name.split('.')[0] in parts}
-        load_exactly(module, with_counters(module, cut_state_dict(module, state)), self.checkpoint)
+        state = grow_state_dict(module, cut_state_dict(module, state))
+        load_exactly(module, with_counters(module, state), self.checkpoint)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())

@@ -74,6 +74,13 @@ class ChannelLayout:
         table = self.whole.table()
         return None if table is None or self.group is None else table[self.group]
 
+    def origin(self) -> tuple[Tensor, Tensor]:
+        """For each channel, ``(total,)``: its number in a sub-net, and its individual group, -1 for shared ones."""
+        shared = torch.arange(self.shared)
+        rest = torch.arange(self.total - self.shared)
+        return (torch.cat([shared, self.shared + rest % max(1, self.individual)]),
+                torch.cat([torch.full_like(shared, -1), rest // max(1, self.individual)]))
+
     def table(self) -> Tensor | None:
         """Channel indices by group, ``(num_groups, active)``, or ``None`` if there is nothing to choose."""
         if self.block is None or self.group is not None:
@@ -336,3 +343,35 @@ def cut_state_dict(module: nn.Module, state: dict[str, Tensor], prefix: str = ''
             if key in cut and cut[key].shape[:len(shape)] == shape:
                 cut[key] = take(cut[key], slices[own])
     return cut
+
+
+@torch.no_grad()
+def grow_state_dict(module: nn.Module, state: dict[str, Tensor], prefix: str = '') -> dict[str, Tensor]:
+    """State of a super-net whose every sub-net is the network that ``state`` is of.
+
+    The first channels of a layer become the shared group, the last ones each individual group. What leads from one
+    group of a block to another group of the same block, which no sub-net has, is zero.
+
+    Args:
+        module (nn.Module): Anything made of sliced and plain layers, with the layouts of a super-net.
+        state (dict[str, Tensor]): Weights of a network of a sub-net's size. It is not changed.
+        prefix (str): What the names in ``state`` have before those in ``module``. Defaults to ''.
+
+    Returns:
+        dict[str, Tensor]: ``state``, where each tensor of the shape that a sub-net's layer has is replaced by the
+        super-net's. Tensors of any other shape are as they were, so that loading refuses them.
+    """
+    grown = dict(state)
+    for name, layer in _sliced_layers(module):
+        inputs, outputs = layer.in_layout, layer.out_layout
+        origins = layer.by_name(inputs.origin(), outputs.origin())
+        for own, active in layer.by_name(inputs.active, outputs.active).items():
+            key = prefix + name + own
+            if key not in grown or grown[key].shape[:len(active)] != active:
+                continue
+            grown[key] = take(grown[key], tuple(origin[0] for origin in origins[own]))
+            if len(active) == 2 and inputs.block == outputs.block is not None:
+                (_, of_outputs), (_, of_inputs) = origins[own]
+                between = (of_outputs[:, None] != of_inputs) & (of_outputs[:, None] >= 0) & (of_inputs >= 0)
+                grown[key][between] = 0
+    return grown

@@ -15,10 +15,12 @@ from repository import ROOT, load_tool
 
 from sdr_mm.clusters import Clusters
 from sdr_mm.engine.configs import amp_wrapper, load_config, use_clusters, use_folder
+from sdr_mm.engine.training import build_runner
 from sdr_mm.errors import InputError
 from sdr_mm.images import fingerprint
 from sdr_mm.models.checkpoints import load_resnet, read_checkpoint
 from sdr_mm.models.eval_settings import EvalSettings
+from sdr_mm.models.sliced import subnet_state_dict
 from sdr_mm.registry import MODELS
 
 train = load_tool('train')
@@ -410,3 +412,32 @@ def test_folder_takes_the_place_of_the_images_and_keeps_the_transforms():
 def test_missing_config_is_refused():
     with pytest.raises(InputError, match='there is no config'):
         load_config('configs/nothing.py')
+
+
+def test_every_subnet_starts_as_a_copy_of_the_baseline(images, clusters, tmp_path, monkeypatch):
+    run_tool(monkeypatch, BASELINE, '--data', images, '--work-dir', tmp_path / 'baseline', '--epochs', '1',
+             '--cfg-options', *TINY)
+    file = tmp_path / 'baseline/epoch_1.pth'
+    baseline = read_checkpoint(file)['state_dict']
+    argv = [SDR, '--data', images, '--clusters', clusters, '--work-dir', tmp_path / 'sdr', '--init-from', file,
+            '--cfg-options', *TINY]
+    monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, argv)])
+    model = build_runner(train.configure(train.parse_args())).model
+    model.init_weights()
+    for path in ((0, 0), (3, 1)):
+        state = subnet_state_dict(model, path)
+        assert all(torch.equal(state[key], value) for key, value in baseline.items() if key in state)
+        assert {'backbone.conv1.weight', 'neck.fc0.weight', 'head.predictor.fc1.bias'} <= {*state} & {*baseline}
+    argv[argv.index(file)] = tmp_path / 'gone.pth'
+    monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, argv)])
+    with pytest.raises(InputError, match='there is no file .*gone.pth'):
+        train.configure(train.parse_args())
+
+
+def test_the_contrastive_recipe_trains(images, clusters, tmp_path, monkeypatch):
+    run_tool(monkeypatch, SDR.replace('sdr_simsiam_resnet18_b64', 'sdr_simclr_resnet18_b128'), '--data', images,
+             '--clusters', clusters, '--work-dir', tmp_path / 'run', '--epochs', '1', '--cfg-options', *TINY)
+    checkpoint = read_checkpoint(tmp_path / 'run/epoch_1.pth')
+    assert checkpoint['meta']['iter'] == 20 and not any('predictor' in key for key in checkpoint['state_dict'])
+    losses = checkpoint['message_hub']['log_scalars']['train/loss_ssl'].data[0]
+    assert losses.min() > 0 and losses.max() < 10  # at chance it is log(7) = 1.9
