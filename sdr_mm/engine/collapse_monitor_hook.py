@@ -36,7 +36,7 @@ class CollapseMonitorHook(Hook):
 
     - ``effective_rank``, that of the l2-normalized projections, see :func:`effective_rank`: 1 if they lie on one line,
       at most the number of images. Of SimSiam on small images, with batches of 4 to 64, it exceeded 2.5 within any ten
-      iterations; without its stop-gradient it falls below 1.3 within 100 iterations and stays there.
+      iterations; without its stop-gradient it falls to 1.0 to 1.5 within 100, and stays there.
     - ``feature_spread``, that of the pooled features of the backbone, see :func:`spread`: 0 if they are constant.
 
     A network counts as collapsed when one of them stays below its threshold for ``patience`` of its own iterations in a
