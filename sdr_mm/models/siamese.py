@@ -29,8 +29,9 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
     Args:
         backbone (dict | nn.Module): An :class:`~sdr_mm.models.backbone.SDRBackbone`.
         neck (dict | nn.Module): The projector, an :class:`SDRNonLinearNeck`; its ``in_channels`` may be left out.
-        head (dict | nn.Module, optional): As the algorithm wants it. Defaults to None.
-        distillation (dict | nn.Module, optional): :class:`SiamKDLoss` or :class:`L2KDLoss`. Defaults to None: without.
+        head (dict | nn.Module): As the algorithm wants it.
+        distillation (dict | nn.Module, optional): :class:`SiamKDLoss` or :class:`L2KDLoss`; None: without. Defaults to
+            ``dict(type='SiamKDLoss')``.
         pretrained, data_preprocessor, init_cfg: As for MMPretrain's algorithms. Default to None.
 
     Note:
@@ -43,8 +44,8 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
     def __init__(self,
                  backbone: dict | nn.Module,
                  neck: dict | nn.Module,
-                 head: dict | nn.Module | None = None,
-                 distillation: dict | nn.Module | None = None,
+                 head: dict | nn.Module,
+                 distillation: dict | nn.Module | None = dict(type='SiamKDLoss'),
                  pretrained: str | None = None,
                  data_preprocessor: dict | nn.Module | None = None,
                  init_cfg: dict | None = None) -> None:
@@ -54,8 +55,7 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
         preprocessor = data_preprocessor if isinstance(data_preprocessor, nn.Module) else _build(
             {'type': 'SelfSupDataPreprocessor', **(data_preprocessor or {})})
         super().__init__(network, neck, pretrained=pretrained, data_preprocessor=preprocessor, init_cfg=init_cfg)
-        if head is not None:
-            self.head = _build(head)
+        self.head = _build(head)
         self.distillation = None if distillation is None else _build(distillation)
 
     @abstractmethod

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_dist_info
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
 from ..registry import MODELS
@@ -27,18 +26,9 @@ class SimCLRSDR(SiameseSDR):
     projection of one view is drawn to the super-net's of the other.
 
     Args:
-        backbone, neck, **kwargs: As for :class:`~sdr_mm.models.siamese.SiameseSDR`.
         head (dict | nn.Module): MMPretrain's ``ContrastiveHead``, which has the temperature.
-        distillation (dict | nn.Module, optional): Defaults to ``dict(type='SiamKDLoss')``.
+        **kwargs: As for :class:`~sdr_mm.models.siamese.SiameseSDR`.
     """
-
-    def __init__(self,
-                 backbone: dict | nn.Module,
-                 neck: dict | nn.Module,
-                 head: dict | nn.Module,
-                 distillation: dict | nn.Module | None = dict(type='SiamKDLoss'),
-                 **kwargs: Any) -> None:
-        super().__init__(backbone, neck, head, distillation, **kwargs)
 
     def network_loss(self, views: Sequence[Tensor], network: int) -> dict[str, Tensor]:
         path = self.path(network)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..registry import MODELS
 from .distillation import Views, negative_cosine
@@ -18,18 +17,9 @@ class SimSiamSDR(SiameseSDR):
     """SimSiam's loss, eq. (1), for the network that a batch carries, and SiamKD, eq. (4), for a sub-net.
 
     Args:
-        backbone, neck, **kwargs: As for :class:`~sdr_mm.models.siamese.SiameseSDR`.
         head (dict | nn.Module): MMPretrain's ``LatentPredictHead`` whose predictor is an :class:`SDRNonLinearNeck`.
-        distillation (dict | nn.Module, optional): Defaults to ``dict(type='SiamKDLoss')``.
+        **kwargs: As for :class:`~sdr_mm.models.siamese.SiameseSDR`.
     """
-
-    def __init__(self,
-                 backbone: dict | nn.Module,
-                 neck: dict | nn.Module,
-                 head: dict | nn.Module,
-                 distillation: dict | nn.Module | None = dict(type='SiamKDLoss'),
-                 **kwargs: Any) -> None:
-        super().__init__(backbone, neck, head, distillation, **kwargs)
 
     def predict(self, projection: Tensor, path: PathLike | None) -> Tensor:
         """``h(f_W(x))``: the prediction ``(N, C)`` from a projection ``(N, C)``."""
