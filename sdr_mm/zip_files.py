@@ -13,8 +13,8 @@ SMALL = 64 << 20
 RATIO = 200
 """How many times its own size a larger one may unpack to. Deflate reaches 1,000 times, for zeros."""
 
-ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError, NotImplementedError)
-"""What a damaged archive raises while it is opened and read."""
+ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError)
+"""What a damaged archive raises while it is opened and read; by RuntimeErrors zipfile says what it cannot unpack."""
 
 _LOCAL = struct.Struct('<4s5H3L2H')
 _END = struct.Struct('<4s4H2LH')
