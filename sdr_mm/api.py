@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .datasets.pool import Pool, load_pool
 from .distributed import choose_device
-from .errors import InputError
+from .errors import InputError, naming
 from .evaluation.features import pooled_features
 from .evaluation.task import Task
 from .images import ImageSource, ImageStore, find_images
@@ -59,10 +59,8 @@ def load(file: str | Path, device: str | torch.device | None = None) -> SDR:
         InputError: If it is something else, or there is no such device.
     """
     backbone, config = load_sdr(file)
-    try:
+    with naming(str(file)):
         settings = EvalSettings.of(config)
-    except InputError as error:
-        raise InputError(f'{file}: {error}') from error
     chosen = choose_device(None if device is None else str(device))
     return SDR(Path(file), backbone.to(chosen), config, settings)
 

@@ -16,7 +16,7 @@ import torch
 from mmpretrain.models.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
-from ..errors import InputError, NotFiniteError
+from ..errors import InputError, NotFiniteError, naming
 from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
 from ..only_weights import only_weights
 from .backbone import build_plain, check_rgb
@@ -316,10 +316,8 @@ def settings_of(checkpoint: dict[str, Any], default: Normalization = IMAGENET,
     """
     meta = checkpoint.get('meta')
     exported = meta.get('settings') if isinstance(meta, dict) else None
-    try:
+    with naming(str(where)):
         return EvalSettings.of(exported if isinstance(exported, dict) else stored_config(checkpoint), default)
-    except InputError as error:
-        raise InputError(f'{where}: {error}') from error
 
 
 def weights_fingerprint(network: nn.Module) -> str:

@@ -17,7 +17,7 @@ from mmpretrain.models import BaseSelfSupervisor, ImageClassifier
 from mmpretrain.models.backbones import VGG, AlexNet, InceptionV3
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, naming
 from ..images import IMAGENET, ZERO_TO_ONE, Normalization
 from ..only_weights import only_weights
 from .baselines import find_baseline
@@ -255,10 +255,8 @@ _KINDS: dict[str, Callable[[str, str | None, str], tuple[nn.Module, Normalizatio
 
 def _read(file: str, label: str) -> State:
     """The weights in ``file``, without what data parallelism and ``torch.compile`` put into their names."""
-    try:
+    with naming(label):
         state = read_state_dict(file)
-    except InputError as error:
-        raise InputError(f'{label}: {error}') from error
     return {name: state[key] for key, name in unwrapped(state).items()}
 
 
