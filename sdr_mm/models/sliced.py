@@ -235,12 +235,12 @@ class SlicedBatchNorm(SlicedLayer, _InstanceNorm):
             return F.batch_norm(x, part['running_mean'], part['running_var'], weight, bias, False, 0., self.eps)
         assert self.num_batches_tracked is not None and self.momentum is not None
         mean = var = None
-        if path is None:
-            mean, var = part['running_mean'], part['running_var']
-            if update_stats:
-                self.num_batches_tracked.add_(1)
-            else:  # Copies: a pass that checkpointing repeats has to save as many tensors as the first one.
-                mean, var = mean.clone(), var.clone()
+        if path is None and update_stats:
+            mean, var = self.running_mean, self.running_var
+            self.num_batches_tracked.add_(1)
+        elif path is None and torch.is_grad_enabled():
+            # A pass that checkpointing repeats has to save as many tensors as the first one. A teacher saves none.
+            mean, var = part['running_mean'].clone(), part['running_var'].clone()
         if self.sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             return _sync_batch_norm(x, weight, bias, mean, var, self.eps, self.momentum)
         return F.batch_norm(x, mean, var, weight, bias, True, self.momentum, self.eps)
