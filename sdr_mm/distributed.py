@@ -69,9 +69,9 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
 
 @contextmanager
 def leaving_the_group() -> Iterator[None]:
-    """Leaves a process group that was joined in this block.
+    """Leaves a process group that was joined in this block, so that what comes after may join another one.
 
-    Otherwise its threads outlive the interpreter, and may abort the process when all is done.
+    Its threads may outlive that, and how a tool ends in spite of them is :func:`sdr_mm.cli.end_rank`.
     """
     joined_before, together = dist.is_distributed(), False
     try:
