@@ -76,14 +76,12 @@ def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath |
         options = {key: _plain(images, key, where) for key in OPTIONS if key in images}
         try:
             dataset = DATASETS.build(dict(options, type=kind, pipeline=[], _scope_=SCOPE))
-            dataset.full_init()
         except InputError:
             raise
         except Exception as error:  # Arbitrary values and lists may raise anything.
             reason = next(iter(str(error).splitlines()), '') or type(error).__name__
             raise InputError(f'the images that {where} names cannot be listed ({reason}): pass --data FOLDER, '
                              f'{advice}') from error
-    dataset.full_init()
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     if not need_clusters:
         return Pool(paths, None)
