@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
     check_output(args.out, args.overwrite)
-    from sdr_mm.engine.configs import load_config
+    from sdr_mm.engine.configs import load_config, use_launcher
     from sdr_mm.engine.testing import evaluate
     cfg = load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
+    use_launcher(cfg, args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     check_folder(cfg.work_dir)
     scores = evaluate(cfg, args.checkpoint)

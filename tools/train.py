@@ -46,9 +46,7 @@ def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's changes."""
     from sdr_mm.engine import configs
     cfg = configs.load_config(args.config, args.cfg_options)
-    # Processes of torchrun that did not know of each other would write into each other's files.
-    joined = args.launcher == 'none' and int(os.environ.get('WORLD_SIZE', '1')) > 1
-    cfg.launcher = 'pytorch' if joined else args.launcher
+    configs.use_launcher(cfg, args.launcher)
     if args.work_dir or not cfg.get('work_dir'):
         cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     if args.epochs is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -251,6 +252,12 @@ def use_clusters(cfg: Config, clusters: str) -> None:
         raise InputError(f'--clusters {clusters} has no use: the data set of this config has no clusters; take an SDR '
                          'config')
     dataset.clusters = clusters
+
+
+def use_launcher(cfg: Config, launcher: str) -> None:
+    """Joins the processes of a launcher; those of torchrun unasked, or they would write into each other's files."""
+    several = int(os.environ.get('WORLD_SIZE', '1')) > 1
+    cfg.launcher = 'pytorch' if launcher == 'none' and several else launcher
 
 
 def use_init_from(cfg: Config, checkpoint: str) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from repository import ROOT
 from small_runs import small_config, tell, write_images
 
-from sdr_mm.engine.configs import check_epochs, load_config, use_epochs
+from sdr_mm.engine.configs import check_epochs, load_config, use_epochs, use_launcher
 from sdr_mm.engine.runner import sync_on_cpus
 from sdr_mm.engine.training import train
 from sdr_mm.errors import InputError, Interrupted
@@ -73,6 +73,18 @@ def test_an_option_that_would_change_nothing_is_refused():
     with pytest.raises(InputError, match='nothing reads brand_new'):
         load_config(BASELINE, {'brand_new': 1})
     assert load_config(BASELINE, {'evaluation.k': 3}).evaluation.k == 3
+
+
+@pytest.mark.parametrize('asked, world, launcher', [
+    ('none', None, 'none'), ('none', '1', 'none'), ('none', '2', 'pytorch'), ('slurm', '2', 'slurm'),
+    ('pytorch', '1', 'pytorch')])
+def test_processes_of_torchrun_are_joined_unasked(asked, world, launcher, monkeypatch):
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    if world:
+        monkeypatch.setenv('WORLD_SIZE', world)
+    cfg = Config(dict())
+    use_launcher(cfg, asked)
+    assert cfg.launcher == launcher
 
 
 @pytest.mark.slow
