@@ -11,9 +11,8 @@ from torch import nn
 
 from ..registry import WEIGHT_INITIALIZERS
 from .checkpoint_loaders import load_for_mmengine
-from .checkpoints import load_exactly, split_backbone, state_of, with_counters
-from .sliced import cut_state_dict, grow_state_dict
-from .warm_start import warm_start
+from .checkpoints import state_of
+from .warm_start import load_resnet_into, warm_start
 
 _STAGE = re.compile(r'layer[1-4]\.0\.conv1\.weight')
 
@@ -50,19 +49,15 @@ class ExactPretrainedInit(PretrainedInit):
             InputError: If there is no such file, it holds no ResNet, or a weight is missing, unexpected or of another
                 shape.
         """
-        if self.prefix is None and isinstance(module, BaseSelfSupervisor):
-            started = warm_start(module, state_of(load_for_mmengine(self.checkpoint, 'cpu'), self.checkpoint),
-                               self.checkpoint)
-            print_log(f'{", ".join(started)} start from {self.checkpoint}', logger='current')
-            return
-        if self.prefix is not None or not any(map(_STAGE.fullmatch, module.state_dict())):
+        whole = isinstance(module, BaseSelfSupervisor)
+        if self.prefix is not None or not whole and not any(map(_STAGE.fullmatch, module.state_dict())):
             super().__call__(module)
             return
-        state, _ = split_backbone(state_of(load_for_mmengine(self.checkpoint, 'cpu'), self.checkpoint),
-                                  self.checkpoint)
-        parts = {name for name, _ in module.named_children()}
-        state = {name: value for name, value in state.items() if name.split('.')[0] in parts}
-        state = grow_state_dict(module, cut_state_dict(module, state))
-        load_exactly(module, with_counters(module, state), self.checkpoint)
+        state = state_of(load_for_mmengine(self.checkpoint, 'cpu'), self.checkpoint)
+        if whole:
+            parts = warm_start(module, state, self.checkpoint)
+            print_log(f'{", ".join(parts)} start from {self.checkpoint}', logger='current')
+        else:
+            load_resnet_into(module, state, self.checkpoint)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())

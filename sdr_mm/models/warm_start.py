@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from .checkpoints import FilePath, State, load_exactly, split_backbone, with_counters
-from .sliced import grow_state_dict
+from .sliced import cut_state_dict, grow_state_dict
 
 
 def warm_start(model: nn.Module, state: State, where: FilePath = 'the checkpoint') -> list[str]:
@@ -33,12 +33,10 @@ def warm_start(model: nn.Module, state: State, where: FilePath = 'the checkpoint
         The super-net is no copy: it adds up what its groups, which are all alike, say. Its first statistics come with
         its first batches.
     """
-    part: Any = model.backbone
-    resnet = grow_state_dict(part, split_backbone(state, where)[0])
-    load_exactly(part, with_counters(part, resnet), where)
+    load_resnet_into(model.backbone, state, where)  # type: ignore[arg-type]
     taken = ['backbone']
     for name in ('neck', 'head'):
-        part = getattr(model, name, None)
+        part: Any = getattr(model, name, None)
         if not isinstance(part, nn.Module):
             continue
         prefix = f'{name}.'
@@ -48,3 +46,21 @@ def warm_start(model: nn.Module, state: State, where: FilePath = 'the checkpoint
             part.load_state_dict(found)
             taken.append(name)
     return taken
+
+
+def load_resnet_into(network: nn.Module, state: State, where: FilePath) -> None:
+    """Loads the ResNet of a checkpoint, whoever published it, into one that may be sliced, or some stages of one.
+
+    Args:
+        network (nn.Module): A plain ResNet, an :class:`SDRResNet` of one path, which takes its part of a super-net's
+            weights, or of all paths, for which weights of a sub-net's size grow into a super-net.
+        state (dict[str, Tensor]): All weights of the checkpoint.
+        where (str | Path): Where they come from, for messages.
+
+    Raises:
+        InputError: If there is no ResNet in it, or a weight is missing, unexpected or of another shape.
+    """
+    parts = {name for name, _ in network.named_children()}
+    resnet = {name: value for name, value in split_backbone(state, where)[0].items() if name.split('.')[0] in parts}
+    resnet = grow_state_dict(network, cut_state_dict(network, resnet))
+    load_exactly(network, with_counters(network, resnet), where)
