@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ..evaluation.task import Split, Task
 from ..evaluation.task_config import load_task
 from ..images import IMAGENET, ImageStore, Normalization
 from ..models.backbone import SDRBackbone, check_rgb
-from ..models.zoo import load_network
+from ..models.zoo import Network, load_network
 from ..registry import EVALUATORS
 from .bn_reset import OWN, BNImages, BNReset
 from .feature_extractor import FeatureExtractor, read_task
@@ -108,10 +110,11 @@ class RoutingEvaluator:
         start = time.monotonic()
         check_rgb(backbone.in_channels, 'the SDRNet', values=len(normalization.mean))
         self._check_pool(pool)
+        load = cache(load_network)  # once, though it is checked, measured, and measured with its own statistics
         if self.task.classes:
-            on_all_ranks(self._check_networks)
+            on_all_ranks(lambda: [load(spec, where) for where, spec in share(self._specs)])
         extractor = on_all_ranks(lambda: self._extractor(backbone, pool, normalization))
-        others = self._others(extractor) if extractor.task.classes else []
+        others = self._others(extractor, load) if extractor.task.classes else []
         planned = self.search.passes(extractor) + self._passes(extractor, others)
         with extractor.expect(planned / dist.get_world_size()):
             networks = self._score(extractor, others)
@@ -140,12 +143,11 @@ class RoutingEvaluator:
                              f'{" and their clusters" if self.needs_clusters else ""}: give them, or choose '
                              f'{"another search" if self.search.needs_clusters else "--bn-reset task"}')
 
-    def _check_networks(self) -> None:
-        """Loads the other networks once, so that one that cannot be used is known before images are read."""
-        specs = [(spec, 'candidate') for spec in self.candidates]
-        specs += [] if self.baseline is None else [(str(self.baseline), 'baseline')]
-        for spec, where in share(specs):
-            load_network(spec, where)
+    @property
+    def _specs(self) -> list[tuple[str, str]]:
+        """What the other networks are compared as, and their specs."""
+        return [*([] if self.baseline is None else [('baseline', str(self.baseline))]),
+                *(('candidate', spec) for spec in self.candidates)]
 
     def _extractor(self, backbone: SDRBackbone, pool: Pool | None, normalization: Normalization) -> FeatureExtractor:
         """Reads the images, and gives what all networks of the ranking have in common."""
@@ -155,18 +157,16 @@ class RoutingEvaluator:
         return FeatureExtractor(backbone, task, store, readable, self.bn, BNImages(store, train, pool, pool_store),
                                 normalization)
 
-    def _others(self, extractor: FeatureExtractor) -> list[tuple[str, Callable[[], Any], bool]]:
-        """Super-net, baseline and candidates: name, how to load it with its normalization, whether to reset its BN."""
-        def loader(spec: str, where: str) -> Callable[[], Any]:
-            def load() -> tuple[Any, Normalization]:
-                network = load_network(spec, where)
-                return network.module.to(extractor.device), network.settings.normalization
-            return load
+    def _others(self, extractor: FeatureExtractor,
+                load: Callable[[str, str], Network]) -> list[tuple[str, Callable[[], Any], bool]]:
+        """Super-net, baseline and candidates: name, how to get it with its normalization, whether to reset its BN."""
+        def copy_of(spec: str, where: str) -> tuple[Any, Normalization]:
+            network = load(spec, where)
+            return deepcopy(network.module).to(extractor.device), network.settings.normalization
 
         loaders: dict[str, Callable[[], Any]] = {SUPERNET_ROW: lambda: (extractor.supernet(), extractor.normalization)}
-        if self.baseline is not None:
-            loaders[BASELINE_ROW] = loader(str(self.baseline), 'baseline')
-        loaders.update({spec: loader(spec, 'candidate') for spec in self.candidates})
+        for where, spec in self._specs:
+            loaders[BASELINE_ROW if where == 'baseline' else spec] = partial(copy_of, spec, where)
         reset = self.bn.mode != 'none'
         return [*((name, load, reset) for name, load in loaders.items()),
                 *((f'{name}, own BN', load, False) for name, load in loaders.items() if reset)]

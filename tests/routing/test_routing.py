@@ -23,6 +23,7 @@ from sdr_mm.images import ImageStore
 from sdr_mm.models.checkpoints import load_resnet
 from sdr_mm.models.eval_settings import EvalSettings
 from sdr_mm.models.load_sdr import load_sdr
+from sdr_mm.models.zoo import load_network
 from sdr_mm.registry import EVALUATORS
 from sdr_mm.routing import (
     Cost,
@@ -376,6 +377,20 @@ def test_the_tiny_network_is_no_stock_super_net():
     with pytest.raises(InputError):
         network().supernet_config()
     assert BACKBONE['routed_blocks'] == (2, 3)
+
+
+def test_a_network_to_compare_with_is_read_once_and_keeps_its_own_statistics(run, monkeypatch):
+    read = []
+    monkeypatch.setattr('sdr_mm.routing.evaluator.load_network', lambda *args: read.append(args) or load_network(*args))
+    backbone, _ = load_sdr(run / 'sdr.pth')
+    ranking = evaluator(run / 'task', bn_reset='task', resize=32, size=32, k=3, baseline=run / 'baseline.pth').evaluate(
+        backbone, normalization=NORMALIZATION)
+    assert read == [(str(run / 'baseline.pth'), 'baseline')]
+    # As if no statistics had been measured before.
+    alone = evaluator(run / 'task', bn_reset='none', resize=32, size=32, k=3, baseline=run / 'baseline.pth').evaluate(
+        backbone, normalization=NORMALIZATION)
+    assert ranking.network('baseline, own BN').scores == alone.network('baseline').scores
+    assert ranking.network('baseline').bn == 'task' and ranking.network('baseline, own BN').bn == 'own'
 
 
 def test_networks_to_compare_with_are_loaded_before_an_image_is_read(run, tmp_path):
