@@ -1,7 +1,7 @@
 """Small real data sets, made of pictures that package registries ship.
 
 A pool without labels (three families of emoji), tasks with labels (another family of emoji,
-silhouettes of animals, furniture, sprites of a game) and photos with boxes for detection.
+silhouettes of animals, furniture, sprites of a game, photos of solar cells) and photos with boxes for detection.
 ``docs/data.md`` says what they are and who made them.
 """
 

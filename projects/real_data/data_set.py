@@ -94,12 +94,15 @@ class Picture:
         data (bytes): The picture as it was found.
         unit (str): What it shares with those of its class that are pictures of the same thing; they
             get a folder of their own in that of the class. Defaults to ``''``, none.
+        part (str): ``'train'``, ``'val'`` or ``'test'`` in a task that has a split of its own. Defaults to ``''``,
+            it has none.
     """
 
     group: str
     name: str
     data: bytes
     unit: str = ''
+    part: str = ''
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class PictureSet(DataSet):
         pictures = self.pictures(archives, options)
         if self.labeled:
             pictures = _thin_out(pictures, options.max_per_class)
-        places = [folder / picture.group / picture.unit if self.labeled else folder for picture in pictures]
+        places = [folder / picture.part / picture.group / picture.unit if self.labeled else folder
+                  for picture in pictures]
         for place in dict.fromkeys(places):
             place.mkdir(parents=True, exist_ok=True)
 

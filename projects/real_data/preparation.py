@@ -22,6 +22,7 @@ from .emoji import FLUENT, GOOGLE, OPENMOJI, TWITTER, emoji_pool, fluent_categor
 from .open_clip_art import OPEN_CLIP_ART, open_clip_art
 from .packages import Package, cache_folder, fetch
 from .silhouettes import SILHOUETTES, animal_silhouettes
+from .solar_cells import SOLAR_CELLS, solar_cells
 from .sweet_home import SWEET_HOME, sweet_home
 from .wesnoth import WESNOTH, wesnoth_race
 
@@ -32,6 +33,8 @@ DATA_SETS: dict[str, DataSet] = {
     'fluent_category': PictureSet((FLUENT, GOOGLE), 'Fluent 3D emoji by category, 9 classes', fluent_category),
     'fluent_fine': PictureSet((FLUENT, GOOGLE), 'Fluent 3D animals and food by subcategory, 11 classes', fluent_fine),
     'animal_silhouettes': PictureSet((SILHOUETTES,), 'silhouettes of animals, 10 classes', animal_silhouettes),
+    'solar_cells': PictureSet((SOLAR_CELLS,), 'photos of solar cells by kind and defect, 8 classes, split by module',
+                              solar_cells),
     'aerial_trees': AerialTrees((DEEPFOREST,), 'trees in tiles of aerial photos, boxes of 1 class in VOC format'),
     'open_clip_art': PictureSet((OPEN_CLIP_ART,), 'clip art by folder, 16 classes', open_clip_art),
     'sweet_home': PictureSet((SWEET_HOME,), 'rendered furniture by category, 11 classes', sweet_home),
@@ -53,7 +56,8 @@ class PreparedData:
 
     Attributes:
         folders (dict[str, Path]): Folder of each data set: images directly in it for ``pool``, one
-            folder a class for a task (and in it one a unit, for some), VOC format for detection.
+            folder a class for a task (and in it one a unit, for some; all that in ``train``, ``val`` and
+            ``test`` where a task has a split of its own), VOC format for detection.
         counts (dict[str, dict[str, int]]): Number of images of each data set, by class; those of the
             pool by family, those for detection by split.
         sources (str): Whom the images are from and under which licenses, one line a package.

@@ -19,14 +19,16 @@ from package_files import make_deb, make_tgz, sha256
 from PIL import Image, UnidentifiedImageError
 
 from projects import real_data as real
-from projects.real_data import aerial, emoji, open_clip_art, prepare, silhouettes, sweet_home, wesnoth
+from projects.real_data import aerial, emoji, open_clip_art, prepare, silhouettes, solar_cells, sweet_home, wesnoth
 from projects.real_data.aerial import Box, read_boxes
 from projects.real_data.data_set import to_square
 from projects.real_data.emoji import code_points
 from projects.real_data.packages import fetch
 from projects.real_data.preparation import default_folder, fingerprint
 from projects.real_data.silhouettes import read_array
+from projects.real_data.solar_cells import cell_classes
 from sdr_mm.errors import InputError
+from sdr_mm.evaluation import Task
 
 
 def encode(color: tuple[int, ...], form: str = 'PNG') -> bytes:
@@ -261,6 +263,25 @@ def test_silhouettes_from_their_real_package(tmp_path: Path) -> None:
             assert image.size == (28, 28) and image.mode == 'RGB'
 
 
+@pytest.mark.slow
+def test_solar_cells_from_their_real_package(tmp_path: Path) -> None:
+    data = prepare(tmp_path / 'out', names=['solar_cells'], size=16, cache=tmp_path)
+    assert data.counts['solar_cells'] == {
+        'mono_0': 588, 'mono_100': 313, 'mono_33': 117, 'mono_67': 56,
+        'poly_0': 920, 'poly_100': 402, 'poly_33': 178, 'poly_67': 50}
+    folder = data.tasks['solar_cells']
+    found = [Path(name).parts for name in images(folder)]
+    assert len(found) == 2624
+    # Two kinds of cells in one module would mean that its borders are wrong.
+    kinds = {(label.split('_')[0], module) for _, label, module, _ in found}
+    assert sorted(kind for kind, _ in kinds) == ['mono'] * 18 + ['poly'] * 26
+    assert len({(part, module) for part, _, module, _ in found}) == 44
+    task = Task.from_folder(folder)
+    assert [len(part) for part in (*task.splits[0].choosing(), task.splits[0].test)] == [1472, 420, 732]
+    for part in (*task.splits[0].choosing(), task.splits[0].test):
+        assert np.bincount(task.labels[part], minlength=8).min() >= 6
+
+
 def sprite(seed: int, visible: int = 72 * 72) -> bytes:
     """A picture of its own, of which so many pixels are not transparent."""
     pixels = np.random.default_rng(seed).integers(0, 256, (72, 72, 4), np.uint8)
@@ -361,6 +382,99 @@ def test_clip_art_is_labeled_by_its_topmost_folder(registry: Registry, tmp_path:
         ['signs_and_symbols/again.png', *(f'signs_and_symbols/flags-f{index:02}.png' for index in range(1, number))])
 
 
+def make_wheel(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as wheel:
+        for name, data in files.items():
+            wheel.writestr(name, data)
+    return buffer.getvalue()
+
+
+def lay_cells(registry: Registry, lines: list[str], pictures: int) -> None:
+    """A wheel with a table of labels, as many gray pictures, and code that nobody reads."""
+    cells = {f'{solar_cells.FOLDER}images/cell{number:04d}.png': gray(number) for number in range(1, pictures + 1)}
+    table = ''.join(f'{line}\n' for line in lines).encode()
+    registry.lay(solar_cells, 'SOLAR_CELLS', make_wheel(
+        {'elpv_dataset/utils.py': b'raise SystemExit', solar_cells.TABLE: table, **cells}))
+
+
+def gray(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new('L', (30, 30), value).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+CELLS = [
+    'images/cell0001.png  1.0                 mono', 'images/cell0002.png  0.3333333333333333  mono',
+    'images/cell0003.png  0.6666666666666666  poly', 'images/cell0004.png  0.0                 poly',
+    'images/cell0005.png  0.0                 poly']
+
+
+def small_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cells in the first module, one in the second, two in the third, for these parts."""
+    monkeypatch.setattr(solar_cells, 'SIZES', (2, 1, 2))
+    monkeypatch.setattr(solar_cells, 'TEST', (2,))
+    monkeypatch.setattr(solar_cells, 'VAL', (1,))
+
+
+def test_cells_are_labeled_and_a_module_is_in_one_part(registry: Registry, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    small_modules(monkeypatch)
+    lay_cells(registry, CELLS, len(CELLS))
+    data = prepare(tmp_path / 'out', names=['solar_cells'], size=16, cache=registry.cache)
+    assert data.counts == {'solar_cells': {'mono_100': 1, 'mono_33': 1, 'poly_0': 2, 'poly_67': 1}}
+    assert images(data.tasks['solar_cells']) == [
+        'test/poly_0/module_02/cell0004.png', 'test/poly_0/module_02/cell0005.png',
+        'train/mono_100/module_00/cell0001.png', 'train/mono_33/module_00/cell0002.png',
+        'val/poly_67/module_01/cell0003.png']
+    with Image.open(data.tasks['solar_cells'] / 'val' / 'poly_67' / 'module_01' / 'cell0003.png') as cell:
+        assert cell.mode == 'RGB' and cell.getpixel((0, 0)) == (3, 3, 3)
+
+
+def test_cells_whose_modules_are_not_known_are_refused(registry: Registry, tmp_path: Path) -> None:
+    lay_cells(registry, CELLS, len(CELLS))
+    with pytest.raises(InputError, match='has 5 cells instead of 2,624') as error:
+        prepare(tmp_path / 'out', names=['solar_cells'], cache=registry.cache)
+    assert '\n' not in str(error.value)
+
+
+def test_modules_of_cells_are_as_many_as_published() -> None:
+    assert len(solar_cells.SIZES) == 44 and sum(solar_cells.SIZES) == 2624
+    assert not set(solar_cells.TEST) & set(solar_cells.VAL)
+
+
+def test_folder_of_the_cells_says_what_their_license_forbids(registry: Registry, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    small_modules(monkeypatch)
+    lay_cells(registry, CELLS, len(CELLS))
+    data = prepare(tmp_path / 'out', names=['solar_cells'], size=16, cache=registry.cache)
+    text = (data.tasks['solar_cells'] / real.ATTRIBUTION).read_text(encoding='utf-8')
+    for words in ('CC-BY-NC-SA-4.0', 'no commercial use', 'weights trained on them', 'Deitsch'):
+        assert words in text
+
+
+def test_cell_without_its_picture_ends_with_one_line(registry: Registry, tmp_path: Path) -> None:
+    lay_cells(registry, CELLS, len(CELLS) - 1)
+    with pytest.raises(InputError, match='lists images/cell0005.png, which is not in the package') as error:
+        prepare(tmp_path / 'out', names=['solar_cells'], cache=registry.cache)
+    assert '\n' not in str(error.value) and os.listdir(tmp_path / 'out') == []
+
+
+@pytest.mark.parametrize('table, message', [
+    (b'', 'here has no labels'),
+    (b'images/cell0001.png 1.0 mono\nimages/cell0002.png 1.0\n', r"line 2 of here is 'images/cell0002.png 1.0'"),
+    (b'images/cell0001.png 0.5 mono', 'line 1 of here is'),
+    (b'images/cell0001.png nan mono', 'line 1 of here is'),
+    (b'images/cell0001.png 1.0 thin', 'line 1 of here is'),
+    (b'images/../../cell0001.png 1.0 mono', 'line 1 of here is'),
+    (b'\xff\xfe\x00images', 'line 1 of here is'),
+    (b'images/cell0001.png 1.0 mono\nimages/cell0001.png 0.0 mono\n', 'line 2 of here has images/cell0001.png again')])
+def test_table_of_cells_that_cannot_be_is_refused(table: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        cell_classes(table, 'here')
+    assert '\n' not in str(error.value)
+
+
 def annotation(boxes: list[tuple[int, int, int, int]]) -> bytes:
     sides = ('xmin', 'ymin', 'xmax', 'ymax')
     corners = [''.join(f'<{side}>{value}</{side}>' for side, value in zip(sides, box)) for box in boxes]
@@ -379,11 +493,7 @@ def lay_photos(registry: Registry, boxes: dict[str, list[tuple[int, int, int, in
         Image.fromarray(pixels).save(buffer, 'PNG')
         files |= {f'{aerial.FOLDER}{stem}.png': buffer.getvalue(),
                   f'{aerial.FOLDER}{stem}.xml': annotation(boxes.get(photo, [(0, 0, 9, 9)]))}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, 'w') as wheel:
-        for name, data in files.items():
-            wheel.writestr(name, data)
-    registry.lay(aerial, 'DEEPFOREST', buffer.getvalue())
+    registry.lay(aerial, 'DEEPFOREST', make_wheel(files))
 
 
 def boxes_in(folder: Path, name: str) -> list[list[int]]:
