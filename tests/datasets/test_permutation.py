@@ -54,19 +54,21 @@ def test_neighbors_are_scattered_over_a_large_set():
     assert abs(np.corrcoef(np.arange(n), order)[0, 1]) < 0.15
 
 
+MASK = 2**64 - 1
+
+
+def reference_mix(z):
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
+    return z ^ z >> 31
+
+
 def reference_hash(*values):
     """The same hash, spelled with Python's integers."""
-    mask = 2**64 - 1
-
-    def mix(z):
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
-        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
-        return z ^ z >> 31
-
     state = len(values)
     for value in values:
-        state = mix((state ^ value & mask) + 0x9E3779B97F4A7C15 & mask)
-    return mix(state)
+        state = reference_mix((state ^ value & MASK) + 0x9E3779B97F4A7C15 & MASK)
+    return reference_mix(state)
 
 
 @given(st.lists(KEYS, min_size=1, max_size=4))
@@ -77,6 +79,37 @@ def test_hash_of_integers_follows_its_definition(values):
 @given(first=KEYS, values=st.lists(st.integers(-2**63, 2**63 - 1), min_size=1, max_size=5))
 def test_hash_of_an_array_is_that_of_its_elements(first, values):
     assert hash64(first, np.array(values)).tolist() == [reference_hash(first, value) for value in values]
+
+
+def reference_permutation(n, key):
+    """The same order, spelled with Python's integers: an order that changes would make old runs resume wrongly."""
+    half = next(width for width in range(1, 40) if 4**width >= n)
+
+    def feistel(word):
+        left, right = word >> half, word % 2**half
+        for round_number in range(8):
+            mixed = reference_mix(right ^ reference_hash(key, round_number))
+            left, right = right, left ^ mixed >> 64 - half
+        return left << half | right
+
+    order = []
+    for position in range(n):
+        word = feistel(position)
+        while word >= n:
+            word = feistel(word)
+        order.append(word)
+    return order
+
+
+@pytest.mark.parametrize('n', [1, 2, 4, 5, 16, 17, 65, 256, 1000])
+def test_permute_follows_its_definition(n):
+    assert permute(np.arange(n), n, key=11).tolist() == reference_permutation(n, 11)
+
+
+@pytest.mark.parametrize('n', [0, 2**62 + 1])
+def test_permute_of_no_elements_or_too_many_is_refused(n):
+    with pytest.raises(AssertionError, match='1 to 2..62 elements'):
+        permute(np.zeros(1, dtype=np.int64), n, key=0)
 
 
 def test_uniform_numbers_fill_the_unit_interval_evenly():

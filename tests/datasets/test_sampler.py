@@ -136,7 +136,9 @@ def test_images_of_no_cluster_are_never_drawn(root):
 
 def test_the_supernet_alone_is_trained_until_there_is_a_schedule(root):
     sampler = make_sampler(make_dataset(root, [5, 5, 5, 5]), 4)
+    first = list(sampler)
     batches = walk(sampler, 10)
+    assert first == batches[:5]  # A new one begins at the start.
     assert {network for batch in batches for _, network, _ in batch} == {SUPERNET}
     assert Counter(image for batch in batches for image, _, _ in batch) == Counter(dict.fromkeys(range(20), 2))
 

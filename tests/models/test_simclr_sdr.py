@@ -43,8 +43,15 @@ def test_loss_is_info_nce_by_definition(temperature):
     first, second = torch.randn(5, 24), torch.randn(5, 24)
     loss = model.head.loss(*similarities((first, second)))
     assert loss.item() == pytest.approx(info_nce(first.numpy(), second.numpy(), temperature), rel=1e-5)
+
+
+def test_similarities_are_in_float32_whatever_autocast_and_the_projector_made():
+    first, second = torch.randn(5, 24), torch.randn(5, 24)
+    expected = similarities((first, second))
     with torch.autocast('cpu', torch.bfloat16):
-        assert torch.equal(similarities((first, second))[1], similarities((first, second))[1].float())
+        torch.testing.assert_close(similarities((first, second)), expected, rtol=0, atol=0)
+    large = torch.full((2, 24), 3e4, dtype=torch.float16)  # whose norm overflows in half precision
+    torch.testing.assert_close(similarities((large, large))[0], torch.ones(4, 1))
 
 
 @pytest.mark.parametrize('network', [2, 9])

@@ -45,8 +45,10 @@ def test_negative_cosine_stops_the_gradient_of_the_target_and_computes_in_float3
     target = torch.randn(3, 4, requires_grad=True)
     negative_cosine(prediction, target).backward()
     assert target.grad is None and prediction.grad.any()
-    large = torch.full((1, 4), 300., dtype=torch.float16)  # its square overflows in half precision
+    large = torch.full((1, 4), 4e4, dtype=torch.float16)  # whose norm overflows in half precision
     torch.testing.assert_close(negative_cosine(large, large), torch.tensor(-1.))
+    torch.testing.assert_close(negative_cosine(large, large.float()), torch.tensor(-1.))
+    torch.testing.assert_close(negative_cosine(large.float(), large), torch.tensor(-1.))
 
 
 def test_siamkd_by_hand_pairs_each_view_with_the_other():
@@ -59,11 +61,15 @@ def test_siamkd_by_hand_pairs_each_view_with_the_other():
 
 def test_l2_distillation_by_hand_pairs_each_view_with_itself():
     z1, z2 = torch.tensor([[1., 0.]], requires_grad=True), torch.tensor([[0., 2.]])
-    t1, t2 = torch.tensor([[3., 4.]], requires_grad=True), torch.tensor([[0., 0.]])
+    t1, t2 = torch.tensor([[3., 4.]], requires_grad=True), torch.tensor([[0., 0.]], requires_grad=True)
     loss = L2KDLoss()((None, None), (z1, z2), (t1, t2))
     torch.testing.assert_close(loss, torch.tensor(((4 + 16) / 2 + 4 / 2) / 2))
     loss.backward()
-    assert t1.grad is None and z1.grad.any()
+    assert t1.grad is None and t2.grad is None and z1.grad.any()
+    far, origin = torch.full((1, 2), 300., dtype=torch.float16), torch.zeros(1, 2, dtype=torch.float16)
+    for projections, teacher in (((far, far), (origin, origin)), ((origin, origin), (far, far))):
+        # The square of 300 overflows in half precision.
+        torch.testing.assert_close(L2KDLoss()((None, None), projections, teacher), torch.tensor(9e4))
 
 
 @pytest.mark.parametrize('path', [(0, 3, 1, 2), (3, 0, 2, 1)])

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torchvision
 from mmpretrain.models import SimSiam
+from torch import nn
 
 from sdr_mm.errors import InputError
 from sdr_mm.models import SDRResNet, SimSiamSDR, subnet_state_dict, warm_start
@@ -104,6 +105,12 @@ def test_a_projector_of_another_size_and_a_backbone_alone_leave_the_projector_as
     assert warm_start(sdr, state) == ['backbone', 'head']
     assert torch.equal(sdr.neck.fc1.weight, before)
     assert warm_start(sdr, baseline.backbone.state_dict()) == ['backbone']
+
+
+def test_a_model_without_neck_or_head_takes_the_backbone_alone():
+    model = nn.Module()
+    model.backbone, model.neck, model.head = pair()[1].backbone, None, nn.Identity()
+    assert warm_start(model, pair()[0].state_dict()) == ['backbone']
 
 
 def test_a_network_of_another_width_is_refused():

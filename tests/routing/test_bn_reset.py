@@ -10,7 +10,8 @@ from torch import nn
 
 from sdr_mm.errors import InputError
 from sdr_mm.models import SDRResNet
-from sdr_mm.routing import reset_bn
+from sdr_mm.routing import BNReset, reset_bn
+from sdr_mm.routing.bn_reset import NormMeter, _Population
 
 
 def resnet():
@@ -100,6 +101,60 @@ def test_order_and_a_cut_do_not_matter():
     for name, value in first.state_dict().items():
         torch.testing.assert_close(second.state_dict()[name], value, rtol=1e-5, atol=1e-6)
         assert torch.equal(third.state_dict()[name], value), name
+
+
+def test_a_cut_inside_a_batch_takes_its_first_images_and_reads_no_further():
+    def images():
+        yield from batches(4, 4)
+        raise AssertionError('read on')
+
+    expected, cut = resnet(), resnet()
+    first, second = batches(4, 4)
+    reset_bn(expected, [first, second[:2]])
+    assert reset_bn(cut, images(), num_images=6) == 6
+    for name, value in expected.state_dict().items():
+        assert torch.equal(cut.state_dict()[name], value), name
+
+
+def test_an_empty_batch_counts_for_nothing():
+    first, second = resnet(), resnet()
+    parts = batches(3, 2)
+    assert reset_bn(first, parts) == reset_bn(second, [parts[0], torch.empty(0, 3, 40, 40), parts[1]]) == 5
+    for name, value in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], value), name
+
+
+def test_many_batches_far_from_zero_are_added_up_in_float64():
+    network = nn.Sequential(nn.BatchNorm2d(2))
+    random = np.random.default_rng(0)
+    values = (1e4 + random.standard_normal((500, 4, 2, 3, 3))).astype(np.float32)
+    meter = NormMeter(network)
+    for batch in values:
+        meter.run(network, torch.from_numpy(batch))
+    mean, var = meter.statistics()['0']
+    exact = values.astype(np.float64).transpose(2, 0, 1, 3, 4).reshape(2, -1)
+    assert mean.dtype == var.dtype == torch.float64
+    # The mean of a batch, float32, is exact to 5e-4, and these errors average out.
+    np.testing.assert_allclose(mean, exact.mean(1), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(var, exact.var(1), rtol=1e-4)
+
+
+@pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])
+def test_activations_in_half_precision_are_measured_in_float32(dtype):
+    values = (100 + torch.randn(64, 1, 8, 8)).to(dtype)
+    population = _Population(1, torch.device('cpu'))
+    population.update(values)
+    exact = values.double().numpy()
+    np.testing.assert_allclose(population.mean, exact.mean(), rtol=1e-6)
+    np.testing.assert_allclose(population.var, exact.var(), rtol=1e-4)
+
+
+def test_defaults_and_limits_of_a_reset_are_those_documented():
+    assert BNReset() == BNReset('cluster', 2000, 200, 0)
+    assert BNReset(num_images=2, batch_size=2).num_images == 2
+    for options in (dict(num_images=1), dict(batch_size=1), dict(mode='batch')):
+        with pytest.raises(InputError, match='BN reset'):
+            BNReset(**options)
 
 
 def test_the_super_net_of_an_sdrnet_is_measured_as_it_is():
