@@ -38,9 +38,11 @@ def run(main: Callable[[], None]) -> None:
 def end_rank(status: int) -> None:
     """Ends a process that a launcher started as one of several, without taking Python down.
 
-    Threads of the process group, which nobody can wait for, may want Python's lock when it is gone. Until Python 3.14
-    they are unwound then, through C++ that does not allow it: "terminate called without an active exception", and a job
-    that was finished counts as failed. What was registered with ``atexit`` is done first.
+    A worker of Gloo drops the tensor of a finished collective, which takes Python's lock, and on a busy machine it may
+    wait for the lock when Python goes down. Until Python 3.14 it is unwound then, through C++ that does not allow it:
+    "terminate called without an active exception", and a job that was finished counts as failed. Leaving the group does
+    not wait for the worker as long as anything, such as DDP, still holds the group. What was registered with ``atexit``
+    is done first.
     """
     if 'WORLD_SIZE' in os.environ and 'torch.distributed' in sys.modules:
         atexit._run_exitfuncs()

@@ -1,5 +1,7 @@
 """Data sets of images, their clusters, and the order in which the networks see them."""
 
+from .batched_views import BatchedViews
+from .cached import Cached
 from .cluster_dataset import ClusterDataset
 from .color_jitter import ColorJitter
 from .image_folder import ImageFolder
@@ -9,6 +11,6 @@ from .schedule import PhaseSchedule
 from .transfer_splits import TransferCaltech101, TransferDTD
 
 __all__ = [
-    'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule',
-    'TransferCaltech101', 'TransferDTD'
+    'BatchedViews', 'Cached', 'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage',
+    'PhaseSchedule', 'TransferCaltech101', 'TransferDTD'
 ]

@@ -150,7 +150,7 @@ class ClusterDataset(Dataset):
             if not isinstance(data, dict) or 'data_samples' not in data:
                 raise InputError(
                     f'the pipeline of {type(self.dataset).__name__} gives no data_samples: end it with PackInputs')
-            data['data_samples'].set_metainfo(dict(network=network, skipped=skipped))
+            data['data_samples'].set_metainfo(dict(network=network, seed=seed, skipped=skipped))
             return data
         raise InputError(f'{MAX_TRIES + 1} images in a row cannot be decoded, the last one is number {image} of the '
                          "data set: look at the files, or pass on_error='stop' to see the reason")

@@ -1,6 +1,7 @@
 """Hooks, loops and optimizer wrappers that drive the training of an SDRNet."""
 
 from .checkpoint_hook import WholeCheckpointHook
+from .cluster_batches_hook import ClusterBatchesHook
 from .collapse_monitor_hook import CollapseMonitorHook
 from .fixed_lr_hook import FixedLRHook
 from .interrupt_hook import InterruptHook
@@ -13,7 +14,7 @@ from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
 
 __all__ = [
-    'AmpSubnetOptimWrapper', 'CollapseMonitorHook', 'FixedLRHook', 'InterruptHook', 'NonFiniteHook', 'ProgressBarHook',
-    'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook', 'SubnetOptimWrapper', 'SubnetStepHook',
-    'WholeCheckpointHook'
+    'AmpSubnetOptimWrapper', 'ClusterBatchesHook', 'CollapseMonitorHook', 'FixedLRHook', 'InterruptHook',
+    'NonFiniteHook', 'ProgressBarHook', 'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook',
+    'SubnetOptimWrapper', 'SubnetStepHook', 'WholeCheckpointHook'
 ]

@@ -272,7 +272,10 @@ def use_init_from(cfg: Config, checkpoint: str) -> None:
 
 def use_on_error(cfg: Config, on_error: str | None) -> None:
     """Stops at an image that cannot be decoded, or skips and counts such images."""
-    for transform in image_dataset(cfg.train_dataloader.dataset).get('pipeline', []):
+    pipeline = image_dataset(cfg.train_dataloader.dataset).get('pipeline', [])
+    cached = [part for transform in pipeline if transform.type.split('.')[-1] == 'Cached'
+              for part in transform.transforms]
+    for transform in [*pipeline, *cached]:
         if transform.type.split('.')[-1] in ('LoadImage', 'LoadImageFromFile'):
             transform.clear()
             transform.update(type='sdr_mm.LoadImage', on_error=on_error or 'stop')

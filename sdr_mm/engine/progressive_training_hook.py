@@ -51,10 +51,7 @@ class ProgressiveTrainingHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Makes the schedule, checks that everything fits, and hands it to the sampler."""
-        if not isinstance(runner.train_loop, SDRTrainLoop):
-            raise InputError(f'ProgressiveTrainingHook cannot drive {type(runner.train_loop).__name__}: give '
-                             "train_cfg=dict(type='SDRTrainLoop', max_epochs=...)")
-        sampler: ClusterAwareSampler = runner.train_dataloader.batch_sampler
+        sampler = cluster_sampler(runner, type(self).__name__)
         model = unwrap(runner.model)
         space = getattr(getattr(model, 'backbone', None), 'space', None)
         if space is None:
@@ -63,15 +60,8 @@ class ProgressiveTrainingHook(Hook):
             raise InputError(f'the network and the clusters do not fit, {_describe(space)} against '
                              f'{_describe(sampler.dataset.space)}: cluster again with --num-groups {space.num_groups} '
                              f'--num-blocks {space.num_blocks}')
-        sampler.check()
-
         self.schedule = self.make_schedule(runner)
-        # The seed of the run, which a resumed run has just read from its checkpoint. With
-        # diff_rank_seed it differs between the ranks, whose sampler must agree.
-        seed = [runner.seed]
-        broadcast_object_list(seed)
-        sampler.seed = seed[0]
-        sampler.set_schedule(self.schedule)
+        use_schedule(runner, self.schedule)
 
         self.phase = self.schedule.phase_at(runner.iter)
         starts = self.schedule.starts
@@ -105,3 +95,24 @@ class ProgressiveTrainingHook(Hook):
 
 def _describe(space: Any) -> str:
     return f'{len(space)} sub-nets ({space.num_groups} groups, {space.num_blocks} blocks)'
+
+
+def cluster_sampler(runner: Runner, hook: str) -> ClusterAwareSampler:
+    """The sampler of the run; an InputError of ``hook`` if its loop has none."""
+    if not isinstance(runner.train_loop, SDRTrainLoop):
+        raise InputError(f'{hook} cannot drive {type(runner.train_loop).__name__}: give '
+                         "train_cfg=dict(type='SDRTrainLoop', max_epochs=...)")
+    sampler: ClusterAwareSampler = runner.train_dataloader.batch_sampler
+    return sampler
+
+
+def use_schedule(runner: Runner, schedule: PhaseSchedule) -> None:
+    """Lets the sampler draw from ``schedule``; an InputError if a cluster is smaller than a batch."""
+    sampler: ClusterAwareSampler = runner.train_dataloader.batch_sampler
+    sampler.check()
+    # The seed of the run, which a resumed run has just read from its checkpoint. With
+    # diff_rank_seed it differs between the ranks, whose sampler must agree.
+    seed = [runner.seed]
+    broadcast_object_list(seed)
+    sampler.seed = seed[0]
+    sampler.set_schedule(schedule)
