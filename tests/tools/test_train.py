@@ -435,7 +435,7 @@ def test_every_subnet_starts_as_a_copy_of_the_baseline(images, clusters, tmp_pat
 
 
 def test_the_contrastive_recipe_trains(images, clusters, tmp_path, monkeypatch):
-    run_tool(monkeypatch, SDR.replace('sdr_simsiam_resnet18_b64', 'sdr_simclr_resnet18_b128'), '--data', images,
+    run_tool(monkeypatch, SDR.replace('sdr_simsiam_resnet18_b64-15e', 'sdr_simclr_resnet18_b128-10e'), '--data', images,
              '--clusters', clusters, '--work-dir', tmp_path / 'run', '--epochs', '1', '--cfg-options', *TINY)
     checkpoint = read_checkpoint(tmp_path / 'run/epoch_1.pth')
     assert checkpoint['meta']['iter'] == 20 and not any('predictor' in key for key in checkpoint['state_dict'])

@@ -1,0 +1,36 @@
+# SimCLR for some ten thousand small images on a CPU: a quarter of ResNet-18's width at 32 px.
+#     python tools/train.py configs/small/simclr_resnet18_b128-10e_32px.py --data FOLDER
+_base_ = [
+    '../_base_/datasets/folder_32px_batched.py',
+    '../_base_/schedules/sgd_b128_10e.py',
+    '../_base_/schedules/baseline.py',
+]
+
+model = dict(
+    type='SimCLR',
+    backbone=dict(
+        type='ResNet',
+        depth=18,
+        stem_channels=16,
+        base_channels=16,
+        norm_cfg=dict(type='BN'),
+        zero_init_residual=False),
+    # The projector of SimSiam.
+    neck=dict(
+        type='NonLinearNeck',
+        in_channels=128,
+        hid_channels=512,
+        out_channels=512,
+        num_layers=3,
+        with_avg_pool=True,
+        with_last_bn_affine=False,
+        norm_cfg=dict(type='BN1d')),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
+
+train_dataloader = dict(
+    batch_size=_base_.batch_size,
+    num_workers=_base_.num_workers,
+    persistent_workers=False,
+    dataset=dict(dataset=_base_.train_dataset))
+optim_wrapper = dict(optimizer=_base_.optimizer)
+train_cfg = dict(max_epochs=_base_.epochs)

@@ -1,0 +1,72 @@
+"""Training one run of the study, each step once: what is there already is not made again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from sdr_mm.clustering import build_clusters, extract_features
+from sdr_mm.datasets.image_folder import ImageFolder
+from sdr_mm.engine import configs
+from sdr_mm.engine.training import train
+from sdr_mm.models.backbone import pool_features
+from sdr_mm.models.zoo import load_network
+from sdr_mm.space import SubnetSpace
+
+from .images import SIZE, StudyImages
+from .plan import RUNS, Run
+
+BATCH = 128
+
+
+def checkpoint_of(name: str, seed: int, images: StudyImages, out: Path) -> Path:
+    """The checkpoint of a run; it is trained first, or resumed, unless it is there.
+
+    Args:
+        name (str): One of :data:`RUNS`.
+        seed (int): Of weights, order and views of the images, and clusters.
+        images (StudyImages): What it trains on.
+        out (Path): Folder of all runs.
+    """
+    run, work_dir = RUNS[name], out / f'seed{seed}' / name
+    file = work_dir / f'epoch_{run.epochs}.pth'
+    if not file.exists():
+        started = time.monotonic()
+        train(configured(run, seed, images, out, work_dir), guard=True)
+        (work_dir / 'seconds').write_text(f'{time.monotonic() - started:.0f}\n')
+    return file
+
+
+def configured(run: Run, seed: int, images: StudyImages, out: Path, work_dir: Path) -> Config:
+    """The config of a run, as ``tools/train.py`` would make it of its options."""
+    cfg = configs.load_config(str(run.config), dict(run.options))
+    cfg.work_dir, cfg.randomness, cfg.log_level = str(work_dir), dict(seed=seed), 'WARNING'
+    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=1)
+    configs.use_epochs(cfg, run.epochs)
+    configs.use_folder(cfg, str(images.root), str(images.list_file.resolve()))
+    configs.use_on_error(cfg, 'stop')
+    if run.clusters:
+        configs.use_clusters(cfg, str(clusters_of(run, seed, images, out)))
+    if run.start:
+        configs.use_init_from(cfg, str(checkpoint_of(run.start, seed, images, out)))
+    cfg.resume = work_dir.exists()
+    return cfg
+
+
+def clusters_of(run: Run, seed: int, images: StudyImages, out: Path) -> Path:
+    """The clusters that a run trains on, by the features of the network it begins with."""
+    file = out / f'seed{seed}' / f'clusters_{run.clusters}_{4 ** run.blocks}.npz'
+    if not file.exists():
+        baseline = checkpoint_of(run.start or 'baseline', seed, images, out)
+        pool = ImageFolder(str(images.root), ann_file=str(images.list_file.resolve()))
+        features = extract_features(load_network(str(baseline)).module, pool, file.with_name(f'features_{file.stem}'),
+                                    pool=pool_features, resize=SIZE, size=SIZE, batch_size=256)
+        options: dict[str, Any] = dict(method='random')
+        if run.clusters == 'semantic':
+            options = dict(method='sinkhorn', epochs=10, assign='posterior')
+        space = SubnetSpace(num_groups=4, num_blocks=run.blocks)
+        build_clusters(features, space, seed=seed, min_size=BATCH, **options).save(file)
+    return file

@@ -1,0 +1,69 @@
+"""One network on batches of one cluster, in real runs."""
+
+import numpy as np
+import pytest
+from mmengine.hooks import Hook
+from repository import ROOT
+from small_runs import TINY, assert_same_training, write_clusters, write_images
+
+from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder
+from sdr_mm.engine.training import train
+from sdr_mm.errors import InputError
+from sdr_mm.registry import HOOKS
+
+CONFIG = str(ROOT / 'configs/small/simclr_cluster-batches_resnet18_b128-10e_32px.py')
+NARROW = {'model.neck.hid_channels': 16, 'model.neck.out_channels': 16, **TINY}
+
+
+@HOOKS.register_module(force=True)
+class ImagesHook(Hook):
+    """Remembers which images each batch had."""
+
+    batches: list = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.batches.append([int(sample.img_path[-6:-4]) for sample in data_batch['data_samples']])
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp('data') / 'images')
+
+
+def config(images, work_dir, clusters=None, epochs=4):
+    cfg = load_config(CONFIG, NARROW)
+    use_folder(cfg, str(images))
+    use_epochs(cfg, epochs)
+    cfg.work_dir = str(work_dir)
+    cfg.train_dataloader.dataset.clusters = None
+    if clusters:
+        use_clusters(cfg, str(clusters))
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type='ImagesHook')]
+    return cfg
+
+
+def test_a_batch_has_images_of_one_cluster_and_all_clusters_have_their_turn(images, tmp_path):
+    ImagesHook.batches.clear()
+    train(config(images, tmp_path / 'run', write_clusters(tmp_path / 'clusters.npz', images)))
+    clusters = [{number // 6 for number in batch} for batch in ImagesHook.batches]
+    assert len(clusters) == 24 and all(len(found) == 1 for found in clusters)
+    counts = np.bincount([found.pop() for found in clusters], minlength=4)
+    assert (counts >= 2).all()
+
+
+def test_a_resumed_run_ends_like_one_that_was_not_interrupted(images, tmp_path):
+    clusters = write_clusters(tmp_path / 'clusters.npz', images)
+    train(config(images, tmp_path / 'whole', clusters))
+    cfg = config(images, tmp_path / 'rest', clusters)
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'whole/epoch_2.pth')
+    train(cfg)
+    assert_same_training(tmp_path / 'whole/epoch_4.pth', tmp_path / 'rest/epoch_4.pth')
+
+
+def test_without_clusters_and_with_too_small_ones_it_is_refused(images, tmp_path):
+    with pytest.raises(InputError, match='one cluster to draw from: give train_dataloader.dataset.clusters'):
+        train(config(images, tmp_path / 'one'))
+    cfg = config(images, tmp_path / 'small', write_clusters(tmp_path / 'clusters.npz', images))
+    cfg.train_dataloader.batch_size = 8
+    with pytest.raises(InputError, match='6 images'):
+        train(cfg)
