@@ -46,9 +46,9 @@ class ClusterDataset(Dataset):
 
     An index is a triple (image, network, seed) from :class:`ClusterAwareSampler`. The transforms run on generators
     seeded with ``seed``, so that an augmented image is a function of the triple alone, whichever worker makes it. The
-    packed data sample gets two entries of meta information: ``network``, the network that the image was drawn for, and
+    packed data sample gets meta information: ``network``, the network that the image was drawn for, the ``seed``, and
     ``skipped``, how many images were tried before it that could not be decoded. A plain integer draws an image for the
-    super-net from the generators as they are.
+    super-net from the generators as they are, and leaves no ``seed``.
 
     Args:
         dataset (dict | BaseDataset): The data set of images, of any class of MMPretrain or ours, or its config. Its
@@ -134,7 +134,9 @@ class ClusterDataset(Dataset):
         if isinstance(index, tuple):
             image, network, seed = index
             with seeded(seed):
-                return self._draw(image, network, seed)
+                data = self._draw(image, network, seed)
+            data['data_samples'].set_metainfo(dict(seed=seed))
+            return data
         return self._draw(index, SUPERNET, index)
 
     def _draw(self, image: int, network: int, seed: int) -> dict:
@@ -150,7 +152,7 @@ class ClusterDataset(Dataset):
             if not isinstance(data, dict) or 'data_samples' not in data:
                 raise InputError(
                     f'the pipeline of {type(self.dataset).__name__} gives no data_samples: end it with PackInputs')
-            data['data_samples'].set_metainfo(dict(network=network, seed=seed, skipped=skipped))
+            data['data_samples'].set_metainfo(dict(network=network, skipped=skipped))
             return data
         raise InputError(f'{MAX_TRIES + 1} images in a row cannot be decoded, the last one is number {image} of the '
                          "data set: look at the files, or pass on_error='stop' to see the reason")

@@ -35,7 +35,7 @@ def test_a_crop_is_torchvisions(size):
         torch.testing.assert_close(rows[number] @ image @ columns[number].T, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_changes_of_color_are_torchvisions_in_the_order_drawn(monkeypatch):
+def test_changes_of_color_are_torchvisions_in_the_order_drawn():
     views = BatchedViews(20, **COLOR)
     images = pictures(60, 20, 20).float()
     draws = np.random.default_rng(1).random((60, 31))

@@ -122,6 +122,13 @@ def test_the_network_reaches_the_data_sample(folder):
     assert dataset[2]['data_samples'].network == SUPERNET
 
 
+def test_a_seed_reaches_the_data_sample_only_where_there_is_one(folder):
+    dataset = make_dataset(folder)
+    assert dataset[(2, 1, 77)]['data_samples'].seed == 77
+    # With its number as the seed an image would have the same batched views in every epoch.
+    assert 'seed' not in dataset[2]['data_samples'].metainfo_keys()
+
+
 def test_drawing_an_image_leaves_the_generators_as_they_were(folder):
     dataset = make_dataset(folder)
 
