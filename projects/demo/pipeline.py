@@ -174,14 +174,14 @@ def pretrain(config: Path, pool: Path, work_dir: Path, recipe: Recipe, clusters:
     return work_dir / f'epoch_{recipe.epochs}.pth'
 
 
-def random_network(baseline: Path, file: Path) -> str:
+def random_network(baseline: Path, file: Path, seed: int = 0) -> str:
     """Writes the baseline's network before it learned anything.
 
     Its weights are PyTorch's initial ones. Those of MMPretrain, whose residual branches begin as zero,
     would make a weaker opponent.
     """
     _, info = load_resnet(baseline)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     export_subnet(build_plain(info['config']), file, config=info['config'],
                   meta=dict(settings=info['settings'].record()))
     return str(file)

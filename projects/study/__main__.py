@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdr_mm.arguments import Parser
+from sdr_mm.arguments import SEED, Parser
 from sdr_mm.cli import run
 
 RESULTS = Path(__file__).parents[2] / 'docs' / 'study'
@@ -24,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                         help='images, checkpoints and clusters (default: %(default)s)')
     parser.add_argument('--results', default=str(RESULTS), metavar='FOLDER',
                         help='a JSON file a run (default: docs/study of the repository)')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], metavar='SEED')
+    parser.add_argument('--seeds', type=SEED, nargs='+', default=[0, 1, 2], metavar='SEED')
     parser.add_argument('--runs', nargs='+', metavar='NAME', help='some of the runs (default: all)')
     parser.add_argument('--tables', action='store_true', help='print the tables and stop')
     return parser.parse_args(argv)
@@ -39,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         from projects.study.driver import measure
         measure(Path(args.out), results, args.seeds, args.runs)
     from projects.study.tables import tables
-    print(tables([json.loads(file.read_text()) for file in sorted(results.glob('*.json'))]))
+    from sdr_mm.records import read_json
+    print(tables([read_json(file, 'remove it and run the study again') for file in sorted(results.glob('*.json'))]))
 
 
 if __name__ == '__main__':

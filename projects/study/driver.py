@@ -7,15 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from projects.demo.pipeline import random_network
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.datasets.pool import Pool
 from sdr_mm.errors import InputError
 from sdr_mm.files import atomic_write
-from sdr_mm.models.backbone import build_plain
-from sdr_mm.models.checkpoints import load_resnet
-from sdr_mm.routing import export_subnet
 
 from .images import StudyImages, study_images
 from .plan import RUNS, SDR
@@ -71,25 +67,17 @@ def references(images: StudyImages, pool: Pool) -> dict[str, Any]:
 def measured(name: str, seed: int, images: StudyImages, pool: Pool, out: Path) -> dict[str, Any]:
     """Scores of one run, which is trained first if need be."""
     if name == RANDOM:
-        file = random_network(seed, images, out)
+        file = out / f'seed{seed}' / 'random.pth'
+        if not file.exists():
+            random_network(checkpoint_of('baseline', seed, images, out), file, seed)
         return dict(run=name, seed=seed, scores={bn: score_network(file, images.tasks, bn, pool) for bn in BN})
     file = checkpoint_of(name, seed, images, out)
+    seconds = file.parent / 'seconds'  # Is not there if the training was interrupted.
     content: dict[str, Any] = dict(run=name, seed=seed, epochs=RUNS[name].epochs, scores={}, subnets={},
-                                   seconds=int((file.parent / 'seconds').read_text()))
+                                   seconds=int(seconds.read_text()) if seconds.exists() else None)
     for bn in BN:
         if RUNS[name].config == SDR:
             content['scores'][bn], content['subnets'][bn] = score_subnets(file, images.tasks, bn, pool)
         else:
             content['scores'][bn] = score_network(file, images.tasks, bn, pool)
     return content
-
-
-def random_network(seed: int, images: StudyImages, out: Path) -> Path:
-    """The baseline's network before it has learned anything, with PyTorch's initial weights."""
-    file = out / f'seed{seed}' / 'random.pth'
-    if not file.exists():
-        _, info = load_resnet(checkpoint_of('baseline', seed, images, out))
-        torch.manual_seed(seed)
-        export_subnet(build_plain(info['config']), file, config=info['config'],
-                      meta=dict(settings=info['settings'].record()))
-    return file

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from projects.real_data import prepare
 from sdr_mm.evaluation import Split, Task, stratified_splits
 from sdr_mm.files import atomic_write
@@ -49,7 +47,10 @@ def study_images(out: Path, tasks: Sequence[str] = TASKS) -> StudyImages:
     lines = [f'pool/{name}' for name in find_images(str(folders['pool']))]
     for name in tasks:
         task = Task.from_folder(folders[name], name=name)
-        choose, score = own_splits(task.splits[0]) if task.splits[0].val is not None else random_splits(task)
+        split = task.splits[0]
+        # A task that is divided already chooses by its validation images.
+        own = Split(*split.choosing()), Split(*split.scoring())
+        choose, score = random_splits(task) if split.val is None else own
         if name in IN_POOL:
             lines += [str(Path(str(task.paths[number])).relative_to(root)) for number in score.train]
         store = ImageStore(task.paths, resize=SIZE, size=SIZE)
@@ -61,14 +62,8 @@ def study_images(out: Path, tasks: Sequence[str] = TASKS) -> StudyImages:
     return StudyImages(root, list_file, read)
 
 
-def own_splits(split: Split) -> tuple[Split, Split]:
-    """Of a task that is divided already: choosing on its validation images, scoring on its test images."""
-    assert split.val is not None
-    return Split(split.train, split.val), Split(np.concatenate([split.train, split.val]), split.test)
-
-
 def random_splits(task: Task) -> tuple[Split, Split]:
-    """Of any other task, by class and whole groups."""
+    """Of a task without validation images: for choosing and for scoring, by class and whole groups."""
     score, = stratified_splits(task.labels, test_fraction=TEST_FRACTION, classes=task.classes, where=task.name,
                                groups=task.groups)
     inner, = stratified_splits(task.labels[score.train], test_fraction=0.25, seed=1, classes=task.classes,

@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import sdr_mm
+from projects.demo.scoring import color_histograms, linear_accuracy, pixel_features
 from sdr_mm.datasets.pool import Pool
 from sdr_mm.evaluation import Task, task_features
 from sdr_mm.images import ImageStore
@@ -31,35 +27,10 @@ Scores = dict[str, dict[str, float]]
 """Accuracy in per cent by task, and for each ``knn`` and ``linear``."""
 
 
-def pixel_features(images: np.ndarray, side: int = 16) -> Tensor:
-    """Raw pixels ``(n, H, W, 3)`` uint8 averaged down: ``(n, 3 * side * side)``, centered so that cosines differ."""
-    maps = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5
-    return F.adaptive_avg_pool2d(maps, side).flatten(1)
-
-
-def color_histograms(images: np.ndarray, levels: int = 4) -> Tensor:
-    """Joint histograms ``(n, levels ** 3)`` of the color channels of ``(n, H, W, 3)`` uint8.
-
-    They are the square roots of the shares, so that a cosine is the Bhattacharyya coefficient.
-    """
-    bins = (images.astype(np.int64) * levels) // 256
-    codes = (bins[..., 0] * levels + bins[..., 1]) * levels + bins[..., 2]
-    counts = np.stack([np.bincount(code.ravel(), minlength=levels**3) for code in codes])
-    return torch.from_numpy(counts / counts.sum(1, keepdims=True)).float().sqrt()
-
-
-def linear_accuracy(features: Tensor, task: Task, number: int = SCORE) -> float:
-    """Accuracy of logistic regression on standardized features, in per cent, for one split."""
-    split = task.splits[number]
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
-    probe.fit(features[split.train].numpy(), task.labels[split.train])
-    return 100 * float(probe.score(features[split.test].numpy(), task.labels[split.test]))
-
-
 def score_features(features: Tensor, task: Task) -> dict[str, float]:
     """``knn`` and ``linear`` of features ``(n, C)`` of a task's images."""
     knn, = Scorer(k=K)(features, task).values()
-    return dict(knn=round(knn[SCORE], 2), linear=round(linear_accuracy(features, task), 2))
+    return dict(knn=round(knn[SCORE], 2), linear=round(linear_accuracy(features, task, 0), 2))
 
 
 def score_references(tasks: Sequence[Task]) -> dict[str, Scores]:
@@ -114,7 +85,7 @@ def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) 
         found = {network.subnet: network.scores for network in ranking.subnets if network.subnet is not None}
         routed = max(found, key=lambda number: found[number][CHOOSE])
         subnet = sdr.subnet(routed, bn=mode, task=task)
-        linear = linear_accuracy(subnet.features(task), task)
+        linear = linear_accuracy(subnet.features(task), task, 0)
         supernet = ranking.network('super-net')
         assert supernet is not None
         scores[task.name] = dict(knn=round(found[routed][SCORE], 2), linear=round(linear, 2))

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from sdr_mm.clustering import build_clusters, extract_features
+from sdr_mm.clustering import Features, build_clusters, extract_features
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.engine import configs
 from sdr_mm.engine.training import train
@@ -34,9 +34,11 @@ def checkpoint_of(name: str, seed: int, images: StudyImages, out: Path) -> Path:
     run, work_dir = RUNS[name], out / f'seed{seed}' / name
     file = work_dir / f'epoch_{run.epochs}.pth'
     if not file.exists():
+        cfg = configured(run, seed, images, out, work_dir)
         started = time.monotonic()
-        train(configured(run, seed, images, out, work_dir), guard=True)
-        (work_dir / 'seconds').write_text(f'{time.monotonic() - started:.0f}\n')
+        train(cfg, guard=True)
+        if not cfg.resume:
+            (work_dir / 'seconds').write_text(f'{time.monotonic() - started:.0f}\n')
     return file
 
 
@@ -60,13 +62,20 @@ def clusters_of(run: Run, seed: int, images: StudyImages, out: Path) -> Path:
     """The clusters that a run trains on, by the features of the network it begins with."""
     file = out / f'seed{seed}' / f'clusters_{run.clusters}_{4 ** run.blocks}.npz'
     if not file.exists():
-        baseline = checkpoint_of(run.start or 'baseline', seed, images, out)
-        pool = ImageFolder(str(images.root), ann_file=str(images.list_file.resolve()))
-        features = extract_features(load_network(str(baseline)).module, pool, file.with_name(f'features_{file.stem}'),
-                                    pool=pool_features, resize=SIZE, size=SIZE, batch_size=256)
+        features = features_of(run.start or 'baseline', seed, images, out)
         options: dict[str, Any] = dict(method='random')
         if run.clusters == 'semantic':
             options = dict(method='sinkhorn', epochs=10, assign='posterior')
         space = SubnetSpace(num_groups=4, num_blocks=run.blocks)
         build_clusters(features, space, seed=seed, min_size=BATCH, **options).save(file)
     return file
+
+
+def features_of(name: str, seed: int, images: StudyImages, out: Path) -> Features:
+    """Features of the pool by the network of a run."""
+    folder = out / f'seed{seed}' / f'features_{name}'
+    if folder.exists():
+        return Features.load(folder)
+    pool = ImageFolder(str(images.root), ann_file=str(images.list_file.resolve()))
+    network = load_network(str(checkpoint_of(name, seed, images, out))).module
+    return extract_features(network, pool, folder, pool=pool_features, resize=SIZE, size=SIZE, batch_size=256)

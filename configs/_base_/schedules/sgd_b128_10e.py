@@ -1,4 +1,4 @@
-# Ten minutes on two cores for twenty thousand small images, which a contrastive loss learns from.
+# Some minutes on two cores for twenty thousand small images, which a contrastive loss learns from.
 _base_ = 'sgd_b64_15e.py'
 
 epochs = 10
