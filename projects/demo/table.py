@@ -32,8 +32,10 @@ def scoring(scores: Sequence[float]) -> list[float]:
 
 
 def routed_subnets(ranking: Ranking) -> list[int]:
-    """For each division of the images the sub-net that is best on those that choose."""
-    scores = {network.subnet: network.scores[:len(network.scores) // 2] for network in ranking.subnets}
+    """For each division of the images the sub-net that is best on those that choose, of equals the first."""
+    # Not in the order of the ranking, which knows the images that score.
+    scores = {network.subnet: network.scores[:len(network.scores) // 2]
+              for network in sorted(ranking.subnets, key=lambda network: network.subnet or 0)}
     return [list(scores)[number] or 0 for number in np.array(list(scores.values())).argmax(0)]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import sdr_mm
 from projects.demo.scoring import color_histograms, linear_accuracy, pixel_features
+from projects.demo.table import routed_subnets
 from sdr_mm.datasets.pool import Pool
 from sdr_mm.evaluation import Task, task_features
 from sdr_mm.images import ImageStore
@@ -20,8 +21,8 @@ from sdr_mm.routing import BNImages, BNReset, Scorer
 from .images import SIZE
 
 K = 20
-CHOOSE, SCORE = 0, 1
-"""Splits of a task: of its training images alone, and the one that counts."""
+SCORE = 1
+"""The split of a task that counts; the one before it, of its training images alone, chooses."""
 
 Scores = dict[str, dict[str, float]]
 """Accuracy in per cent by task, and for each ``knn`` and ``linear``."""
@@ -83,7 +84,7 @@ def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) 
         mode = 'task' if bn == 'task' else 'cluster'
         ranking = sdr.route(task, bn=mode, k=K)
         found = {network.subnet: network.scores for network in ranking.subnets if network.subnet is not None}
-        routed = max(found, key=lambda number: found[number][CHOOSE])
+        routed, = routed_subnets(ranking)
         subnet = sdr.subnet(routed, bn=mode, task=task)
         linear = linear_accuracy(subnet.features(task), task, 0)
         supernet = ranking.network('super-net')

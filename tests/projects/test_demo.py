@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 import projects.demo.__main__ as demo
 from projects.demo.pipeline import Recipe, prepare_out, run
 from projects.demo.scoring import color_histograms, pixel_features, routing_splits
-from projects.demo.table import Line, subnet_lines, table
+from projects.demo.table import Line, routed_subnets, subnet_lines, table
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation.task import Task
 from sdr_mm.models.checkpoints import read_checkpoint, read_state_dict
@@ -94,6 +94,12 @@ def test_routed_subnet_is_chosen_on_one_half_and_scored_on_the_other():
     scores = {line.name: line.scores['task'] for line in lines}
     assert scores == {'mean sub-net': [20, 30], 'worst sub-net': [10, 20],
                       'best sub-net (chosen in hindsight)': [30, 40], 'routed sub-net': [30, 20]}
+
+
+def test_of_equals_the_first_is_routed_to_whatever_the_images_that_score_say():
+    # The second one scores better, so it comes first in the ranking.
+    for scores in ([[50, 10], [50, 40]], [[50, 40], [50, 10]]):
+        assert routed_subnets(ranking(scores)) == [0]
 
 
 def test_table_is_markdown_with_means_and_deviations_under_the_title_of_each_block():
