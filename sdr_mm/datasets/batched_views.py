@@ -128,10 +128,10 @@ class BatchedViews(SelfSupDataPreprocessor):
             factors = 1 + (2 * draws[:, _FACTORS] - 1) * np.array(self.strengths)
             factors[draws[:, _JITTER] >= self.jitter_prob] = 1
             for place in range(3):
-                for change, strength in enumerate(self.strengths):
-                    if strength:  # A factor of 1 leaves the images whose turn it is not as they are.
-                        factor = np.where(order[:, place] == change, factors[:, change], 1)
-                        views = _change(views, change, torch.from_numpy(factor).to(views))
+                for change in range(3):
+                    turn = np.flatnonzero((order[:, place] == change) & (factors[:, change] != 1))
+                    if len(turn):
+                        views[turn] = _change(views[turn], change, torch.from_numpy(factors[turn, change]).to(views))
         gray = draws[:, _GRAY] < self.gray_prob
         if gray.any():
             views[gray] = to_gray(views[gray]).expand(-1, 3, -1, -1)
