@@ -246,11 +246,11 @@ def use_folder(cfg: Config, folder: str, ann_file: str = '') -> None:
 
 
 def use_clusters(cfg: Config, clusters: str) -> None:
-    """Trains with this ``clusters.npz``; an InputError if the config trains no sub-nets."""
+    """Trains with this ``clusters.npz``; an InputError if the config has no clusters."""
     dataset = cfg.train_dataloader.dataset
     if 'clusters' not in dataset:
         raise InputError(f'--clusters {clusters} has no use: the data set of this config has no clusters; take an SDR '
-                         'config')
+                         'config, or one for cluster batches')
     dataset.clusters = clusters
 
 
@@ -272,12 +272,19 @@ def use_init_from(cfg: Config, checkpoint: str) -> None:
 
 def use_on_error(cfg: Config, on_error: str | None) -> None:
     """Stops at an image that cannot be decoded, or skips and counts such images."""
-    pipeline = image_dataset(cfg.train_dataloader.dataset).get('pipeline', [])
-    cached = [part for transform in pipeline if transform.type.split('.')[-1] == 'Cached'
-              for part in transform.transforms]
-    for transform in [*pipeline, *cached]:
-        if transform.type.split('.')[-1] in ('LoadImage', 'LoadImageFromFile'):
+    for transform in _transforms(image_dataset(cfg.train_dataloader.dataset).get('pipeline', [])):
+        if str(transform.get('type')).split('.')[-1] in ('LoadImage', 'LoadImageFromFile'):
             transform.clear()
             transform.update(type='sdr_mm.LoadImage', on_error=on_error or 'stop')
             return
     raise InputError('the pipeline of the config does not load images: begin it with LoadImage')
+
+
+def _transforms(pipeline: Any) -> Iterator[ConfigDict]:
+    """All transforms of a pipeline, those inside of others, such as ``Cached`` and ``MultiView``, included."""
+    for part in pipeline:
+        if isinstance(part, Mapping):
+            yield part  # type: ignore[misc]
+            yield from _transforms(part.get('transforms') or [])
+        elif isinstance(part, (list, tuple)):  # The views of MultiView.
+            yield from _transforms(part)

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from repository import ROOT
 from small_runs import TINY, assert_same_training, write_clusters, write_images
 
-from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder
+from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder, use_on_error
 from sdr_mm.engine.training import train
 from sdr_mm.errors import InputError
 from sdr_mm.registry import HOOKS
@@ -58,6 +58,20 @@ def test_a_resumed_run_ends_like_one_that_was_not_interrupted(images, tmp_path):
     cfg.resume, cfg.load_from = True, str(tmp_path / 'whole/epoch_2.pth')
     train(cfg)
     assert_same_training(tmp_path / 'whole/epoch_4.pth', tmp_path / 'rest/epoch_4.pth')
+
+
+def test_an_image_that_cannot_be_decoded_is_skipped_though_another_transform_loads_it(tmp_path):
+    images = write_images(tmp_path / 'images')
+    (images / '07.png').write_bytes(b'no image')
+    cfg = config(images, tmp_path / 'run', write_clusters(tmp_path / 'clusters.npz', images))
+    ImagesHook.batches.clear()
+    with pytest.raises(InputError, match='07.png'):
+        train(cfg)
+    use_on_error(cfg, 'skip')
+    cfg.work_dir = str(tmp_path / 'skip')
+    train(cfg)
+    drawn = [number for batch in ImagesHook.batches for number in batch]
+    assert 7 not in drawn and set(drawn) == set(range(24)) - {7}
 
 
 def test_without_clusters_and_with_too_small_ones_it_is_refused(images, tmp_path):
