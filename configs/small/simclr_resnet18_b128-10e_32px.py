@@ -1,31 +1,18 @@
 # SimCLR for some ten thousand small images on a CPU: a quarter of ResNet-18's width at 32 px.
 #     python tools/train.py configs/small/simclr_resnet18_b128-10e_32px.py --data FOLDER
 _base_ = [
+    '../_base_/models/simsiam_resnet50.py',
     '../_base_/datasets/folder_32px_batched.py',
     '../_base_/schedules/sgd_b128_10e.py',
     '../_base_/schedules/baseline.py',
 ]
 
+# The projector is SimSiam's.
 model = dict(
     type='SimCLR',
-    backbone=dict(
-        type='ResNet',
-        depth=18,
-        stem_channels=16,
-        base_channels=16,
-        norm_cfg=dict(type='BN'),
-        zero_init_residual=False),
-    # The projector of SimSiam.
-    neck=dict(
-        type='NonLinearNeck',
-        in_channels=128,
-        hid_channels=512,
-        out_channels=512,
-        num_layers=3,
-        with_avg_pool=True,
-        with_last_bn_affine=False,
-        norm_cfg=dict(type='BN1d')),
-    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
+    backbone=dict(depth=18, stem_channels=16, base_channels=16, norm_cfg=dict(type='BN'), zero_init_residual=False),
+    neck=dict(in_channels=128, hid_channels=512, out_channels=512, norm_cfg=dict(type='BN1d')),
+    head=dict(_delete_=True, type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
 
 train_dataloader = dict(
     batch_size=_base_.batch_size,
