@@ -37,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # is read when torch is imported
         from projects.study.driver import measure
         measure(Path(args.out), results, args.seeds, args.runs)
-    from projects.study.tables import tables
-    from sdr_mm.records import read_json
-    print(tables([read_json(file, 'remove it and run the study again') for file in sorted(results.glob('*.json'))]))
+    from projects.study.tables import read_results, tables
+    print(tables(read_results(results)))
 
 
 if __name__ == '__main__':

@@ -3,20 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 
+from sdr_mm.errors import InputError
+from sdr_mm.records import check, read_json
 from sdr_mm.text_table import markdown_table
 
 from .plan import RUNS
+
+
+class Score(TypedDict):
+    """Accuracy in per cent."""
+
+    knn: float
+    linear: float
+
+
+class SubnetScores(TypedDict):
+    """kNN of each sub-net on the images that choose, and on those that count."""
+
+    subnets: list[list[float]]
+
+
+class Scored(TypedDict):
+    """A run, or ``'references'``; scores by kind of BN statistics, or by features, then by task."""
+
+    run: str
+    scores: dict[str, dict[str, Score]]
+
+
+class Result(Scored, total=False):
+    """What a JSON file of the study holds, as far as the tables need it.
+
+    Only the references have ``tasks``, and only an SDRNet has ``subnets``, as ``scores`` by kind and task.
+    """
+
+    tasks: dict[str, list[int]]
+    subnets: dict[str, dict[str, SubnetScores]]
+
+
+ADVICE = 'remove it and run the study again'
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """Reads the JSON files of a folder, each a :class:`Result`.
+
+    Raises:
+        InputError: If one is something else, or not of the tasks that the references are of.
+    """
+    results: dict[Path, dict[str, Any]] = {}
+    for file in sorted(folder.glob('*.json')):
+        content = read_json(file, ADVICE)
+        try:
+            check(content, Result, 'the result')
+        except ValueError as error:
+            raise InputError(f'{file} is no result of the study ({error}): {ADVICE}') from error
+        results[file] = content
+    tasks = next((list(result['tasks']) for result in results.values() if 'tasks' in result), None)
+    for file, result in results.items():
+        parts = [*result['scores'].values(), *result.get('subnets', {}).values()]
+        complete = 'tasks' in result or {'task', 'own'} <= result['scores'].keys()
+        if not complete or any(list(part) != tasks for part in parts):
+            raise InputError(f'{file} is not of the tasks of the references, or lacks scores: {ADVICE}')
+    return list(results.values())
 
 
 def tables(results: Sequence[Mapping[str, Any]]) -> str:
     """A table for each kind of BN statistics and each score: a run a row, a task a column, mean ± deviation over seeds.
 
     Args:
-        results (Sequence[Mapping]): What the JSON files hold.
+        results (Sequence[Mapping]): As :func:`read_results` gives them.
     """
     references = next((result for result in results if result['run'] == 'references'), None)
     if references is None:

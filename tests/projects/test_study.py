@@ -70,6 +70,10 @@ def test_kept_numbers_are_of_runs_of_the_plan_and_of_all_tasks():
 def test_unknown_runs_and_damaged_numbers_are_one_line(tmp_path, capsys):
     with pytest.raises(InputError, match='no run sdr17: choose among random, baseline'):
         measure(tmp_path, tmp_path, [0], ['sdr17'])
-    (tmp_path / 'sdr16-0.json').write_text('{')
-    with pytest.raises(InputError, match='sdr16-0.json cannot be read as JSON .*remove it and run the study again'):
-        main(['--tables', '--results', str(tmp_path)])
+    for text, reason in (
+            ('{', 'cannot be read as JSON'), ('[]', 'is no result of the study .the result is .., not a record'),
+            ('{"run": "sdr16", "scores": {"task": {"a": {"knn": "much"}}}}', 'knn is "much", not a finite number'),
+            ('{"run": "sdr16", "scores": {"task": {"a": {"knn": 1, "linear": 1}}}}', 'is not of the tasks')):
+        (tmp_path / 'sdr16-0.json').write_text(text)
+        with pytest.raises(InputError, match=f'sdr16-0.json .*{reason}.*: remove it and run the study again'):
+            main(['--tables', '--results', str(tmp_path)])
