@@ -38,7 +38,7 @@ class FallbackRegistry(root.Registry):
         return getattr(import_module('mmpretrain.registry'), self.fallback).get(key) if found is None else found
 
 
-MODELS = FallbackRegistry('MODELS', root.MODELS, 'models', 'datasets')  # BatchedViews is a model of MMEngine's
+MODELS = FallbackRegistry('MODELS', root.MODELS, 'models')
 WEIGHT_INITIALIZERS = FallbackRegistry('WEIGHT_INITIALIZERS', root.WEIGHT_INITIALIZERS, 'models')
 DATASETS = FallbackRegistry('DATASETS', root.DATASETS, 'datasets')
 DATA_SAMPLERS = FallbackRegistry('DATA_SAMPLERS', root.DATA_SAMPLERS, 'datasets')

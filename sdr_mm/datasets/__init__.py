@@ -1,6 +1,5 @@
 """Data sets of images, their clusters, and the order in which the networks see them."""
 
-from .batched_views import BatchedViews
 from .cached import Cached
 from .cluster_dataset import ClusterDataset
 from .color_jitter import ColorJitter
@@ -11,6 +10,6 @@ from .schedule import PhaseSchedule
 from .transfer_splits import TransferCaltech101, TransferDTD
 
 __all__ = [
-    'BatchedViews', 'Cached', 'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage',
-    'PhaseSchedule', 'TransferCaltech101', 'TransferDTD'
+    'Cached', 'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule',
+    'TransferCaltech101', 'TransferDTD'
 ]

@@ -14,7 +14,7 @@ class Cached(BaseTransform):
     """Runs transforms once an image and keeps the result in memory, for images that all fit into it.
 
     The pixels of 20,000 images of 32 × 32 are 61 MB. Each process of the loader keeps its own, so it is best with
-    ``num_workers=0``, beside :class:`BatchedViews`, which leaves nothing else for these processes to do.
+    ``num_workers=0``, beside :class:`~sdr_mm.models.BatchedViews`, which leaves nothing else for these processes to do.
 
     Args:
         transforms (Sequence[dict]): What to run; nothing in it may be random. They find the image by ``img_path``.

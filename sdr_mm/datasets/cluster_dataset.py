@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 from ..clusters import Clusters, check_sizes
 from ..errors import InputError
 from ..images import fingerprint, image_names
+from ..permutation import hash64
 from ..registry import DATASETS
 from ..space import SUPERNET, SubnetSpace
-from .permutation import hash64
 
 MAX_TRIES = 100
 """Images tried in place of one that cannot be decoded before the data set gives up."""

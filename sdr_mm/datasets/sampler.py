@@ -9,10 +9,10 @@ from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
+from ..permutation import hash64, permute
 from ..registry import DATA_SAMPLERS
 from ..space import SUPERNET
 from .cluster_dataset import ClusterDataset
-from .permutation import hash64, permute
 from .schedule import PhaseSchedule
 
 Triple = tuple[int, int, int]

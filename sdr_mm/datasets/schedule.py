@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..permutation import uniform
 from ..space import SUPERNET, SubnetSpace
-from .permutation import uniform
 
 # The draws of one iteration come from different hashes.
 _SUPERNET_DRAW, _NETWORK_DRAW = 1, 2

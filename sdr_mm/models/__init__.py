@@ -1,6 +1,7 @@
 """SDRNets, the algorithms that train them, and what they distill with."""
 
 from .backbone import SDRBackbone
+from .batched_views import BatchedViews
 from .checkpoint_loaders import guard_mmengine
 from .distillation import L2KDLoss, SiamKDLoss
 from .pretrained import ExactPretrainedInit
@@ -14,8 +15,8 @@ from .sliced import ChannelLayout, subnet_state_dict
 from .warm_start import warm_start
 
 __all__ = [
-    'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone', 'SDRNonLinearNeck', 'SDRResNet', 'SiamKDLoss',
-    'SiameseSDR', 'SimCLRSDR', 'SimSiamSDR', 'subnet_state_dict', 'warm_start'
+    'BatchedViews', 'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone', 'SDRNonLinearNeck', 'SDRResNet',
+    'SiamKDLoss', 'SiameseSDR', 'SimCLRSDR', 'SimSiamSDR', 'subnet_state_dict', 'warm_start'
 ]
 
 allow_checkpoints()

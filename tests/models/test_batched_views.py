@@ -8,9 +8,9 @@ from mmpretrain.structures import DataSample
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
-from sdr_mm.datasets import BatchedViews
-from sdr_mm.datasets.batched_views import resampling, to_gray
 from sdr_mm.errors import InputError
+from sdr_mm.models import BatchedViews
+from sdr_mm.models.batched_views import resampling, to_gray
 
 COLOR = dict(brightness=0.4, contrast=0.3, saturation=0.5)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdr_mm.datasets.permutation import hash64, permute, uniform
+from sdr_mm.permutation import hash64, permute, uniform
 
 KEYS = st.integers(-2**63, 2**64 - 1)
 

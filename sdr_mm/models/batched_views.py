@@ -12,8 +12,8 @@ from mmpretrain.models import SelfSupDataPreprocessor
 from torch import Tensor
 
 from ..errors import InputError
+from ..permutation import uniform
 from ..registry import MODELS
-from .permutation import uniform
 
 # Crops that are tried before one as large as possible is taken from the center, as in torchvision.
 _TRIES = 10
