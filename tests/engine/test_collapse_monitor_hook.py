@@ -208,7 +208,7 @@ def test_collapse_is_told_from_a_dip_and_named_once():
     for rows in 5 * [ONE_LINE] + [HEALTHY] + 5 * [ONE_LINE]:
         feed(runner, rows, 7)
     assert len(runner.warnings) == 1 and 'subnet_007 has collapsed' in runner.warnings[0]
-    assert 'effective rank of 1.00 and a spread of 1 over 6 images' in runner.warnings[0]
+    assert 'at iteration 13 with an effective rank of 1.00 and a spread of 1 over 6 images' in runner.warnings[0]
 
 
 @pytest.mark.parametrize('rows', [ONE_LINE, torch.ones(6, 16), torch.full((6, 16), float('nan')), torch.zeros(6, 16)])
@@ -253,6 +253,13 @@ def test_each_network_is_logged_under_its_name_at_most_once_per_interval():
         'networks/subnet_003/loss_ssl': -1, 'networks/subnet_003/loss_kd': -1,
         'networks/subnet_003/effective_rank': pytest.approx(6),
         'networks/subnet_003/feature_spread': pytest.approx((5 / 6)**0.5)}
+
+
+def test_unless_told_otherwise_a_network_is_logged_every_fifty_iterations():
+    runner = fed()
+    for _ in range(101):
+        feed(runner, HEALTHY, 3)
+    assert [step for step, _ in runner.scalars] == [1, 51, 101]
 
 
 def test_joint_iteration_logs_and_watches_both_networks():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -143,6 +144,30 @@ def test_networks_follow_the_schedule_whatever_the_loader_fetches_ahead(folder):
     assert len(set(expected)) > 3
 
 
+def test_without_the_supernet_only_subnets_follow_its_phase(folder):
+    runner = make_runner(folder, hook=dict(supernet_prob=0.0))
+    runner.train()
+    drawn = [network for (network, ), _ in runner.model.seen]
+    assert set(drawn[:8]) == {SUPERNET} and SUPERNET not in drawn[8:]
+
+
+def test_every_epoch_trains_whatever_evaluated_the_model_before_it(folder):
+    runner = make_runner(folder)
+    modes = []
+
+    class Evaluates(Hook):
+
+        def before_train_epoch(self, runner):
+            runner.model.eval()
+
+        def before_train_iter(self, runner, **_):
+            modes.append(runner.model.training)
+
+    runner.register_hook(Evaluates())
+    runner.train()
+    assert modes == 24 * [True]
+
+
 def test_joint_iterations_bring_two_networks(folder):
     runner = make_runner(folder, hook=dict(joint=True, phase_epochs=[0, 1, 2]))
     runner.train()
@@ -219,13 +244,16 @@ def test_a_cluster_smaller_than_a_batch_is_refused(folder):
         runner.train()
 
 
-def test_a_phase_that_never_begins_is_named(folder):
-    runner = make_runner(folder, hook=dict(phase_epochs=[0, 1, 4]))
+@pytest.mark.parametrize('starts, named', [([0, 6, 24], True), ([0, 6, 23], False)])
+def test_a_phase_that_never_begins_is_named(folder, starts, named):
+    runner = make_runner(folder, hook=dict(phase_iters=starts))
     warnings = []
     runner.logger.warning = warnings.append
     runner.train()
-    assert [line for line in warnings if line.startswith('the last phase would begin at iteration 24, and the training '
-                                                         'ends at 24')]
+    late = [line for line in warnings if line.startswith('the last phase would begin')]
+    assert bool(late) == named
+    assert all(line.startswith('the last phase would begin at iteration 24, and the training ends at 24')
+               for line in late)
 
 
 def test_a_loop_that_would_replay_batches_is_refused(folder):

@@ -24,7 +24,9 @@ def test_step_is_confined_to_the_network_of_the_batch(networks, confined):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
     runner = SimpleNamespace(model=model, optim_wrapper=SubnetOptimWrapper(optimizer))
     before = model.backbone.layer4[1].conv2.weight.detach().clone()
-    SubnetStepHook().before_train_iter(runner, 0, batch(*networks))
+    hook = SubnetStepHook()
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0, batch(*networks))
     runner.optim_wrapper.update_params(model.backbone(torch.randn(2, 3, 32, 32))[0].sum())
     moved = (model.backbone.layer4[1].conv2.weight != before).float().mean()
     # Sub-net 4 is the path (0, 0, 1, 0): shared 40 and individual 24 of 136 channels, on both sides.
