@@ -1,6 +1,6 @@
-"""Runs the whole path on real images: SimSiam, clusters, SDR, routing, export.
+"""Runs the whole path on real images: SimCLR, clusters, SDR, routing, export.
 
-    make demo                  Google, Twitter and OpenMoji emoji as the pool, three tasks to route for
+    make demo                  emoji, silhouettes and photos of solar cells as the pool, four tasks to route for
     make demo DATA=FOLDER      your own images as the pool
 """
 
@@ -11,34 +11,44 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdr_mm.arguments import COUNT, Parser
 from sdr_mm.cli import run
 
-TASKS = ('fluent_category', 'fluent_fine', 'animal_silhouettes')
-# Of each class of a task, so that routing keeps within the demo's time.
-IMAGES_PER_CLASS = 150
+if TYPE_CHECKING:  # Both import torch, which --help need not wait for.
+    from projects.demo.pipeline import Pool
+    from sdr_mm.evaluation import Task
+
+TASKS = ('animal_silhouettes', 'solar_cells', 'fluent_category', 'fluent_fine')
+# Of each class of a task in each of its parts, so that routing keeps within the demo's time.
+IMAGES_PER_CLASS = 100
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument('--out', default='work_dirs/demo', metavar='FOLDER', help='(default: %(default)s)')
-    parser.add_argument('--data', metavar='FOLDER', help='your own images, flat or nested, in place of the emoji')
+    parser.add_argument('--data', metavar='FOLDER', help='your own images, flat or nested, as the pool')
     parser.add_argument('--task', metavar='FOLDER', action='append',
                         help='a task of your own, a folder with one sub-folder per class; may be repeated')
-    parser.add_argument('--epochs', type=COUNT, default=7,
-                        help='passes over the images, of SimSiam and of SDR each (default: %(default)s)')
+    parser.add_argument('--epochs', type=COUNT, nargs=2, default=(9, 7), metavar=('FIRST', 'MORE'),
+                        help='passes over the images, of the first network and of those that begin with it '
+                             '(default: 9 7)')
     return parser.parse_args(argv)
 
 
-def images(args: argparse.Namespace) -> tuple[Path, dict[str, Path]]:
-    """The pool, and the tasks by name; only what is not given is fetched."""
-    from projects.real_data import prepare
-    tasks = {Path(folder).resolve().name: Path(folder) for folder in args.task or []}
-    wanted = ([] if args.data else ['pool']) + ([] if tasks else list(TASKS))
-    folders = prepare(names=wanted, max_per_class=IMAGES_PER_CLASS).folders if wanted else {}
-    pool = Path(args.data) if args.data else folders.pop('pool')
-    return pool, tasks or folders
+def images(args: argparse.Namespace) -> tuple[Pool, list[Task]]:
+    """The pool, whose list is written to the folder of the demo, and the tasks; only what is not given is fetched."""
+    from projects.demo.pipeline import Pool
+    from projects.real_data.mixed import choose_and_score, mixed_pool
+    from sdr_mm.evaluation import Task
+    tasks = [choose_and_score(Task.from_folder(folder, name=Path(folder).resolve().name))
+             for folder in args.task or []]
+    if args.data and tasks:
+        return Pool(Path(args.data)), tasks
+    mixed = mixed_pool(TASKS)
+    pool = Pool(Path(args.data)) if args.data else Pool(mixed.root, mixed.write_list(Path(args.out) / 'pool.txt'))
+    return pool, tasks or mixed.tasks
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,11 +57,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # is read when torch is imported
     from projects.demo.pipeline import Recipe, prepare_out
     from projects.demo.pipeline import run as run_path
+    from projects.demo.scoring import demo_task
     from projects.demo.table import table
     started, out = time.monotonic(), Path(args.out)
     prepare_out(out)
     pool, tasks = images(args)
-    lines = run_path(pool, tasks, out, Recipe(epochs=args.epochs))
+    first, more = args.epochs
+    lines = run_path(pool, [demo_task(task, IMAGES_PER_CLASS) for task in tasks], out,
+                     Recipe(first=first, more=more))
     print(f'\n{table(lines)}\n')
     print(f'table {out / "table.md"}, numbers {out / "demo.json"}, picture {out / "demo.png"}')
     print(f'{(time.monotonic() - started) / 60:.1f} minutes')

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from textwrap import indent
+from typing import Any
 
 import torch
 
 import sdr_mm
+from projects.real_data.mixed import SIZE
 from sdr_mm.clustering import build_clusters, evaluate_clusters, extract_features
 from sdr_mm.datasets.image_folder import ImageFolder
-from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder, use_on_error
+from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder, use_init_from, use_on_error
 from sdr_mm.engine.training import train
 from sdr_mm.errors import InputError
+from sdr_mm.evaluation import Task
 from sdr_mm.files import atomic_write
 from sdr_mm.models.backbone import build_plain, pool_features
 from sdr_mm.models.checkpoints import load_resnet
@@ -27,20 +30,26 @@ from sdr_mm.routing import Ranking, export_subnet
 from sdr_mm.space import SubnetSpace
 from sdr_mm.visualization import routing_report
 
-from .scoring import linear_lines, read_task, reference_lines
+from .scoring import linear_lines, reference_lines
 from .table import Line, choosing, network_lines, subnet_lines, table
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'small'
-BASELINE_CONFIG = CONFIGS / 'simsiam_resnet18_b64-15e_32px.py'
-SDR_CONFIG = CONFIGS / 'sdr_simsiam_resnet18_b64-15e_32px.py'
-SPACE = SubnetSpace(num_groups=4, num_blocks=2)
-SIZE = 32
+SIMCLR, CLUSTER_BATCHES, SDR = (CONFIGS / f'{name}_resnet18_b128-10e_32px.py'
+                                for name in ('simclr', 'simclr_cluster-batches', 'sdr_simclr'))
+SPACE = SubnetSpace(num_groups=4, num_blocks=1)
+OPTIONS = {
+    # The last stage is routed and nearly all of it a sub-net's own, so that the sub-nets can become different.
+    'model.backbone.routed_blocks': (3, ), 'model.backbone.base_channels': (1, 15),
+    # Each sub-net begins as a copy of the baseline. The super-net is no copy, and is not trained.
+    'custom_hooks.0.supernet_prob': 0., 'custom_hooks.0.phase_iters': (0, ) * (SPACE.num_blocks + 1)}
+
+SHIPPED = 'pool-r18'
 
 # Titles of the blocks of the table.
 REFERENCES = 'kNN, features not learned'
-KNN_POOL = 'kNN, BN statistics of all networks from the whole pool'
-KNN_CLUSTER = 'kNN, BN statistics of each sub-net from its cluster'
-LINEAR = 'linear probe, BN statistics from the whole pool'
+KNN_SHIPPED = f'kNN, {SHIPPED}'
+KNN_TASK = 'kNN, trained by the demo'
+LINEAR = 'linear probe, trained by the demo'
 
 
 @dataclass(frozen=True)
@@ -48,29 +57,34 @@ class Recipe:
     """Sizes of the demo; the defaults are what ``make demo`` runs.
 
     Args:
-        epochs (int): Passes over the pool, of the baseline and of SDR each.
+        first (int): Passes over the pool of the baseline that all others begin with.
+        more (int): Passes of each of these.
         batch_size (int): Images of a batch.
-        divisions (int): How often the images of a task are divided.
         k (int): Neighbors of kNN.
         cluster_epochs (int): Epochs of SGD on the centroids.
-        workers (int): Processes that load images.
     """
 
-    epochs: int = 7
-    batch_size: int = 64
-    divisions: int = 5
-    k: int = 10
+    first: int = 9
+    more: int = 7
+    batch_size: int = 128
+    k: int = 20
     cluster_epochs: int = 10
-    workers: int = 1
 
 
-def run(pool: Path, folders: Mapping[str, Path], out: Path, recipe: Recipe,
-        say: Callable[[str], None] = print) -> list[Line]:
+@dataclass(frozen=True)
+class Pool:
+    """Images without labels: those below ``root``, or of them the ones that ``list_file`` names."""
+
+    root: Path
+    list_file: str = ''
+
+
+def run(pool: Pool, tasks: Sequence[Task], out: Path, recipe: Recipe, say: Callable[[str], None] = print) -> list[Line]:
     """Runs the whole path.
 
     Args:
-        pool (Path): Images without labels.
-        folders (Mapping[str, Path]): For each task a folder with one sub-folder per class.
+        pool (Pool): What the networks train on.
+        tasks (Sequence[Task]): As :func:`~projects.demo.scoring.demo_task` gives them.
         out (Path): Folder to write: checkpoints, clusters, rankings, export, table and picture.
         recipe (Recipe): Sizes.
         say (Callable): Prints. Defaults to print.
@@ -81,15 +95,23 @@ def run(pool: Path, folders: Mapping[str, Path], out: Path, recipe: Recipe,
     Raises:
         InputError: If the images or the folders cannot be used.
     """
-    tasks = [read_task(folder, name, SIZE, recipe.divisions) for name, folder in folders.items()]
-    images = ImageFolder(str(pool))
-    recipe = fitted(recipe, len(images), pool)
+    images = ImageFolder(str(pool.root), ann_file=pool.list_file)
+    recipe = fitted(recipe, len(images), pool.root)
 
-    with step(f'[1/6] SimSiam baseline: {recipe.epochs} passes over {len(images)} images', say):
-        baseline = pretrain(BASELINE_CONFIG, pool, out / 'simsiam', recipe)
+    sdr = sdr_mm.load(SHIPPED, device='cpu')
+    with step(f'[1/7] routing on {len(tasks)} tasks in {SHIPPED}, which comes with the package: {len(sdr.space)} '
+              'sub-nets', say):
+        rankings = [sdr.route(task, bn='task', k=recipe.k, baseline=f'{SHIPPED}-baseline', on_error='skip')
+                    for task in tasks]
+        shipped = [*network_lines(rankings, {'SimCLR of equal size on as many images': 'baseline'}, KNN_SHIPPED),
+                   *subnet_lines(rankings, KNN_SHIPPED)]
+        say(indent(table(shipped), '      '))
 
-    with step(f'[2/6] clustering into {len(SPACE)} clusters', say):
-        features = extract_features(load_network(str(baseline)).module, images, out / 'features', pool=pool_features,
+    with step(f'[2/7] SimCLR: {recipe.first} passes over {len(images)} images', say):
+        first = pretrain(SIMCLR, pool, out / 'simclr', recipe, recipe.first)
+
+    with step(f'[3/7] clustering by its features into {len(SPACE)} clusters', say):
+        features = extract_features(load_network(str(first)).module, images, out / 'features', pool=pool_features,
                                     resize=SIZE, size=SIZE, batch_size=256, on_error='skip')
         # A small pool is divided nearly evenly, because every cluster has to fill a batch.
         clusters = build_clusters(features, SPACE, epochs=recipe.cluster_epochs, assign='posterior',
@@ -97,29 +119,35 @@ def run(pool: Path, folders: Mapping[str, Path], out: Path, recipe: Recipe,
         clusters.save(out / 'clusters.npz')
         say(indent(evaluate_clusters(clusters).table(), '      '))
 
-    with step(f'[3/6] SDR: {len(SPACE)} sub-nets and the super-net, as many images in all as the baseline', say):
-        checkpoint = pretrain(SDR_CONFIG, pool, out / 'sdr', recipe, out / 'clusters.npz')
+    with step(f'[4/7] on from it, {recipe.more} passes each: SimCLR, one network on batches of one cluster at a time, '
+              f'SDR with {len(SPACE)} sub-nets', say):
+        longer = pretrain(SIMCLR, pool, out / 'longer', recipe, recipe.more, first)
+        control = pretrain(CLUSTER_BATCHES, pool, out / 'cluster_batches', recipe, recipe.more, first, clusters=True)
+        checkpoint = pretrain(SDR, pool, out / 'sdr', recipe, recipe.more, first, clusters=True, options=OPTIONS)
 
-    with step(f'[4/6] BN reset and routing on {len(tasks)} tasks', say):
+    with step(f'[5/7] BN reset and routing on {len(tasks)} tasks', say):
         sdr = sdr_mm.load(checkpoint, device='cpu')
-        random = random_network(baseline, out / 'random.pth')
-        on_pool, on_cluster = ([sdr.route(task, bn=bn, k=recipe.k, baseline=baseline, candidates=[random],
-                                          on_error='skip') for task in tasks] for bn in ('all', 'cluster'))
-        for ranking in on_cluster:
+        random = random_network(first, out / 'random.pth')
+        networks = {'SimCLR': str(first), 'SimCLR, trained on': 'baseline',
+                    'one network, cluster-pure batches': str(control)}
+        rankings = [sdr.route(task, bn='task', k=recipe.k, baseline=longer, on_error='skip',
+                              candidates=[random, str(first), str(control)]) for task in tasks]
+        for ranking in rankings:
             ranking.save(out / f'routing_{ranking.task}.json')
         lines = [*reference_lines(tasks, recipe.k, REFERENCES),
-                 *network_lines(on_pool, {'random network': random}, REFERENCES),
-                 *network_lines(on_pool, {'SimSiam baseline': 'baseline', 'super-net': 'super-net'}, KNN_POOL),
-                 *subnet_lines(on_pool, KNN_POOL), *subnet_lines(on_cluster, KNN_CLUSTER),
-                 *linear_lines(sdr, tasks, on_pool, {'random network': random, 'SimSiam baseline': baseline}, LINEAR)]
+                 *network_lines(rankings, {'random network': random}, REFERENCES), *shipped,
+                 *network_lines(rankings, networks, KNN_TASK), *subnet_lines(rankings, KNN_TASK),
+                 *linear_lines(sdr, tasks, rankings, {'random network': random, **networks,
+                                                     'SimCLR, trained on': longer}, LINEAR)]
 
-    with step('[5/6] export of the routed sub-net', say):
-        ranking = max(map(choosing, on_cluster), key=lambda ranking: ranking.gains()[0])
-        say(indent(export(sdr, ranking, out / f'resnet18_{ranking.task}.pth'), '      '))
+    with step('[6/7] export of the routed sub-net', say):
+        ranking = max(map(choosing, rankings), key=lambda ranking: ranking.gains()[0])
+        task = next(task for task in tasks if task.name == ranking.task)
+        say(indent(export(sdr, ranking, task, out / f'resnet18_{ranking.task}.pth'), '      '))
 
-    with step('[6/6] table and picture', say):
+    with step('[7/7] table and picture', say):
         # Equal BN statistics for all, so that the gains in the picture are none of the statistics.
-        routing_report(list(map(choosing, on_pool)), sdr.pool().paths, clusters, out / 'demo.png', seed=1)
+        routing_report(list(map(choosing, rankings)), sdr.pool().paths, clusters, out / 'demo.png', seed=1)
         with atomic_write(out / 'table.md') as temporary:
             temporary.write_text(table(lines) + '\n', encoding='utf-8')
         content = dict(recipe=asdict(recipe), lines=[asdict(line) for line in lines])
@@ -152,26 +180,33 @@ def fitted(recipe: Recipe, count: int, pool: Path) -> Recipe:
     return replace(recipe, batch_size=batch_size)
 
 
-def pretrain(config: Path, pool: Path, work_dir: Path, recipe: Recipe, clusters: Path | None = None) -> Path:
-    """Trains a small config on the images of ``pool`` and returns its last checkpoint."""
+def pretrain(config: Path, pool: Pool, work_dir: Path, recipe: Recipe, epochs: int, start: Path | None = None,
+             clusters: bool = False, options: dict[str, Any] | None = None) -> Path:
+    """Trains a small config on the images of ``pool`` and returns its last checkpoint.
+
+    Args:
+        config (Path): What is trained.
+        pool (Pool): The images.
+        work_dir (Path): Folder of the checkpoint.
+        recipe (Recipe): The batch size.
+        epochs (int): Passes over the images.
+        start (Path, optional): Checkpoint of the network to begin with. Defaults to None.
+        clusters (bool): Whether a batch has images of one cluster, of the file beside ``work_dir``. Defaults to False.
+        options (dict, optional): What else is set in the config. Defaults to None.
+    """
     cfg = load_config(str(config), {
-        'work_dir': str(work_dir), 'log_level': 'WARNING', 'default_hooks.checkpoint.interval': recipe.epochs,
-        'train_dataloader.batch_size': recipe.batch_size, 'train_dataloader.num_workers': recipe.workers,
-        'train_dataloader.persistent_workers': recipe.workers > 0})
+        'work_dir': str(work_dir), 'log_level': 'WARNING', 'default_hooks.checkpoint.interval': epochs,
+        'train_dataloader.batch_size': recipe.batch_size, **(options or {})})
     cfg.custom_hooks.append(dict(type='ProgressBarHook', desc=work_dir.name))
-    use_epochs(cfg, recipe.epochs)
-    use_folder(cfg, str(pool))
+    use_epochs(cfg, epochs)
+    use_folder(cfg, str(pool.root), pool.list_file)
     use_on_error(cfg, 'skip')
-    if clusters is not None:
-        use_clusters(cfg, str(clusters))
-    threads = torch.get_num_threads()
-    # More threads than cores that the loaders leave free slow each other down severely.
-    torch.set_num_threads(max(1, threads - recipe.workers))
-    try:
-        train(cfg)
-    finally:
-        torch.set_num_threads(threads)
-    return work_dir / f'epoch_{recipe.epochs}.pth'
+    if clusters:
+        use_clusters(cfg, str(work_dir.parent / 'clusters.npz'))
+    if start is not None:
+        use_init_from(cfg, str(start))
+    train(cfg)
+    return work_dir / f'epoch_{epochs}.pth'
 
 
 def random_network(baseline: Path, file: Path, seed: int = 0) -> str:
@@ -187,7 +222,7 @@ def random_network(baseline: Path, file: Path, seed: int = 0) -> str:
     return str(file)
 
 
-def export(sdr: sdr_mm.SDR, ranking: Ranking, file: Path) -> str:
+def export(sdr: sdr_mm.SDR, ranking: Ranking, task: Task, file: Path) -> str:
     """Exports the best sub-net of a ranking, loads the file into a stock MMPretrain ResNet and compares features.
 
     Returns:
@@ -196,7 +231,7 @@ def export(sdr: sdr_mm.SDR, ranking: Ranking, file: Path) -> str:
     Raises:
         RuntimeError: If the reloaded network is another one.
     """
-    subnet = sdr.subnet(ranking.best)
+    subnet = sdr.subnet(ranking.best, task=task)
     subnet.export(file)
     stock, _ = load_resnet(file)
     images = sdr.pool().paths[:32]

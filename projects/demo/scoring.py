@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,50 +12,43 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 
 import sdr_mm
-from sdr_mm.evaluation import Split, Task, stratified_splits, task_features
+from projects.real_data.mixed import SIZE, in_memory
+from sdr_mm.evaluation import Split, Task, task_features
 from sdr_mm.images import ImageStore
 from sdr_mm.models.zoo import load_network
 from sdr_mm.routing import BNImages, BNReset, Ranking, Scorer
 
-from .table import Line, routed_subnets, scoring
+from .table import Line, routed_subnet, scoring
 
 
-def read_task(folder: Path, name: str, size: int, divisions: int) -> Task:
-    """A task with its readable images in memory, ``size`` × ``size``, on :func:`routing_splits`."""
-    task = routing_splits(Task.from_folder(folder, name=name), divisions)
-    store = ImageStore(task.paths, resize=size, size=size, on_error='skip')
-    images = store.get(store.read_all(f'reading {name}'))
-    return replace(task.without(sorted(store.failed)), paths=list(images))
-
-
-def routing_splits(task: Task, divisions: int, fraction: float = 0.25, seed: int = 0) -> Task:
-    """Replaces the splits of a task by ``2 * divisions`` ones.
-
-    The first half chooses a sub-net: it trains on some images and tests on others. The second half
-    scores it, each on images that its counterpart in the first has never seen, and trains on all the
-    rest. Images of one group of the task stay together.
+def demo_task(task: Task, per_class: int | None = None, parts: int = 5, seed: int = 0) -> Task:
+    """A task in memory whose first split chooses a sub-net, and whose other splits score it.
 
     Args:
-        task (Task): Its own splits are not used.
-        divisions (int): How often the images are divided.
-        fraction (float): Part of the images that scores, and part of the rest that chooses. Defaults to 0.25.
+        task (Task): With a split that chooses and one that scores, as
+            :func:`~projects.real_data.mixed.choose_and_score` gives it.
+        per_class (int, optional): Images of each class that are kept in each part: of those that train, that choose
+            and that score. Defaults to None, all.
+        parts (int): Disjoint parts, by class, of the images that test. A split for each has the same images that
+            train, so that the spread over the parts is the error of the mean. Defaults to 5.
         seed (int): Defaults to 0.
-
-    Raises:
-        InputError: If a class has fewer than three images.
     """
-    score = stratified_splits(task.labels, splits=divisions, test_fraction=fraction, seed=seed, classes=task.classes,
-                              where=task.name, groups=task.groups)
-    choose = []
-    for number, split in enumerate(score):
-        inner, = stratified_splits(task.labels[split.train], test_fraction=fraction, seed=seed + number + 1,
-                                   classes=task.classes, where=task.name,
-                                   groups=None if task.groups is None else task.groups[split.train])
-        choose.append(Split(split.train[inner.train], split.train[inner.test]))
-    return replace(task, splits=[*choose, *score])
+    random = np.random.default_rng(seed)
+    rank = random.permutation(len(task.labels))  # A random order of the images.
+    choose, score = task.splits
+    if per_class is not None:
+        dropped = [images[np.argsort(rank[images])][per_class:] for part in (choose.train, choose.test, score.test)
+                   for images in (part[task.labels[part] == label] for label in range(len(task.classes)))]
+        kept = np.setdiff1d(np.arange(len(task.labels)), np.concatenate(dropped))
+        task, rank = task.without(np.concatenate(dropped).tolist()), rank[kept]
+    task = in_memory(task)
+    choose, score = task.splits
+    # Dealt out class by class.
+    dealt = score.test[np.lexsort((rank[score.test], task.labels[score.test]))]
+    return replace(task, splits=[choose, *(Split(score.train, np.sort(dealt[part::parts])) for part in range(parts))])
 
 
 def pixel_features(images: np.ndarray, side: int = 16) -> Tensor:
@@ -86,28 +78,33 @@ def reference_lines(tasks: Sequence[Task], k: int, block: str) -> list[Line]:
 
 def linear_lines(sdr: sdr_mm.SDR, tasks: Sequence[Task], rankings: Sequence[Ranking], files: dict[str, str | Path],
                  block: str) -> list[Line]:
-    """A linear probe on networks from files, on the super-net, and on the sub-nets that were routed to."""
-    fits, pool = sdr.settings, sdr.pool()
-    images = BNImages(pool=pool, pool_store=ImageStore(pool.paths, resize=fits.resize, size=fits.size, on_error='skip'))
-    networks: dict[str, nn.Module] = {name: load_network(str(file)).module for name, file in files.items()}
-    networks['super-net'] = deepcopy(sdr.backbone)
+    """A linear probe on networks from files and on the sub-nets that were routed to, with BN statistics of the task."""
+    fits = sdr.settings
     lines = []
-    for name, network in networks.items():
-        BNReset('all').apply(network, images, normalization=fits.normalization)
-        features = {task.name: task_features(network, task, normalization=fits.normalization, resize=fits.resize,
-                                             size=fits.size)[0] for task in tasks}
-        lines.append(Line(name, {task.name: [linear_accuracy(features[task.name], task, number)
-                                             for number in range(len(task.splits) // 2)] for task in tasks}, block))
-    routed = [routed_subnets(ranking) for ranking in rankings]
-    subnets = {index: sdr.subnet(index, bn='all', on_error='skip') for index in set(sum(routed, []))}
-    scores = {task.name: [linear_accuracy(subnets[index].features(task), task, number)
-                          for number, index in enumerate(chosen)] for task, chosen in zip(tasks, routed)}
-    return [*lines, Line('routed sub-net', scores, block)]
+    for name, file in files.items():
+        network, scores = load_network(str(file)).module, {}
+        for task in tasks:
+            BNReset('task').apply(network, task_images(task), normalization=fits.normalization)
+            features, _ = task_features(network, task, normalization=fits.normalization, resize=SIZE, size=SIZE)
+            scores[task.name] = linear_scores(features, task)
+        lines.append(Line(name, scores, block))
+    routed = {task.name: linear_scores(sdr.subnet(routed_subnet(ranking), bn='task', task=task).features(task), task)
+              for task, ranking in zip(tasks, rankings)}
+    return [*lines, Line('routed sub-net', routed, block)]
 
 
-def linear_accuracy(features: Tensor, task: Task, number: int) -> float:
-    """Accuracy of logistic regression on standardized features, in per cent, for one split that scores."""
-    split = task.splits[len(task.splits) // 2 + number]
+def task_images(task: Task) -> BNImages:
+    """Its training images, for BN statistics."""
+    return BNImages(task=ImageStore(task.paths, resize=SIZE, size=SIZE), train=task.train_images)
+
+
+def linear_scores(features: Tensor, task: Task) -> list[float]:
+    """Accuracy of logistic regression on standardized features, in per cent, for each split that scores.
+
+    The splits of :func:`demo_task` train on the same images, so there is one probe for all.
+    """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
-    probe.fit(features[split.train].numpy(), task.labels[split.train])
-    return 100 * float(probe.score(features[split.test].numpy(), task.labels[split.test]))
+    train = task.splits[1].train
+    probe.fit(features[train].numpy(), task.labels[train])
+    return [100 * float(probe.score(features[split.test].numpy(), task.labels[split.test]))
+            for split in task.splits[1:]]

@@ -13,7 +13,7 @@ from sdr_mm.text_table import markdown_table
 
 @dataclass(frozen=True)
 class Line:
-    """One line: what was scored, per cent for each task and division, under the title of its block."""
+    """One line: what was scored, per cent for each task and part of its images, under the title of its block."""
 
     name: str
     scores: dict[str, list[float]]
@@ -21,38 +21,38 @@ class Line:
 
 
 def choosing(ranking: Ranking) -> Ranking:
-    """The ranking on the splits that choose, which are the first half of them."""
-    networks = [replace(network, scores=network.scores[:len(network.scores) // 2]) for network in ranking.networks]
+    """The ranking on the split that chooses, which is the first one."""
+    networks = [replace(network, scores=network.scores[:1]) for network in ranking.networks]
     return Ranking.of(ranking.task, networks, ranking.settings, ranking.cost)
 
 
 def scoring(scores: Sequence[float]) -> list[float]:
-    """The scores of a network on the splits that score, which are the other half."""
-    return list(scores[len(scores) // 2:])
+    """The scores of a network on the splits that score, which are all others."""
+    return list(scores[1:])
 
 
-def routed_subnets(ranking: Ranking) -> list[int]:
-    """For each division of the images the sub-net that is best on those that choose, of equals the first."""
+def routed_subnet(ranking: Ranking) -> int:
+    """The sub-net that is best on the images that choose, of equals the first."""
     # Not in the order of the ranking, which knows the images that score.
-    scores = {network.subnet: network.scores[:len(network.scores) // 2]
+    scores = {network.subnet or 0: network.scores[0]
               for network in sorted(ranking.subnets, key=lambda network: network.subnet or 0)}
-    return [list(scores)[number] or 0 for number in np.array(list(scores.values())).argmax(0)]
+    return max(scores, key=lambda subnet: scores[subnet])
 
 
 def subnet_lines(rankings: Sequence[Ranking], block: str) -> list[Line]:
-    """Mean, worst, best and routed sub-net of each task, whose rankings are on :func:`routing_splits`.
+    """Mean, worst, best and routed sub-net of each task.
 
-    The routed sub-net of a division is the best on the images that choose, and is scored on those that
-    score; worst and best are those of the latter, so the best one is what a perfect choice would have
-    reached.
+    The routed sub-net is the best on the images that choose; worst and best are those on the images that score, so the
+    best one is what a perfect choice would have reached.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for ranking in rankings:
-        scores = {network.subnet: scoring(network.scores) for network in ranking.subnets}
+        scores = {network.subnet or 0: scoring(network.scores) for network in ranking.subnets}
         every = np.array(list(scores.values()))
-        routed = np.array([scores[subnet][number] for number, subnet in enumerate(routed_subnets(ranking))])
-        for name, values in {'mean sub-net': every.mean(0), 'worst sub-net': every.min(0),
-                             'best sub-net (chosen in hindsight)': every.max(0), 'routed sub-net': routed}.items():
+        order = every.mean(1).argsort()
+        for name, values in {'mean sub-net': every.mean(0), 'worst sub-net': every[order[0]],
+                             'best sub-net (chosen in hindsight)': every[order[-1]],
+                             'routed sub-net': np.array(scores[routed_subnet(ranking)])}.items():
             found.setdefault(name, {})[ranking.task] = values.tolist()
     return [Line(name, scores, block) for name, scores in found.items()]
 
@@ -64,11 +64,18 @@ def network_lines(rankings: Sequence[Ranking], names: dict[str, str], block: str
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The lines as Markdown: mean over the divisions ± standard deviation, in per cent."""
+    """The lines as Markdown: mean over the parts of a task's images ± standard error, in per cent, and over tasks."""
     tasks = list(lines[0].scores)
     rows: list[list[str]] = []
     for block in dict.fromkeys(line.block for line in lines):
-        rows.append([f'*{block}*', *[''] * len(tasks)])
-        rows += [[line.name, *(f'{np.mean(line.scores[task]):.1f} ± {np.std(line.scores[task]):.1f}' for task in tasks)]
-                 for line in lines if line.block == block]
-    return markdown_table(['accuracy in %', *tasks], rows)
+        rows.append([f'*{block}*', *[''] * (len(tasks) + 1)])
+        rows += [[line.name, *(mean_and_error([line.scores[task]]) for task in tasks),
+                  mean_and_error([line.scores[task] for task in tasks])] for line in lines if line.block == block]
+    return markdown_table(['accuracy in %', *tasks, 'mean'], rows)
+
+
+def mean_and_error(scores: Sequence[Sequence[float]]) -> str:
+    """Mean of the scores ``(task, part)``, and its standard error, as the parts have no image in common."""
+    values = np.array(scores)
+    error = np.sqrt((values.var(axis=1, ddof=1) / values.shape[1]).sum()) / len(values)
+    return f'{values.mean():.1f} ± {error:.1f}'

@@ -1,7 +1,7 @@
 """Trains and scores the runs of the study, each once, and prints its tables.
 
     python -m projects.study --out work_dirs/study --seeds 0 1 2     what is missing, which takes hours; resumes
-    python -m projects.study --tables                                the tables, from the numbers in docs/study
+    python -m projects.study --tables --page docs/study.md           the tables, from the numbers in docs/study
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                         help='a JSON file a run (default: docs/study of the repository)')
     parser.add_argument('--seeds', type=SEED, nargs='+', default=[0, 1, 2], metavar='SEED')
     parser.add_argument('--runs', nargs='+', metavar='NAME', help='some of the runs (default: all)')
-    parser.add_argument('--tables', action='store_true', help='print the tables and stop')
+    parser.add_argument('--tables', action='store_true', help='print the tables and train nothing')
+    parser.add_argument('--page', metavar='FILE', help='put the tables between the markers of this page')
     return parser.parse_args(argv)
 
 
@@ -37,8 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # is read when torch is imported
         from projects.study.driver import measure
         measure(Path(args.out), results, args.seeds, args.runs)
-    from projects.study.tables import read_results, tables
-    print(tables(read_results(results)))
+    from projects.study.tables import read_results, tables, write_page
+    text = tables(read_results(results))
+    print(text)
+    if args.page:
+        write_page(Path(args.page), text)
 
 
 if __name__ == '__main__':

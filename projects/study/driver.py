@@ -15,8 +15,8 @@ from sdr_mm.files import atomic_write
 
 from .images import StudyImages, study_images
 from .plan import RUNS, SDR
-from .scores import SCORE, score_network, score_references, score_subnets
-from .training import checkpoint_of
+from .scores import SCORE, score_network, score_references, score_separate, score_subnets
+from .training import checkpoint_of, checkpoints_of
 
 BN = ('task', 'own')
 RANDOM = 'random'
@@ -71,6 +71,9 @@ def measured(name: str, seed: int, images: StudyImages, pool: Pool, out: Path) -
         if not file.exists():
             random_network(checkpoint_of('baseline', seed, images, out), file, seed)
         return dict(run=name, seed=seed, scores={bn: score_network(file, images.tasks, bn, pool) for bn in BN})
+    if RUNS[name].separate:
+        scores, subnets = score_separate(checkpoints_of(name, seed, images, out), images.tasks, pool)
+        return dict(run=name, seed=seed, epochs=RUNS[name].epochs, scores=dict(task=scores), subnets=dict(task=subnets))
     file = checkpoint_of(name, seed, images, out)
     seconds = file.parent / 'seconds'  # Is not there if the training was interrupted.
     content: dict[str, Any] = dict(run=name, seed=seed, epochs=RUNS[name].epochs, scores={}, subnets={},

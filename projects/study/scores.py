@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,14 @@ import numpy as np
 from torch import Tensor
 
 import sdr_mm
-from projects.demo.scoring import color_histograms, linear_accuracy, pixel_features
-from projects.demo.table import routed_subnets
+from projects.demo.scoring import color_histograms, linear_scores, pixel_features, task_images
+from projects.demo.table import routed_subnet
+from projects.real_data.mixed import SIZE
 from sdr_mm.datasets.pool import Pool
 from sdr_mm.evaluation import Task, task_features
 from sdr_mm.images import ImageStore
 from sdr_mm.models.zoo import load_network
 from sdr_mm.routing import BNImages, BNReset, Scorer
-
-from .images import SIZE
 
 K = 20
 SCORE = 1
@@ -30,8 +29,13 @@ Scores = dict[str, dict[str, float]]
 
 def score_features(features: Tensor, task: Task) -> dict[str, float]:
     """``knn`` and ``linear`` of features ``(n, C)`` of a task's images."""
-    knn, = Scorer(k=K)(features, task).values()
-    return dict(knn=round(knn[SCORE], 2), linear=round(linear_accuracy(features, task, 0), 2))
+    return dict(knn=round(knn(features, task)[SCORE], 2), linear=round(linear_scores(features, task)[0], 2))
+
+
+def knn(features: Tensor, task: Task) -> list[float]:
+    """kNN accuracy of features ``(n, C)`` on each split of a task."""
+    scores, = Scorer(k=K)(features, task).values()
+    return scores
 
 
 def score_references(tasks: Sequence[Task]) -> dict[str, Scores]:
@@ -53,18 +57,36 @@ def score_network(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) 
             pool.
         pool (Pool): Images of the pool.
     """
+    return {task.name: score_features(features, task) for task, features in network_features(file, tasks, bn, pool)}
+
+
+def network_features(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) -> Iterator[tuple[Task, Tensor]]:
+    """Each task with the features ``(n, C)`` of its images; arguments are those of :func:`score_network`."""
     loaded = load_network(str(file))
     network, normalization = loaded.module, loaded.settings.normalization
     if bn == 'own':
         store = ImageStore(pool.paths, resize=SIZE, size=SIZE)
         BNReset('all').apply(network, BNImages(pool=pool, pool_store=store), normalization=normalization)
-    scores = {}
     for task in tasks:
         if bn == 'task':
             BNReset('task').apply(network, task_images(task), normalization=normalization)
-        features, _ = task_features(network, task, normalization=normalization, resize=SIZE, size=SIZE)
-        scores[task.name] = score_features(features, task)
-    return scores
+        yield task, task_features(network, task, normalization=normalization, resize=SIZE, size=SIZE)[0]
+
+
+def score_separate(files: Sequence[Path], tasks: Sequence[Task], pool: Pool) -> tuple[Scores, dict[str, Any]]:
+    """Of the best of some plain networks, as :func:`score_subnets` scores sub-nets, with BN statistics of the task."""
+    found: dict[str, list[list[float]]] = {task.name: [] for task in tasks}
+    linear: dict[str, list[float]] = {task.name: [] for task in tasks}
+    for file in files:
+        for task, features in network_features(file, tasks, 'task', pool):
+            found[task.name].append([round(score, 2) for score in knn(features, task)])
+            linear[task.name].append(round(linear_scores(features, task)[0], 2))
+    scores, details = {}, {}
+    for name, subnets in found.items():
+        routed = int(np.array(subnets)[:, 0].argmax())
+        scores[name] = dict(knn=subnets[routed][SCORE], linear=linear[name][routed])
+        details[name] = dict(routed=routed, subnets=subnets)
+    return scores, details
 
 
 def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) -> tuple[Scores, dict[str, Any]]:
@@ -84,17 +106,12 @@ def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) 
         mode = 'task' if bn == 'task' else 'cluster'
         ranking = sdr.route(task, bn=mode, k=K)
         found = {network.subnet: network.scores for network in ranking.subnets if network.subnet is not None}
-        routed, = routed_subnets(ranking)
+        routed = routed_subnet(ranking)
         subnet = sdr.subnet(routed, bn=mode, task=task)
-        linear = linear_accuracy(subnet.features(task), task, 0)
+        linear = linear_scores(subnet.features(task), task)[0]
         supernet = ranking.network('super-net')
         assert supernet is not None
         scores[task.name] = dict(knn=round(found[routed][SCORE], 2), linear=round(linear, 2))
         details[task.name] = dict(routed=routed, supernet=round(supernet.scores[SCORE], 2),
                                   subnets=[[round(score, 2) for score in found[number]] for number in sorted(found)])
     return scores, details
-
-
-def task_images(task: Task) -> BNImages:
-    """Its training images, for BN statistics."""
-    return BNImages(task=ImageStore(task.paths, resize=SIZE, size=SIZE), train=task.train_images)

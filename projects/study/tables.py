@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from sdr_mm.errors import InputError
+from sdr_mm.files import atomic_write
 from sdr_mm.records import check, read_json
 from sdr_mm.text_table import markdown_table
 
@@ -46,6 +47,7 @@ class Result(Scored, total=False):
 
 
 ADVICE = 'remove it and run the study again'
+MARKERS = '<!-- tables -->', '<!-- end of the tables -->'
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
@@ -65,7 +67,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     tasks = next((list(result['tasks']) for result in results.values() if 'tasks' in result), None)
     for file, result in results.items():
         parts = [*result['scores'].values(), *result.get('subnets', {}).values()]
-        complete = 'tasks' in result or {'task', 'own'} <= result['scores'].keys()
+        complete = 'tasks' in result or 'task' in result['scores']
         if not complete or any(list(part) != tasks for part in parts):
             raise InputError(f'{file} is not of the tasks of the references, or lacks scores: {ADVICE}')
     return list(results.values())
@@ -88,10 +90,10 @@ def tables(results: Sequence[Mapping[str, Any]]) -> str:
             rows = [[name, *cells([[scores[task][score]] for task in tasks])]
                     for name, scores in references['scores'].items()]
             for name in ['random', *RUNS]:
-                found = [result for result in results if result['run'] == name]
+                found = [result for result in results if result['run'] == name and bn in result['scores']]
                 if not found:
                     continue
-                about = 'random network' if name == 'random' else RUNS[name].about
+                about = 'random network' if name == 'random' else f'{RUNS[name].about} ({RUNS[name].epochs})'
                 rows.append([about, *cells([[result['scores'][bn][task][score] for result in found]
                                             for task in tasks])])
                 if score == 'knn' and found[0].get('subnets'):
@@ -108,3 +110,20 @@ def cells(scores: Sequence[Sequence[float]]) -> list[str]:
     values = np.array(scores)
     return [f'{row.mean():.1f} ± {row.std(ddof=1):.1f}' if len(row) > 1 else f'{row.mean():.1f}'
             for row in [*values, values.mean(0)]]
+
+
+def write_page(page: Path, text: str) -> None:
+    """Puts the tables between the two :data:`MARKERS` of a page.
+
+    Raises:
+        InputError: If it cannot be read, or does not have both of them once.
+    """
+    try:
+        content = page.read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{page} cannot be read ({error}): give a page of text') from error
+    if [content.count(marker) for marker in MARKERS] != [1, 1] or content.index(MARKERS[0]) > content.index(MARKERS[1]):
+        raise InputError(f'{page} has no place for the tables: put {" and ".join(MARKERS)} on lines of their own')
+    before, after = content.split(MARKERS[0])[0], content.split(MARKERS[1])[1]
+    with atomic_write(page, overwrite=True) as temporary:
+        temporary.write_text(f'{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}', encoding='utf-8')

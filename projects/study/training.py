@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
+from projects.real_data.mixed import SIZE
 from sdr_mm.clustering import Features, build_clusters, extract_features
+from sdr_mm.clusters import Clusters
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.engine import configs
 from sdr_mm.engine.training import train
+from sdr_mm.files import atomic_write
 from sdr_mm.models.backbone import pool_features
 from sdr_mm.models.zoo import load_network
 from sdr_mm.space import SubnetSpace
 
-from .images import SIZE, StudyImages
+from .images import StudyImages
 from .plan import RUNS, Run
 
 BATCH = 128
@@ -31,10 +36,31 @@ def checkpoint_of(name: str, seed: int, images: StudyImages, out: Path) -> Path:
         images (StudyImages): What it trains on.
         out (Path): Folder of all runs.
     """
-    run, work_dir = RUNS[name], out / f'seed{seed}' / name
-    file = work_dir / f'epoch_{run.epochs}.pth'
+    work_dir = out / f'seed{seed}' / name
+    return trained(configured(RUNS[name], seed, images, out, images.list_file), work_dir, RUNS[name].epochs)
+
+
+def checkpoints_of(name: str, seed: int, images: StudyImages, out: Path) -> list[Path]:
+    """As :func:`checkpoint_of`, of a run that has a separate network for each cluster."""
+    run, folder = RUNS[name], out / f'seed{seed}' / name
+    clusters = Clusters.load(clusters_of(run, seed, images, out))
+    names, files = images.list_file.read_text(encoding='utf-8').splitlines(), []
+    folder.mkdir(exist_ok=True)
+    for cluster in range(clusters.num_clusters):
+        list_file = folder / f'{cluster}.txt'
+        with atomic_write(list_file, overwrite=True) as temporary:
+            temporary.write_text(''.join(f'{names[number]}\n' for number in
+                                         np.flatnonzero(clusters.assignment == cluster)), encoding='utf-8')
+        files.append(trained(configured(replace(run, clusters=''), seed, images, out, list_file),
+                             folder / str(cluster), run.epochs))
+    return files
+
+
+def trained(cfg: Config, work_dir: Path, epochs: int) -> Path:
+    """The last checkpoint of a config in its folder, which also has how many seconds it took without a break."""
+    file = work_dir / f'epoch_{epochs}.pth'
     if not file.exists():
-        cfg = configured(run, seed, images, out, work_dir)
+        cfg.work_dir, cfg.resume = str(work_dir), work_dir.exists()
         started = time.monotonic()
         train(cfg, guard=True)
         if not cfg.resume:
@@ -42,19 +68,18 @@ def checkpoint_of(name: str, seed: int, images: StudyImages, out: Path) -> Path:
     return file
 
 
-def configured(run: Run, seed: int, images: StudyImages, out: Path, work_dir: Path) -> Config:
-    """The config of a run, as ``tools/train.py`` would make it of its options."""
+def configured(run: Run, seed: int, images: StudyImages, out: Path, list_file: Path) -> Config:
+    """The config of a run, as ``tools/train.py`` would make it of its options, on the images of ``list_file``."""
     cfg = configs.load_config(str(run.config), dict(run.options))
-    cfg.work_dir, cfg.randomness, cfg.log_level = str(work_dir), dict(seed=seed), 'WARNING'
+    cfg.randomness, cfg.log_level = dict(seed=seed), 'WARNING'
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=1)
     configs.use_epochs(cfg, run.epochs)
-    configs.use_folder(cfg, str(images.root), str(images.list_file.resolve()))
+    configs.use_folder(cfg, str(images.root), str(list_file.resolve()))
     configs.use_on_error(cfg, 'stop')
     if run.clusters:
         configs.use_clusters(cfg, str(clusters_of(run, seed, images, out)))
     if run.start:
         configs.use_init_from(cfg, str(checkpoint_of(run.start, seed, images, out)))
-    cfg.resume = work_dir.exists()
     return cfg
 
 

@@ -1,18 +1,28 @@
 """The study's tables by hand, its splits, and the numbers that are kept beside the docs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from repository import ROOT
+from sklearn.neighbors import KNeighborsClassifier
 
+from projects.demo.scoring import task_images
+from projects.real_data.mixed import choose_and_score
+from projects.study import driver
 from projects.study.__main__ import main
 from projects.study.driver import measure
-from projects.study.images import random_splits
+from projects.study.images import StudyImages
 from projects.study.plan import RUNS
-from projects.study.tables import cells, tables
+from projects.study.tables import MARKERS, cells, read_results, tables
 from sdr_mm.errors import InputError
-from sdr_mm.evaluation import Split, Task
+from sdr_mm.evaluation import Split, Task, task_features
+from sdr_mm.models.checkpoints import read_checkpoint, read_state_dict
+from sdr_mm.models.zoo import load_network
+from sdr_mm.routing import BNReset
 
 
 def scores(**values):
@@ -31,26 +41,15 @@ def test_table_has_the_mean_over_seeds_and_tasks_by_hand():
             (line.strip('|').split('|') for line in knn.splitlines())}
     assert rows['raw pixels'] == ['10.0', '20.0', '15.0']
     # 50 and 54 deviate from 52 by 2.8; the means over tasks are 55 and 57.
-    assert rows[RUNS['sdr16'].about] == ['52.0 ± 2.8', '60.0 ± 0.0', '56.0 ± 1.4']
+    assert rows['SDR, 16 sub-nets (8)'] == ['52.0 ± 2.8', '60.0 ± 0.0', '56.0 ± 1.4']
     assert rows['– mean sub-net'] == ['50.0 ± 2.8', '61.0 ± 0.0', '55.5 ± 1.4']
     assert rows['– worst sub-net'][0] == '48.0 ± 2.8' and rows['– best sub-net'][1] == '62.0 ± 0.0'
-    assert '53.0 ± 2.8' in linear and 'sub-net' not in linear.replace(RUNS['sdr16'].about, '')
+    assert '53.0 ± 2.8' in linear and 'sub-net' not in linear.replace('SDR, 16 sub-nets (8)', '')
 
 
 def test_one_seed_has_no_deviation_and_no_results_no_table():
     assert cells([[1.0], [2.0]]) == ['1.0', '2.0', '1.5']
     assert tables([]) == 'no results yet'
-
-
-def test_choosing_looks_at_no_image_that_scores_and_groups_stay_together():
-    groups = np.repeat(np.arange(40), 3)
-    task = Task('t', ['a', 'b'], [f'{number}.png' for number in range(120)], np.repeat([0, 1], 60),
-                [Split(np.arange(100), np.arange(100, 120))], groups=groups)
-    choose, score = random_splits(task)
-    assert sorted([*score.train, *score.test]) == list(range(120)) and len(score.test) == 48
-    assert sorted([*choose.train, *choose.test]) == score.train.tolist()
-    for one, other in ((score.train, score.test), (choose.train, choose.test)):
-        assert not {*groups[one]} & {*groups[other]}
 
 
 def test_kept_numbers_are_of_runs_of_the_plan_and_of_all_tasks():
@@ -59,12 +58,76 @@ def test_kept_numbers_are_of_runs_of_the_plan_and_of_all_tasks():
     assert files
     for stem, result in files.items():
         assert stem == f'{result["run"]}-{result["seed"]}' and result['run'] in ('random', *RUNS)
-        for bn in ('task', 'own'):
+        separate = result['run'] != 'random' and RUNS[result['run']].separate
+        assert result['scores'].keys() == ({'task'} if separate else {'task', 'own'})
+        for bn in result['scores']:
             assert list(result['scores'][bn]) == tasks
             for task, subnets in result.get('subnets', {}).get(bn, {}).items():
                 chosen = np.array(subnets['subnets'])[:, 0]
                 assert len(chosen) == 4**RUNS[result['run']].blocks and subnets['routed'] == chosen.argmax()
                 assert result['scores'][bn][task]['knn'] == subnets['subnets'][subnets['routed']][1]
+
+
+@pytest.mark.slow
+def test_runs_on_small_images_are_trained_once_and_written(tmp_path, monkeypatch, capsys):
+    """Each kind of run for one pass over 560 pictures of four blots, and two tasks."""
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (560, 2, 2, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2)
+    (tmp_path / 'images').mkdir()
+    names = [f'{number:03d}.png' for number in range(560)]
+    for name, picture in zip(names, pictures):
+        Image.fromarray(picture).save(tmp_path / 'images' / name)
+    (tmp_path / 'pool.txt').write_text('\n'.join(names) + '\n')
+    split = Split(np.arange(40), np.arange(40, 60))
+    labels = pictures[:60, 0, 0].astype(np.int64) // 128  # By the first blot's red, and by its green.
+    tasks = [choose_and_score(Task(name, ['a', 'b'], list(pictures[:60]), labels[:, channel], [split]))
+             for channel, name in enumerate(('red', 'green'))]
+    images = StudyImages(tmp_path / 'images', tmp_path / 'pool.txt', tasks)
+    monkeypatch.setattr(driver, 'study_images', lambda out: images)
+    names = ('baseline', 'cluster_batches', 'separate4', 'sdr4')
+    for name in names:
+        monkeypatch.setitem(RUNS, name, replace(RUNS[name], epochs=1, blocks=1))
+    measure(tmp_path / 'out', tmp_path / 'results', [3], ['random', *names])
+    results = {result['run']: result for result in read_results(tmp_path / 'results')}
+    assert list(results) == ['baseline', 'cluster_batches', 'random', 'references', 'sdr4', 'separate4']
+    iterations = {name: read_checkpoint(tmp_path / f'out/seed3/{name}/epoch_1.pth')['meta']['iter']
+                  for name in ('baseline', 'cluster_batches', 'sdr4', 'separate4/0')}
+    lists = [(tmp_path / f'out/seed3/separate4/{cluster}.txt').read_text().splitlines() for cluster in range(4)]
+    assert sorted(sum(lists, [])) == images.list_file.read_text().splitlines()
+    assert iterations == {'baseline': 4, 'cluster_batches': 4, 'sdr4': 4, 'separate4/0': len(lists[0]) // 128}
+    weights = [read_state_dict(tmp_path / f'out/seed3/separate4/{cluster}/epoch_1.pth')['backbone.conv1.weight']
+               for cluster in range(2)]
+    assert not torch.equal(*weights)
+    for name in ('separate4', 'sdr4'):
+        for task in ('red', 'green'):
+            found = results[name]['subnets']['task'][task]
+            assert len(found['subnets']) == 4
+            assert results[name]['scores']['task'][task]['knn'] == found['subnets'][found['routed']][1]
+    # Scored again by what the library shows its users.
+    one = load_network(str(tmp_path / 'out/seed3/separate4/2/epoch_1.pth'))
+    normalization = one.settings.normalization
+    BNReset('task').apply(one.module, task_images(tasks[1]), normalization=normalization)
+    features, _ = task_features(one.module, tasks[1], normalization=normalization, resize=32, size=32)
+    probe = KNeighborsClassifier(20, metric='cosine', weights=lambda far: np.exp((1 - far) / 0.07))
+    choose, score = tasks[1].splits
+    expected = [100 * probe.fit(features[part.train], tasks[1].labels[part.train]).score(
+        features[part.test], tasks[1].labels[part.test]) for part in (choose, score)]
+    assert results['separate4']['subnets']['task']['green']['subnets'][2] == pytest.approx(expected, abs=0.01)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / 'results').iterdir()}
+    measure(tmp_path / 'out', tmp_path / 'results', [3], ['random', *names])
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / 'results').iterdir()}
+
+
+def test_page_of_the_study_has_the_tables_of_its_numbers(tmp_path, capsys):
+    page = (ROOT / 'docs/study.md').read_text()
+    copy = tmp_path / 'study.md'
+    copy.write_text(page.replace(page[page.index(MARKERS[0]) + len(MARKERS[0]):page.index(MARKERS[1])], ' old '))
+    main(['--tables', '--page', str(copy)])
+    assert copy.read_text() == page, 'run python -m projects.study --tables --page docs/study.md'
+    copy.write_text('no place')
+    with pytest.raises(InputError, match='study.md has no place for the tables: put <!-- tables --> and'):
+        main(['--tables', '--page', str(copy)])
+    assert copy.read_text() == 'no place'
 
 
 def test_unknown_runs_and_damaged_numbers_are_one_line(tmp_path, capsys):
