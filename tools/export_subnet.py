@@ -23,7 +23,7 @@ def parse_path(text: str) -> tuple[int, ...]:
 
 def parser() -> Parser:
     parser = Parser(__doc__, parents=[bn_arguments(), image_arguments(), output_arguments(required=True)])
-    parser.add_argument('checkpoint', help='what tools/train.py wrote')
+    parser.add_argument('checkpoint', help='what tools/train.py wrote, or pool-r18, which ships')
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument('--path', help='groups of the sub-net, block by block, for example 0,3,1,2')
     which.add_argument('--subnet', type=whole(0), help='index of the sub-net')

@@ -29,7 +29,7 @@ def parser() -> Parser:
         __doc__,
         parents=[knn_arguments(), search_arguments(), bn_arguments(), image_arguments(),
                  output_arguments(required=False)])
-    parser.add_argument('checkpoint', help='what tools/train.py wrote')
+    parser.add_argument('checkpoint', help='what tools/train.py wrote, or pool-r18, which ships')
     parser.add_argument('--baseline', metavar='NETWORK',
                         help='a network to compare with: a checkpoint file, timm:NAME, torchvision:NAME or '
                              'mmpretrain:NAME, with @FILE for weights of your own')

@@ -55,6 +55,10 @@ def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath |
     advice = 'or pass --bn-reset task to do without the images of pre-training'
     stored = _mapping(_mapping(config.get('train_dataloader')).get('dataset'))
     images, file = stored.get('dataset'), stored.get('clusters')
+    if not stored and data is None and clusters is None:
+        raise InputError(f'{where} comes without the images of pre-training: pass --bn-reset task (in Python '
+                         f"bn='task'), with which any search but label_free does without them, or --data FOLDER"
+                         f'{" and --clusters FILE" if need_clusters else ""}')
     clusters = clusters or (Path(file) if isinstance(file, str) else None)
     if need_clusters and (clusters is None or not Path(clusters).is_file()):
         what = f'there is no file {clusters}' if clusters else f'{where} names no clusters'

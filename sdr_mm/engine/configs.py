@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from ..datasets.build import image_dataset
 from ..errors import InputError
 from ..models.eval_settings import EvalSettings
+from ..models.shipped import find_checkpoint
 
 AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'SubnetOptimWrapper': 'AmpSubnetOptimWrapper'}
 
@@ -265,8 +266,8 @@ def use_init_from(cfg: Config, checkpoint: str) -> None:
     if is_detector(cfg):
         raise InputError(f'--init-from {checkpoint} is for pre-training: a detector names its weights in '
                          'model.backbone.init_cfg')
-    if not Path(checkpoint).is_file() and '://' not in checkpoint:
-        raise InputError(f'there is no file {checkpoint}: give the checkpoint of a ResNet')
+    if '://' not in checkpoint:
+        find_checkpoint(checkpoint)
     cfg.model.init_cfg = dict(type='Pretrained', _scope_='sdr_mm', checkpoint=checkpoint)
 
 

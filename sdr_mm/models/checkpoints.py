@@ -23,6 +23,7 @@ from .backbone import build_plain, check_rgb
 from .eval_settings import EvalSettings
 from .publishers import HOLDERS, LayoutMatch, match_layout
 from .safe_globals import allow_checkpoints
+from .shipped import find_checkpoint
 
 State = dict[str, Tensor]
 FilePath = str | Path
@@ -43,7 +44,8 @@ def read_checkpoint(file: FilePath, map_location: Any = 'cpu') -> dict[str, Any]
     """Reads a checkpoint without running any code that it may hold.
 
     Args:
-        file (str | Path): What ``torch.save`` wrote, or a ``.safetensors`` file.
+        file (str | Path): What ``torch.save`` wrote, a ``.safetensors`` file, or the name of a checkpoint that ships
+            (:func:`~sdr_mm.models.shipped.find_checkpoint`).
         map_location (Any): As for ``torch.load``. Defaults to 'cpu'.
 
     Returns:
@@ -52,17 +54,16 @@ def read_checkpoint(file: FilePath, map_location: Any = 'cpu') -> dict[str, Any]
     Raises:
         InputError: If it is missing, damaged or no checkpoint.
     """
-    if not Path(file).is_file():
-        raise InputError(f'there is no file {file}: give a checkpoint')
-    safetensors = import_extra('safetensors.torch', file) if Path(file).suffix == '.safetensors' else None
+    place = find_checkpoint(file)
+    safetensors = import_extra('safetensors.torch', file) if place.suffix == '.safetensors' else None
     allow_checkpoints()
     try:
         if safetensors:
-            return dict(safetensors.load_file(file))
-        check_sums(file)
+            return dict(safetensors.load_file(place))
+        check_sums(place)
         # Many publishers store their command line beside the weights. It is a bare record.
         with only_weights(), torch.serialization.safe_globals([argparse.Namespace]):
-            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
+            checkpoint = torch.load(place, map_location=map_location, weights_only=True)
     except InputError:
         raise
     except Exception as error:  # Arbitrary bytes may raise anything.

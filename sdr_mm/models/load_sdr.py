@@ -23,7 +23,8 @@ def load_sdr(file: FilePath) -> tuple[SDRBackbone, dict[str, Any]]:
     Nothing that the file names is built but a registered :class:`SDRBackbone`, from plain values.
 
     Args:
-        file (str | Path): A checkpoint that MMEngine wrote while an SDR algorithm trained. It holds its config.
+        file (str | Path): A checkpoint that MMEngine wrote while an SDR algorithm trained, which holds its config, or
+            the name of one that ships, such as ``'pool-r18'``.
 
     Returns:
         tuple: The backbone, in evaluation mode on the CPU, and the config of its training.

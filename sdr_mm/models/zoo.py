@@ -56,10 +56,10 @@ def load_network(spec: str, where: str = '') -> Network:
     """Loads a network for evaluation.
 
     Args:
-        spec (str): A weight file of a ResNet in any known layout (:func:`load_resnet`), or the name of an architecture,
-            ``torchvision:NAME``, ``timm:NAME`` or ``mmpretrain:NAME``, with the library's own pre-trained weights, or
-            with those of a file as ``…:NAME@FILE``. ``baseline:NAME@FILE`` is a file of
-            :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalization that it was trained with.
+        spec (str): A weight file of a ResNet in any known layout (:func:`load_resnet`), ``pool-r18-baseline``, which
+            ships, or the name of an architecture, ``torchvision:NAME``, ``timm:NAME`` or ``mmpretrain:NAME``, with the
+            library's own pre-trained weights, or with those of a file as ``…:NAME@FILE``. ``baseline:NAME@FILE`` is a
+            file of :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalization that it was trained with.
         where (str): What it is for, put before its name in messages, such as ``'--candidates'``. Defaults to ''.
 
     Returns:

@@ -74,8 +74,13 @@ def test_options_that_could_do_more_than_list_files_are_not_passed_on(folder):
     assert len(load_pool(stored, SPACE, need_clusters=False).paths) == 6
 
 
-@pytest.mark.parametrize('stored', [{}, dict(train_dataloader=3), config(None), config('images')])
-def test_a_config_without_images_is_one_line(stored):
-    with pytest.raises(InputError, match='x.pth does not name them: pass --data FOLDER') as caught:
+@pytest.mark.parametrize('stored, line', [
+    ({}, 'x.pth comes without the images of pre-training: pass --bn-reset task .* or --data FOLDER$'),
+    (dict(train_dataloader=3), 'x.pth comes without the images of pre-training'),
+    (config(None), 'x.pth does not name them: pass --data FOLDER'),
+    (config('images'), 'x.pth does not name them: pass --data FOLDER'),
+])
+def test_a_config_without_images_is_one_line(stored, line):
+    with pytest.raises(InputError, match=line) as caught:
         load_pool(stored, SPACE, need_clusters=False, where='x.pth')
     assert '\n' not in str(caught.value)
