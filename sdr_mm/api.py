@@ -53,7 +53,7 @@ def load(file: str | Path, device: str | torch.device | None = None) -> SDR:
 
     Args:
         file (str | Path): What ``tools/train.py`` wrote with an SDR config, or ``'pool-r18'``, the one that ships:
-            64 small sub-nets for pictures of 32 pixels, without the images of pre-training, so with ``bn='task'``.
+            16 small sub-nets for pictures of 32 pixels, without the images of pre-training, so with ``bn='task'``.
         device (str | torch.device, optional): Where it shall run. Defaults to None: a GPU if there is one.
 
     Raises:

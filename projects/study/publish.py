@@ -123,7 +123,7 @@ def texts(value: Any) -> Iterator[str]:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument('sdr', metavar='SDR.pth', type=Path, help='checkpoint of an SDRNet')
-    parser.add_argument('baseline', metavar='BASELINE.pth', type=Path, help='checkpoint of the network it began with')
+    parser.add_argument('baseline', metavar='BASELINE.pth', type=Path, help='checkpoint of one network')
     parser.add_argument('--out', type=Path, default=FOLDER, metavar='FOLDER',
                         help='where to write (default: sdr_mm/pretrained of the repository)')
     parser.add_argument('--overwrite', action='store_true', help='replace the files that are there')
