@@ -31,9 +31,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', metavar='FOLDER', help='your own images, flat or nested, as the pool')
     parser.add_argument('--task', metavar='FOLDER', action='append',
                         help='a task of your own, a folder with one sub-folder per class; may be repeated')
-    parser.add_argument('--epochs', type=COUNT, nargs=2, default=(9, 7), metavar=('FIRST', 'MORE'),
+    parser.add_argument('--epochs', type=COUNT, nargs=2, default=(8, 6), metavar=('FIRST', 'MORE'),
                         help='passes over the images, of the first network and of those that begin with it '
-                             '(default: 9 7)')
+                             '(default: 8 6)')
     return parser.parse_args(argv)
 
 
