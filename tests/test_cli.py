@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from repository import ROOT
 
 from sdr_mm.cli import progress, run
@@ -97,6 +100,25 @@ def test_output_that_is_lost_is_said_after_the_work(tmp_path):
 def test_every_error_of_the_system_is_one_line(tmp_path, line, message):
     status, _, errors, wrote = run_script(tmp_path, [line])
     assert (status, errors, wrote) == (2, f'{message}\n', False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('redirect, encoding', [('| head -c 0', 'utf-8'), ('>&-', 'utf-8'), ('', 'latin-1')])
+@pytest.mark.parametrize('command', ['route.py pool-r18', 'knn_eval.py pool-r18-baseline'])
+def test_scores_are_kept_whoever_reads_what_is_printed(tmp_path, command, redirect, encoding):
+    random = np.random.default_rng(0)
+    for label, brightness in dict(dark=0, light=150).items():
+        (tmp_path / 'task' / label).mkdir(parents=True)
+        for number in range(6):
+            pixels = brightness + random.integers(0, 100, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f'task/{label}/{number}.png')
+    command += ' --task task --k 3 --out scores.json --device cpu' + ' --bn-reset task' * command.startswith('route')
+    line = f'{sys.executable} -W ignore {ROOT}/tools/{command} {redirect}'
+    done = subprocess.run(['bash', '-o', 'pipefail', '-c', line], cwd=tmp_path, capture_output=True,
+                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': encoding})
+    assert done.returncode == 0 and b'Traceback' not in done.stderr
+    assert json.loads((tmp_path / 'scores.json').read_text())
+    assert (b'dark' in done.stdout or b'task' in done.stdout) == (encoding == 'latin-1')
 
 
 @pytest.mark.slow

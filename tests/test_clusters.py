@@ -235,6 +235,9 @@ def test_clusters_of_another_image_list_space_or_size_are_refused():
     with pytest.raises(InputError, match=r'^c\.npz: 6 images are assigned to clusters, but the list has 2') as error:
         clusters.check_images(fingerprint(['a', 'b']), 2, 'c.npz')
     one_line(error)
+    with pytest.raises(InputError, match=r'^c\.npz: 6 images are assigned to clusters, but the list has 9') as error:
+        clusters.check_images(fingerprint(['a', 'b']), 9, 'c.npz')
+    one_line(error)
     with pytest.raises(InputError, match=r'4 clusters .* for 16 sub-nets .*--num-groups 4 --num-blocks 2') as error:
         clusters.check_space(SubnetSpace(4, 2), 'c.npz')
     one_line(error)

@@ -4,12 +4,12 @@ from .cached import Cached
 from .cluster_dataset import ClusterDataset
 from .color_jitter import ColorJitter
 from .image_folder import ImageFolder
-from .loading import LoadImage
+from .loading import LoadImage, ResizeAndCrop
 from .sampler import ClusterAwareSampler
 from .schedule import PhaseSchedule
 from .transfer_splits import TransferCaltech101, TransferDTD
 
 __all__ = [
     'Cached', 'ClusterAwareSampler', 'ClusterDataset', 'ColorJitter', 'ImageFolder', 'LoadImage', 'PhaseSchedule',
-    'TransferCaltech101', 'TransferDTD'
+    'ResizeAndCrop', 'TransferCaltech101', 'TransferDTD'
 ]

@@ -1,4 +1,4 @@
-"""The transform that loads an image."""
+"""The transforms that load an image and bring it to one size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from ..errors import InputError
 from ..images.reading import MAX_PIXELS, read_rgb
+from ..images.store import resize_and_crop
 from ..registry import TRANSFORMS
 
 
@@ -57,3 +58,32 @@ class LoadImage(BaseTransform):
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(background={self.background}, max_pixels={self.max_pixels}, '
                 f"on_error='{self.on_error}')")
+
+
+@TRANSFORMS.register_module()
+class ResizeAndCrop(BaseTransform):
+    """Short side to ``resize`` and the center of ``size``, see :func:`resize_and_crop`, however long the image is.
+
+    Required keys: ``img`` (H, W, 3) uint8. Modified keys: ``img`` (size, size, 3), ``img_shape``.
+
+    Args:
+        resize (int): Short side in pixels.
+        size (int): Side of the crop in pixels, at most ``resize``.
+
+    Raises:
+        InputError: If they are out of range.
+    """
+
+    def __init__(self, resize: int, size: int) -> None:
+        if not 0 < size <= resize:
+            raise InputError(f'ResizeAndCrop needs 0 < size <= resize, got size={size} and resize={resize}')
+        self.resize, self.size = resize, size
+
+    def transform(self, results: dict) -> dict:
+        """Replaces the image in ``results``."""
+        results['img'] = np.ascontiguousarray(resize_and_crop(results['img'], self.resize, self.size))
+        results['img_shape'] = results['img'].shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(resize={self.resize}, size={self.size})'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import io
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from mmengine import dist
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -45,6 +48,14 @@ class TrainingRunner(Runner):
         if self.cfg.get('channels_last'):
             use_channels_last(built)
         return built
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Builds the logger, whose file shows by escapes what UTF-8 does not have, as in odd names of files."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
+                handler.stream.reconfigure(errors='backslashreplace')
+        return logger
 
     @staticmethod
     def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:

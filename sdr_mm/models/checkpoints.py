@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import InputError, NotFiniteError, naming
 from ..images.normalization import IMAGENET, ZERO_TO_ONE, Normalization
 from ..only_weights import only_weights
+from ..zip_files import check_size
 from .backbone import build_plain, check_rgb
 from .eval_settings import EvalSettings
 from .publishers import HOLDERS, LayoutMatch, match_layout
@@ -87,12 +88,16 @@ def check_sums(file: FilePath) -> None:
     safetensors have none.
 
     Raises:
-        InputError: If one does not fit.
+        InputError: If one does not fit, or it unpacks to far more than its size.
     """
     with open(file, 'rb') as start:
         if start.read(4) != b'PK\3\4':
             return
     with zipfile.ZipFile(file) as archive:
+        try:
+            check_size(sum(member.file_size for member in archive.infolist()), Path(file).stat().st_size)
+        except zipfile.BadZipFile as error:
+            raise InputError(f'{file} is no honest checkpoint, {error}: give another one') from error
         damaged = archive.testzip()
     if damaged is not None:
         raise InputError(f'{file} is damaged, {damaged} in it does not have its checksum: copy or download it again')

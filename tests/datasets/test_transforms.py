@@ -1,19 +1,24 @@
 """Loading images and changing their colors, as transforms of a pipeline."""
 
 import logging
+import tracemalloc
 
 import numpy as np
 import pytest
 from image_files import bad_images, pixels, save
 from mmcv.transforms import LoadImageFromFile
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.datasets.transforms import ColorJitter as PretrainColorJitter
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
+from repository import ROOT
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import center_crop, resize
 
 from sdr_mm.datasets.color_jitter import ColorJitter
-from sdr_mm.datasets.loading import LoadImage
+from sdr_mm.datasets.loading import LoadImage, ResizeAndCrop
 from sdr_mm.errors import InputError
 from sdr_mm.images import read_rgb
 
@@ -27,6 +32,27 @@ def test_loaded_pixels_are_those_of_the_loader_it_replaces(tmp_path):
     assert ours['img'].flags.c_contiguous
     assert ours['img_shape'] == ours['ori_shape'] == theirs['img_shape'] == (7, 5)
     assert np.array_equal(read_rgb(path), theirs['img'][..., ::-1])
+
+
+@pytest.mark.parametrize('height, width', [(64, 64), (64, 40), (20, 90)])
+def test_resized_crop_is_torchvisions(height, width):
+    image = pixels(np.random.default_rng(0), height, width, 3)
+    found = ResizeAndCrop(36, 32)(dict(img=image))
+    expected = center_crop(resize(Image.fromarray(image), 36, InterpolationMode.BICUBIC), [32, 32])
+    assert np.array_equal(found['img'], np.asarray(expected)) and found['img_shape'] == (32, 32)
+    assert found['img'].flags.c_contiguous
+
+
+def test_a_strip_does_not_fill_the_memory_of_a_training():
+    tracemalloc.start()
+    # Its short side enlarged to 32 would make it 2 million pixels long.
+    assert ResizeAndCrop(32, 32)(dict(img=np.zeros((1, 60_000, 3), np.uint8)))['img'].shape == (32, 32, 3)
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+    cfg = Config.fromfile(ROOT / 'configs/small/simclr_resnet18_b128-10e_32px.py')
+    assert [part.type for part in cfg.train_pipeline[0].transforms] == ['sdr_mm.LoadImage', 'sdr_mm.ResizeAndCrop']
+    with pytest.raises(InputError, match='0 < size <= resize, got size=33 and resize=32'):
+        ResizeAndCrop(32, 33)
 
 
 def test_an_image_that_cannot_be_decoded_stops_with_one_line(tmp_path):

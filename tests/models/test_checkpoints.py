@@ -3,6 +3,7 @@
 import datetime
 import pickle
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -208,6 +209,17 @@ def test_no_damaged_byte_becomes_a_weight(tmp_path):
             assert 'x.pth' in str(error) and '\n' not in str(error)
             noticed += 1
     assert noticed > 75
+
+
+def test_a_small_file_that_unpacks_to_far_more_is_not_read(tmp_path):
+    torch.save(dict(a=torch.zeros(30_000_000)), tmp_path / 'honest.pth')
+    assert read_checkpoint(tmp_path / 'honest.pth')['a'].numel() == 30_000_000
+    with zipfile.ZipFile(tmp_path / 'honest.pth') as honest, zipfile.ZipFile(tmp_path / 'bomb.pth', 'w') as bomb:
+        for member in honest.infolist():
+            bomb.writestr(member.filename, honest.read(member), zipfile.ZIP_DEFLATED)
+    assert (tmp_path / 'bomb.pth').stat().st_size < 200_000
+    with pytest.raises(InputError, match='bomb.pth is no honest checkpoint, its 1.* bytes unpack to 120,.*: give an'):
+        read_checkpoint(tmp_path / 'bomb.pth')
 
 
 def test_it_says_which_part_is_damaged(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -83,6 +84,16 @@ def test_baseline_trains_on_a_flat_folder_and_resumes(images, tmp_path, monkeypa
               for argument in arguments]
     run_tool(monkeypatch, *longer[:5], '--resume', *longer[5:])
     assert read_checkpoint(tmp_path / 'run/epoch_3.pth')['meta']['iter'] == 60
+
+
+def test_log_has_a_line_of_an_image_whose_name_is_no_utf8(images, tmp_path, monkeypatch, capfd):
+    shutil.copytree(images, tmp_path / 'images')
+    (tmp_path / 'images' / os.fsdecode(b'caf\xe9.png')).write_bytes(b'no picture')
+    run_tool(monkeypatch, BASELINE, '--data', tmp_path / 'images', '--work-dir', tmp_path / 'run', '--on-error', 'skip',
+             '--cfg-options', *TINY, 'log_level=WARNING', 'train_cfg.max_epochs=1')
+    log, = (tmp_path / 'run').glob('*/*.log')
+    assert 'skipped: ' in log.read_text() and r'caf\udce9.png cannot be decoded' in log.read_text()
+    assert 'Logging error' not in capfd.readouterr().err
 
 
 def test_sdr_trains_and_logs_each_network(images, clusters, tmp_path, monkeypatch):

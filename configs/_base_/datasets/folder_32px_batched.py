@@ -17,8 +17,7 @@ train_pipeline = [
         type='sdr_mm.Cached',
         transforms=[
             dict(type='sdr_mm.LoadImage'),
-            dict(type='ResizeEdge', scale=32, edge='short', backend='pillow', interpolation='bicubic'),
-            dict(type='CenterCrop', crop_size=32),
+            dict(type='sdr_mm.ResizeAndCrop', resize=32, size=32),
         ]),
     dict(type='PackInputs'),
 ]

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -26,9 +27,10 @@ from sdr_mm.text_table import text_table  # noqa: E402
 
 
 def numbers(cases: int) -> list[tuple[str, int]]:
-    """So many cases in all, each kind by its weight."""
+    """So many cases in all or a few more, each kind by its weight."""
     total = sum(weight for _, weight in KINDS.values())
-    return [(kind, number) for kind, (_, weight) in KINDS.items() for number in range(round(cases * weight / total))]
+    return [(kind, number) for kind, (_, weight) in KINDS.items()
+            for number in range(math.ceil(cases * weight / total))]
 
 
 def make_cases(base: Base, wanted: list[tuple[str, int]], seed: int) -> Iterator[tuple[Case, Path]]:
