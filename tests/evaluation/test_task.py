@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from routing_data import CLASSES, write
 
-from projects.demo.scoring import routing_splits
+from projects.real_data.mixed import choose_and_score
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import METRICS, Split, Task, hold_out, stratified_splits
 from sdr_mm.images import ImageStore
@@ -156,7 +156,7 @@ def test_images_of_one_sub_folder_stay_on_one_side(tmp_path):
         alone += len([unit for unit in sides[1] if unit[1].startswith('single')])
     assert 0 < alone < 4 * 8
     # The demo divides the images again, and still keeps units together.
-    for split in routing_splits(task, divisions=3).splits:
+    for split in choose_and_score(task).splits:
         sides = [{tuple(unit) for unit in units[numbers]} for numbers in (split.train, split.test)]
         assert not sides[0] & sides[1]
 
