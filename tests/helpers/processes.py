@@ -9,6 +9,15 @@ from types import ModuleType
 
 from repository import ROOT
 
+# A rank ends as those of the tools do: a thread of Gloo now and then aborts a Python that goes down.
+WORKER = """
+import runpy, sys
+from sdr_mm.cli import end_rank
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+end_rank(0)
+"""
+
 
 def run_ranks(worker: ModuleType, folder: Path, count: int = 2) -> None:
     """Runs the file of ``worker`` with the argument ``folder`` on ``count`` ranks; each must end well."""
@@ -22,7 +31,7 @@ def run_ranks(worker: ModuleType, folder: Path, count: int = 2) -> None:
             MASTER_PORT=str(port), OMP_NUM_THREADS='1',
             PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / 'tests/helpers'), os.environ.get('PYTHONPATH', '')]))
         started.append(subprocess.Popen(
-            [sys.executable, '-W', 'ignore', str(worker.__file__), str(folder)], env=environment,
+            [sys.executable, '-W', 'ignore', '-c', WORKER, str(worker.__file__), str(folder)], env=environment,
             stderr=subprocess.PIPE, text=True))
     for process in started:
         _, errors = process.communicate(timeout=240)
