@@ -1,23 +1,31 @@
-"""Makes of trainings of the study the two checkpoints that ship: weights of the backbone in half precision.
+"""Trains the two checkpoints that ship, unless they are there, and writes and scores them: backbones in half precision.
 
-    python -m projects.study.publish SDR.pth BASELINE.pth --overwrite     into sdr_mm/pretrained
+    python -m projects.study.publish --work-dir work_dirs/publish --overwrite     into sdr_mm/pretrained
 
-Optimizer, heads, paths and the images stay behind.
+Two runs of the study, on its pool without the solar cells, whose license would be that of the weights: a quarter of an
+hour on one core. Optimizer, heads, paths and the images stay behind.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdr_mm.arguments import Parser
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
+from sdr_mm.files import check_output
+
+if TYPE_CHECKING:  # It imports torch, which --help need not wait for.
+    from sdr_mm.evaluation import Task
 
 FOLDER = Path(__file__).parents[2] / 'sdr_mm' / 'pretrained'
 SDR, BASELINE = 'pool-r18.pth', 'pool-r18-baseline.pth'
+RUNS = {SDR: 'sdr16', BASELINE: 'longer'}
+NOT_SHIPPED = 'solar_cells'
 LIMIT = 8_000_000
 """Bytes of a file that ships, so that the package stays small."""
 
@@ -25,17 +33,6 @@ LICENSE = (
     'Apache-2.0, as the code of sdr_mm. No image is part of this file. Some of the images that it was trained on are '
     'under terms of share-alike (CC-BY-SA-4.0, GPL-2.0-or-later); who holds that weights are derived from the images '
     'of their training has to keep to those too.')
-ATTRIBUTION = (
-    'Noto Emoji: Google, Apache-2.0. '
-    'Twemoji: Twitter, Inc. and other contributors, CC-BY-4.0. '
-    'OpenMoji: all emojis designed by OpenMoji, the open-source emoji and icon project, CC-BY-SA-4.0. '
-    'The emoji of Google and Twitter as packaged (with emoji.json, MIT) by Cal Henderson. '
-    'Animal-MNIST: Sina Mohammadi, MIT. '
-    'The Open Clip Art Library and its contributors: public domain. '
-    'Furniture of Sweet Home 3D: Scopia, Andrew Kator & Jennifer Legaz, Reallusion, the contributors of Blend Swap, '
-    'Emmanuel Puybaret / eTeks, CC-BY-3.0, in part CC0. '
-    'The Battle for Wesnoth: David White and its many artists and contributors, GPL-2.0-or-later, newer art '
-    'CC-BY-SA-4.0. All of them were scaled to 32 pixels.')
 
 
 def publish(checkpoint: Path, file: Path, load: Callable[[Path], tuple[Any, Any]], overwrite: bool = False) -> None:
@@ -56,6 +53,8 @@ def publish(checkpoint: Path, file: Path, load: Callable[[Path], tuple[Any, Any]
     """
     import torch
 
+    from projects.real_data.mixed import IN_POOL
+    from projects.real_data.preparation import attribution
     from sdr_mm.files import atomic_write
     from sdr_mm.models.checkpoints import read_checkpoint, stored_config
     from sdr_mm.models.load_sdr import PREFIX
@@ -69,7 +68,8 @@ def publish(checkpoint: Path, file: Path, load: Callable[[Path], tuple[Any, Any]
             raise InputError(f'{checkpoint}: {key} is beyond 65504, the largest number of half precision: give another '
                              f'checkpoint')
     meta = dict(cfg=config_text(config, checkpoint), training=training_of(config, source['meta']),
-                license=LICENSE, attribution=ATTRIBUTION, sdr_mm_version=__version__)
+                license=LICENSE, sdr_mm_version=__version__,
+                attribution=attribution(['pool', *(name for name in IN_POOL if name != NOT_SHIPPED)]))
     with atomic_write(file, overwrite=overwrite) as temporary:
         with open(temporary, 'wb') as stream:  # With a name in place of a stream, the archive would hold the name.
             torch.save(dict(state_dict={f'{PREFIX}{key}': value for key, value in state.items()}, meta=meta), stream)
@@ -120,10 +120,40 @@ def texts(value: Any) -> Iterator[str]:
         yield value
 
 
+def publish_both(sdr: Path, baseline: Path, out: Path, overwrite: bool = False) -> None:
+    """:func:`publish` for the checkpoints of an SDRNet and of the network to compare it with."""
+    from sdr_mm.models.checkpoints import load_resnet
+    from sdr_mm.models.load_sdr import load_sdr
+    for checkpoint, name, load in ((sdr, SDR, load_sdr), (baseline, BASELINE, load_resnet)):
+        publish(checkpoint, out / name, load, overwrite)
+        print(f'{out / name}: {(out / name).stat().st_size / 1e6:.2f} MB')
+
+
+def score_table(networks: dict[str, str | Path], sdr: str | Path, tasks: Sequence[Task]) -> str:
+    """kNN accuracy on the tasks of the study as Markdown: plain networks by name, and the sub-nets of an SDRNet.
+
+    BN statistics of all of them are the task's.
+    """
+    import numpy as np
+
+    from sdr_mm.text_table import markdown_table
+
+    from .scores import SCORE, score_network, score_references, score_subnets
+    rows = {'raw pixels': score_references(tasks)['raw pixels'],
+            **{name: score_network(file, tasks, 'task') for name, file in networks.items()}}
+    values = {name: [scores[task.name]['knn'] for task in tasks] for name, scores in rows.items()}
+    routed, details = score_subnets(sdr, tasks, 'task')
+    every = np.array([np.array(details[task.name]['subnets'])[:, SCORE] for task in tasks])  # (task, sub-net)
+    values |= {'routed sub-net': [routed[task.name]['knn'] for task in tasks], 'mean sub-net': every.mean(1).tolist(),
+               'worst sub-net': every.min(1).tolist(), 'best sub-net': every.max(1).tolist()}
+    return markdown_table(['accuracy in %', *(task.name for task in tasks), 'mean'],
+                          [[name, *(f'{score:.1f}' for score in [*row, np.mean(row)])] for name, row in values.items()])
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__)
-    parser.add_argument('sdr', metavar='SDR.pth', type=Path, help='checkpoint of an SDRNet')
-    parser.add_argument('baseline', metavar='BASELINE.pth', type=Path, help='checkpoint of one network')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/publish'), metavar='FOLDER',
+                        help='images, checkpoints and clusters (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=FOLDER, metavar='FOLDER',
                         help='where to write (default: sdr_mm/pretrained of the repository)')
     parser.add_argument('--overwrite', action='store_true', help='replace the files that are there')
@@ -132,11 +162,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from sdr_mm.models.checkpoints import load_resnet
-    from sdr_mm.models.load_sdr import load_sdr
-    for checkpoint, name, load in ((args.sdr, SDR, load_sdr), (args.baseline, BASELINE, load_resnet)):
-        publish(checkpoint, args.out / name, load, args.overwrite)
-        print(f'{args.out / name}: {(args.out / name).stat().st_size / 1e6:.2f} MB')
+    for name in RUNS:
+        check_output(args.out / name, args.overwrite)
+    # Threads that spin while they wait for each other make this five times slower where other programs run.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # is read when torch is imported
+    from .images import TASKS, study_images
+    from .training import checkpoint_of
+    images = study_images(args.work_dir, [name for name in TASKS if name != NOT_SHIPPED])
+    sdr, baseline = (checkpoint_of(run, 0, images, args.work_dir) for run in RUNS.values())
+    publish_both(sdr, baseline, args.out, args.overwrite)
+    first = checkpoint_of('baseline', 0, images, args.work_dir)
+    print(score_table({'the first network': first, BASELINE: args.out / BASELINE}, args.out / SDR, images.tasks))
 
 
 if __name__ == '__main__':

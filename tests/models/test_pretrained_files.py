@@ -13,7 +13,7 @@ from repository import ROOT, load_tool
 from routing_data import BACKBONE, CLASSES, MEAN, STD, make_run, write
 
 import sdr_mm
-from projects.study.publish import BASELINE, LIMIT, SDR, main, publish
+from projects.study.publish import BASELINE, LIMIT, SDR, main, publish, publish_both
 from sdr_mm.engine.configs import use_init_from
 from sdr_mm.errors import InputError
 from sdr_mm.models.checkpoints import load_resnet, read_checkpoint, stored_config
@@ -46,7 +46,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope='module')
 def published(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp('published')
-    main([str(run / 'sdr.pth'), str(run / 'baseline.pth'), '--out', str(folder)])
+    publish_both(run / 'sdr.pth', run / 'baseline.pth', folder)
     return folder
 
 
@@ -113,13 +113,16 @@ def test_a_published_file_has_plain_values_and_no_path(run, published, name):
 
 
 def test_publishing_twice_gives_the_same_bytes_and_replaces_nothing_unasked(run, published, tmp_path):
-    argv = [str(run / 'sdr.pth'), str(run / 'baseline.pth'), '--out', str(tmp_path)]
-    main(argv)
+    files = run / 'sdr.pth', run / 'baseline.pth', tmp_path
+    publish_both(*files)
     for name in (SDR, BASELINE):
         assert (tmp_path / name).read_bytes() == (published / name).read_bytes()
     with pytest.raises(InputError, match=f'{SDR}'):
-        main(argv)
-    main([*argv, '--overwrite'])
+        publish_both(*files)
+    publish_both(*files, overwrite=True)
+    with pytest.raises(InputError, match='pool-r18.pth exists'):  # Before anything is fetched or trained.
+        main(['--out', str(tmp_path), '--work-dir', str(tmp_path / 'work')])
+    assert not (tmp_path / 'work').exists()
 
 
 def test_what_cannot_ship_is_one_line_and_no_file(run, tmp_path, monkeypatch):

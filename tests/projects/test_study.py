@@ -17,6 +17,7 @@ from projects.study.__main__ import main
 from projects.study.driver import measure
 from projects.study.images import StudyImages
 from projects.study.plan import RUNS
+from projects.study.publish import score_table
 from projects.study.tables import MARKERS, cells, read_results, tables
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Split, Task, task_features
@@ -113,6 +114,17 @@ def test_runs_on_small_images_are_trained_once_and_written(tmp_path, monkeypatch
     expected = [100 * probe.fit(features[part.train], tasks[1].labels[part.train]).score(
         features[part.test], tasks[1].labels[part.test]) for part in (choose, score)]
     assert results['separate4']['subnets']['task']['green']['subnets'][2] == pytest.approx(expected, abs=0.01)
+    baseline, sdr = (tmp_path / f'out/seed3/{name}/epoch_1.pth' for name in ('baseline', 'sdr4'))
+    table = score_table({'one': baseline}, sdr, tasks)
+    rows = {row[0].strip(): [float(cell) for cell in row[1:]] for row in
+            (line.strip('|').split('|') for line in table.splitlines()[2:])}
+    for name, column in dict(red=0, green=1).items():
+        subnets = np.array(results['sdr4']['subnets']['task'][name]['subnets'])[:, 1]
+        expected = [results['baseline']['scores']['task'][name]['knn'], results['sdr4']['scores']['task'][name]['knn'],
+                    subnets.mean(), subnets.min(), subnets.max()]
+        assert [rows[row][column] for row in ('one', 'routed sub-net', 'mean sub-net', 'worst sub-net',
+                                              'best sub-net')] == pytest.approx(expected, abs=0.06)
+    assert all(row[2] == pytest.approx(np.mean(row[:2]), abs=0.11) for row in rows.values())
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / 'results').iterdir()}
     measure(tmp_path / 'out', tmp_path / 'results', [3], ['random', *names])
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / 'results').iterdir()}
