@@ -10,15 +10,15 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdr_mm.arguments import COUNT, Parser
 from sdr_mm.cli import run
 
-if TYPE_CHECKING:  # Both import torch, which --help need not wait for.
-    from projects.demo.pipeline import Pool
-    from sdr_mm.evaluation import Task
+if TYPE_CHECKING:  # It imports torch, which --help need not wait for.
+    from projects.real_data.mixed import MixedPool
 
 TASKS = ('animal_silhouettes', 'solar_cells', 'fluent_category', 'fluent_fine')
 # Of each class of a task in each of its parts, so that routing keeps within the demo's time.
@@ -37,18 +37,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def images(args: argparse.Namespace) -> tuple[Pool, list[Task]]:
-    """The pool, whose list is written to the folder of the demo, and the tasks; only what is not given is fetched."""
-    from projects.demo.pipeline import Pool
-    from projects.real_data.mixed import choose_and_score, mixed_pool
+def images(args: argparse.Namespace) -> MixedPool:
+    """The pool and the tasks; only what is not given is fetched."""
+    from projects.real_data.mixed import MixedPool, choose_and_score, mixed_pool
+    from sdr_mm.datasets.image_folder import ImageFolder
     from sdr_mm.evaluation import Task
+    from sdr_mm.images import image_names
     tasks = [choose_and_score(Task.from_folder(folder, name=Path(folder).resolve().name))
              for folder in args.task or []]
-    if args.data and tasks:
-        return Pool(Path(args.data)), tasks
+    own = MixedPool(Path(args.data), image_names(ImageFolder(args.data)), tasks) if args.data else None
+    if own is not None and tasks:
+        return own
     mixed = mixed_pool(TASKS)
-    pool = Pool(Path(args.data)) if args.data else Pool(mixed.root, mixed.write_list(Path(args.out) / 'pool.txt'))
-    return pool, tasks or mixed.tasks
+    return replace(own or mixed, tasks=tasks or mixed.tasks)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from projects.demo.scoring import demo_task
     from projects.demo.table import table
     started, out = time.monotonic(), Path(args.out)
-    prepare_out(out)
-    pool, tasks = images(args)
+    pool = images(args)
+    prepare_out(out)  # Not before it is known that there are images: an earlier demo is lost by it.
+    pool = replace(pool, tasks=[demo_task(task, IMAGES_PER_CLASS) for task in pool.tasks])
     first, more = args.epochs
-    lines = run_path(pool, [demo_task(task, IMAGES_PER_CLASS) for task in tasks], out,
-                     Recipe(first=first, more=more))
+    lines = run_path(pool, out, Recipe(first=first, more=more))
     print(f'\n{table(lines)}\n')
     print(f'table {out / "table.md"}, numbers {out / "demo.json"}, picture {out / "demo.png"}')
     print(f'{(time.monotonic() - started) / 60:.1f} minutes')

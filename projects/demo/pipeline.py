@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import sdr_mm
-from projects.real_data.mixed import SIZE
+from projects.real_data.mixed import SIZE, MixedPool
 from sdr_mm.clustering import build_clusters, evaluate_clusters, extract_features
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder, use_init_from, use_on_error
@@ -44,6 +44,7 @@ OPTIONS = {
     'custom_hooks.0.supernet_prob': 0., 'custom_hooks.0.phase_iters': (0, ) * (SPACE.num_blocks + 1)}
 
 SHIPPED = 'pool-r18'
+POOL = 'pool.txt'
 
 # Titles of the blocks of the table.
 REFERENCES = 'kNN, features not learned'
@@ -71,20 +72,12 @@ class Recipe:
     cluster_epochs: int = 10
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Images without labels: those below ``root``, or of them the ones that ``list_file`` names."""
-
-    root: Path
-    list_file: str = ''
-
-
-def run(pool: Pool, tasks: Sequence[Task], out: Path, recipe: Recipe, say: Callable[[str], None] = print) -> list[Line]:
+def run(pool: MixedPool, out: Path, recipe: Recipe, say: Callable[[str], None] = print) -> list[Line]:
     """Runs the whole path.
 
     Args:
-        pool (Pool): What the networks train on.
-        tasks (Sequence[Task]): As :func:`~projects.demo.scoring.demo_task` gives them.
+        pool (MixedPool): What the networks train on, and the tasks, as :func:`~projects.demo.scoring.demo_task` gives
+            them.
         out (Path): Folder to write: checkpoints, clusters, rankings, export, table and picture.
         recipe (Recipe): Sizes.
         say (Callable): Prints. Defaults to print.
@@ -95,8 +88,9 @@ def run(pool: Pool, tasks: Sequence[Task], out: Path, recipe: Recipe, say: Calla
     Raises:
         InputError: If the images or the folders cannot be used.
     """
-    images = ImageFolder(str(pool.root), ann_file=pool.list_file)
-    recipe = fitted(recipe, len(images), pool.root)
+    tasks = pool.tasks
+    recipe = fitted(recipe, len(pool.names), pool.root)
+    images = ImageFolder(str(pool.root), ann_file=pool.write_list(out / POOL))
 
     sdr = sdr_mm.load(SHIPPED, device='cpu')
     with step(f'[1/7] routing on {len(tasks)} tasks in {SHIPPED}, which comes with the package: {len(sdr.space)} '
@@ -108,7 +102,7 @@ def run(pool: Pool, tasks: Sequence[Task], out: Path, recipe: Recipe, say: Calla
         say(indent(table(shipped), '      '))
 
     with step(f'[2/7] SimCLR: {recipe.first} passes over {len(images)} images', say):
-        first = pretrain(SIMCLR, pool, out / 'simclr', recipe, recipe.first)
+        first = pretrain(SIMCLR, pool.root, out / 'simclr', recipe, recipe.first)
 
     with step(f'[3/7] clustering by its features into {len(SPACE)} clusters', say):
         features = extract_features(load_network(str(first)).module, images, out / 'features', pool=pool_features,
@@ -121,9 +115,10 @@ def run(pool: Pool, tasks: Sequence[Task], out: Path, recipe: Recipe, say: Calla
 
     with step(f'[4/7] on from it, {recipe.more} passes each: SimCLR, one network on batches of one cluster at a time, '
               f'SDR with {len(SPACE)} sub-nets', say):
-        longer = pretrain(SIMCLR, pool, out / 'longer', recipe, recipe.more, first)
-        control = pretrain(CLUSTER_BATCHES, pool, out / 'cluster_batches', recipe, recipe.more, first, clusters=True)
-        checkpoint = pretrain(SDR, pool, out / 'sdr', recipe, recipe.more, first, clusters=True, options=OPTIONS)
+        longer = pretrain(SIMCLR, pool.root, out / 'longer', recipe, recipe.more, first)
+        control = pretrain(CLUSTER_BATCHES, pool.root, out / 'cluster_batches', recipe, recipe.more, first,
+                           clusters=True)
+        checkpoint = pretrain(SDR, pool.root, out / 'sdr', recipe, recipe.more, first, clusters=True, options=OPTIONS)
 
     with step(f'[5/7] BN reset and routing on {len(tasks)} tasks', say):
         sdr = sdr_mm.load(checkpoint, device='cpu')
@@ -180,13 +175,13 @@ def fitted(recipe: Recipe, count: int, pool: Path) -> Recipe:
     return replace(recipe, batch_size=batch_size)
 
 
-def pretrain(config: Path, pool: Pool, work_dir: Path, recipe: Recipe, epochs: int, start: Path | None = None,
+def pretrain(config: Path, root: Path, work_dir: Path, recipe: Recipe, epochs: int, start: Path | None = None,
              clusters: bool = False, options: dict[str, Any] | None = None) -> Path:
-    """Trains a small config on the images of ``pool`` and returns its last checkpoint.
+    """Trains a small config on the pool, whose list lies beside ``work_dir``, and returns its last checkpoint.
 
     Args:
         config (Path): What is trained.
-        pool (Pool): The images.
+        root (Path): Folder of the images.
         work_dir (Path): Folder of the checkpoint.
         recipe (Recipe): The batch size.
         epochs (int): Passes over the images.
@@ -199,7 +194,7 @@ def pretrain(config: Path, pool: Pool, work_dir: Path, recipe: Recipe, epochs: i
         'train_dataloader.batch_size': recipe.batch_size, **(options or {})})
     cfg.custom_hooks.append(dict(type='ProgressBarHook', desc=work_dir.name))
     use_epochs(cfg, epochs)
-    use_folder(cfg, str(pool.root), pool.list_file)
+    use_folder(cfg, str(root), str((work_dir.parent / POOL).resolve()))
     use_on_error(cfg, 'skip')
     if clusters:
         use_clusters(cfg, str(work_dir.parent / 'clusters.npz'))

@@ -37,17 +37,16 @@ def demo_task(task: Task, per_class: int | None = None, parts: int = 5, seed: in
         seed (int): Defaults to 0.
     """
     random = np.random.default_rng(seed)
-    rank = random.permutation(len(task.labels))  # A random order of the images.
     choose, score = task.splits
     if per_class is not None:
-        dropped = [images[np.argsort(rank[images])][per_class:] for part in (choose.train, choose.test, score.test)
-                   for images in (part[task.labels[part] == label] for label in range(len(task.classes)))]
-        kept = np.setdiff1d(np.arange(len(task.labels)), np.concatenate(dropped))
-        task, rank = task.without(np.concatenate(dropped).tolist()), rank[kept]
+        dropped = [random.permutation(part[task.labels[part] == label])[per_class:]
+                   for part in (choose.train, choose.test, score.test) for label in range(len(task.classes))]
+        task = task.without(np.concatenate(dropped).tolist())
     task = in_memory(task)
     choose, score = task.splits
+    shuffled = random.permutation(score.test)
     # Dealt out class by class.
-    dealt = score.test[np.lexsort((rank[score.test], task.labels[score.test]))]
+    dealt = shuffled[np.argsort(task.labels[shuffled], kind='stable')]
     return replace(task, splits=[choose, *(Split(score.train, np.sort(dealt[part::parts])) for part in range(parts))])
 
 

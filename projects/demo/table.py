@@ -34,9 +34,8 @@ def scoring(scores: Sequence[float]) -> list[float]:
 def routed_subnet(ranking: Ranking) -> int:
     """The sub-net that is best on the images that choose, of equals the first."""
     # Not in the order of the ranking, which knows the images that score.
-    scores = {network.subnet or 0: network.scores[0]
-              for network in sorted(ranking.subnets, key=lambda network: network.subnet or 0)}
-    return max(scores, key=lambda subnet: scores[subnet])
+    best = min(ranking.subnets, key=lambda network: (-network.scores[0], network.subnet or 0))
+    return best.subnet or 0
 
 
 def subnet_lines(rankings: Sequence[Ranking], block: str) -> list[Line]:

@@ -72,7 +72,7 @@ def measured(name: str, seed: int, images: StudyImages, pool: Pool, out: Path) -
             random_network(checkpoint_of('baseline', seed, images, out), file, seed)
         return dict(run=name, seed=seed, scores={bn: score_network(file, images.tasks, bn, pool) for bn in BN})
     if RUNS[name].separate:
-        scores, subnets = score_separate(checkpoints_of(name, seed, images, out), images.tasks, pool)
+        scores, subnets = score_separate(checkpoints_of(name, seed, images, out), images.tasks)
         return dict(run=name, seed=seed, epochs=RUNS[name].epochs, scores=dict(task=scores), subnets=dict(task=subnets))
     file = checkpoint_of(name, seed, images, out)
     seconds = file.parent / 'seconds'  # Is not there if the training was interrupted.
@@ -80,7 +80,7 @@ def measured(name: str, seed: int, images: StudyImages, pool: Pool, out: Path) -
                                    seconds=int(seconds.read_text()) if seconds.exists() else None)
     for bn in BN:
         if RUNS[name].config == SDR:
-            content['scores'][bn], content['subnets'][bn] = score_subnets(file, images.tasks, bn, pool)
+            content['scores'][bn], content['subnets'][bn] = score_subnets(file, images.tasks, bn)
         else:
             content['scores'][bn] = score_network(file, images.tasks, bn, pool)
     return content

@@ -47,7 +47,7 @@ def score_references(tasks: Sequence[Task]) -> dict[str, Scores]:
             for name, features in kinds.items()}
 
 
-def score_network(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) -> Scores:
+def score_network(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool | None = None) -> Scores:
     """Of a plain network.
 
     Args:
@@ -55,16 +55,18 @@ def score_network(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) 
         tasks (Sequence[Task]): The tasks.
         bn (str): Images of its BN statistics: ``'task'``, those of each task that train, or ``'own'``, those of the
             pool.
-        pool (Pool): Images of the pool.
+        pool (Pool, optional): Images of the pool, for ``'own'``. Defaults to None.
     """
     return {task.name: score_features(features, task) for task, features in network_features(file, tasks, bn, pool)}
 
 
-def network_features(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) -> Iterator[tuple[Task, Tensor]]:
+def network_features(file: str | Path, tasks: Sequence[Task], bn: str,
+                     pool: Pool | None = None) -> Iterator[tuple[Task, Tensor]]:
     """Each task with the features ``(n, C)`` of its images; arguments are those of :func:`score_network`."""
     loaded = load_network(str(file))
     network, normalization = loaded.module, loaded.settings.normalization
     if bn == 'own':
+        assert pool is not None
         store = ImageStore(pool.paths, resize=SIZE, size=SIZE)
         BNReset('all').apply(network, BNImages(pool=pool, pool_store=store), normalization=normalization)
     for task in tasks:
@@ -73,27 +75,24 @@ def network_features(file: str | Path, tasks: Sequence[Task], bn: str, pool: Poo
         yield task, task_features(network, task, normalization=normalization, resize=SIZE, size=SIZE)[0]
 
 
-def score_separate(files: Sequence[Path], tasks: Sequence[Task], pool: Pool) -> tuple[Scores, dict[str, Any]]:
+def score_separate(files: Sequence[Path], tasks: Sequence[Task]) -> tuple[Scores, dict[str, Any]]:
     """Of the best of some plain networks, as :func:`score_subnets` scores sub-nets, with BN statistics of the task."""
     found: dict[str, list[list[float]]] = {task.name: [] for task in tasks}
-    linear: dict[str, list[float]] = {task.name: [] for task in tasks}
-    for file in files:
-        for task, features in network_features(file, tasks, 'task', pool):
-            found[task.name].append([round(score, 2) for score in knn(features, task)])
-            linear[task.name].append(round(linear_scores(features, task)[0], 2))
-    scores, details = {}, {}
-    for name, subnets in found.items():
-        routed = int(np.array(subnets)[:, 0].argmax())
-        scores[name] = dict(knn=subnets[routed][SCORE], linear=linear[name][routed])
-        details[name] = dict(routed=routed, subnets=subnets)
-    return scores, details
+    scores, routed = {}, {}
+    for number, file in enumerate(files):
+        for task, features in network_features(file, tasks, 'task'):
+            subnets = found[task.name]
+            subnets.append([round(score, 2) for score in knn(features, task)])
+            if all(subnets[-1][0] > score for score, _ in subnets[:-1]):
+                routed[task.name], scores[task.name] = number, score_features(features, task)
+    return scores, {name: dict(routed=routed[name], subnets=subnets) for name, subnets in found.items()}
 
 
-def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str, pool: Pool) -> tuple[Scores, dict[str, Any]]:
+def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str) -> tuple[Scores, dict[str, Any]]:
     """Of the routed sub-net of an SDRNet, which was chosen on other images, and kNN of all of them.
 
     Args:
-        file, tasks, pool: As for :func:`score_network`.
+        file, tasks: As for :func:`score_network`.
         bn (str): ``'task'`` for the same BN images for all, or ``'own'`` for those of each sub-net's cluster.
 
     Returns:

@@ -37,7 +37,7 @@ def checkpoint_of(name: str, seed: int, images: StudyImages, out: Path) -> Path:
         out (Path): Folder of all runs.
     """
     work_dir = out / f'seed{seed}' / name
-    return trained(configured(RUNS[name], seed, images, out, images.list_file), work_dir, RUNS[name].epochs)
+    return trained(RUNS[name], seed, images, out, images.list_file, work_dir)
 
 
 def checkpoints_of(name: str, seed: int, images: StudyImages, out: Path) -> list[Path]:
@@ -51,15 +51,15 @@ def checkpoints_of(name: str, seed: int, images: StudyImages, out: Path) -> list
         with atomic_write(list_file, overwrite=True) as temporary:
             temporary.write_text(''.join(f'{names[number]}\n' for number in
                                          np.flatnonzero(clusters.assignment == cluster)), encoding='utf-8')
-        files.append(trained(configured(replace(run, clusters=''), seed, images, out, list_file),
-                             folder / str(cluster), run.epochs))
+        files.append(trained(replace(run, clusters=''), seed, images, out, list_file, folder / str(cluster)))
     return files
 
 
-def trained(cfg: Config, work_dir: Path, epochs: int) -> Path:
-    """The last checkpoint of a config in its folder, which also has how many seconds it took without a break."""
-    file = work_dir / f'epoch_{epochs}.pth'
+def trained(run: Run, seed: int, images: StudyImages, out: Path, list_file: Path, work_dir: Path) -> Path:
+    """The last checkpoint of a run in its folder, which also has how many seconds it took without a break."""
+    file = work_dir / f'epoch_{run.epochs}.pth'
     if not file.exists():
+        cfg = configured(run, seed, images, out, list_file)
         cfg.work_dir, cfg.resume = str(work_dir), work_dir.exists()
         started = time.monotonic()
         train(cfg, guard=True)

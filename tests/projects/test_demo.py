@@ -8,12 +8,13 @@ import torch
 from PIL import Image, ImageDraw
 
 import projects.demo.__main__ as demo
-from projects.demo.pipeline import Pool, Recipe, prepare_out, run
+from projects.demo.pipeline import Recipe, prepare_out, run
 from projects.demo.scoring import color_histograms, demo_task, linear_scores, pixel_features
 from projects.demo.table import Line, mean_and_error, routed_subnet, subnet_lines, table
-from projects.real_data.mixed import choose_and_score
+from projects.real_data.mixed import MixedPool, choose_and_score
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation.task import Split, Task
+from sdr_mm.images import find_images
 from sdr_mm.models.checkpoints import read_checkpoint, read_state_dict
 from sdr_mm.routing import Cost, RankedNetwork, Ranking
 
@@ -52,7 +53,8 @@ def test_whole_path_gives_checkpoints_clusters_rankings_export_table_and_picture
     (folders / 'pool/broken.png').write_bytes(b'no picture')
     said = []
     try:
-        lines = run(Pool(folders / 'pool'), [shapes(folders, parts=2)], tmp_path, TINY, said.append)
+        pool = MixedPool(folders / 'pool', find_images(folders / 'pool'), [shapes(folders, parts=2)])
+        lines = run(pool, tmp_path, TINY, said.append)
     finally:
         (folders / 'pool/broken.png').unlink()
     networks = ['SimCLR', 'SimCLR, trained on', 'one network, cluster-pure batches']
@@ -78,7 +80,7 @@ def test_whole_path_gives_checkpoints_clusters_rankings_export_table_and_picture
 
 def test_pool_that_is_too_small_is_refused(folders, tmp_path):
     with pytest.raises(InputError, match='too few for 4 clusters'):
-        run(Pool(folders / 'shapes'), [], tmp_path, Recipe(), lambda line: None)
+        run(MixedPool(folders / 'shapes', find_images(folders / 'shapes'), []), tmp_path, Recipe(), lambda line: None)
 
 
 @pytest.mark.parametrize('per_class', [None, 3])
@@ -106,7 +108,9 @@ def test_linear_probe_is_that_of_the_images_that_train():
     random = np.random.default_rng(0)
     labels = np.arange(60) % 2
     features = torch.from_numpy(labels[:, None] * 4. + random.normal(size=(60, 3))).float()
-    splits = [Split(np.arange(40), tests) for tests in (np.arange(30, 40), np.arange(40, 50), np.arange(50, 60))]
+    labels[:10] = 1 - labels[:10]  # So that a probe of the images that choose is wrong about all others.
+    splits = [Split(np.arange(10), np.arange(10, 40)), *(Split(np.arange(40), tests) for tests in (np.arange(40, 50),
+                                                                                               np.arange(50, 60)))]
     task = Task('t', ['a', 'b'], [f'{number}.png' for number in range(60)], labels, splits)
     assert linear_scores(features, task) == [100, 100]
     task.labels[50:] = 1 - labels[50:]
@@ -172,5 +176,17 @@ def test_folder_of_something_else_is_not_replaced_by_the_demo(tmp_path):
 
 def test_own_images_and_tasks_fetch_nothing(folders):
     args = demo.parse_args(['--data', str(folders / 'pool'), '--task', str(folders / 'shapes')])
-    pool, (task, ) = demo.images(args)
-    assert pool == Pool(folders / 'pool') and task.name == 'shapes' and len(task.splits) == 2
+    pool = demo.images(args)
+    assert (pool.root, len(pool.names), [task.name for task in pool.tasks]) == (folders / 'pool', 96, ['shapes'])
+    assert len(pool.tasks[0].splits) == 2
+
+
+@pytest.mark.parametrize('given', [['--data', 'nowhere'], ['--data', 'empty'], ['--task', 'nowhere']])
+def test_a_folder_that_cannot_be_used_costs_no_earlier_demo(folders, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    prepare_out(tmp_path / 'demo')
+    (tmp_path / 'demo/table.md').write_text('earlier')
+    with pytest.raises(InputError, match='^there (is no folder|are no images in the folder) .*: give (a|the) folder'):
+        demo.main(['--out', 'demo', *given])
+    assert (tmp_path / 'demo/table.md').read_text() == 'earlier'
