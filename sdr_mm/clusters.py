@@ -128,6 +128,8 @@ class Clusters:
             return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'].item(), digest, method)
         except InputError as error:
             raise InputError(str(error) if str(path) in str(error) else f'{path}: {error}') from error
+        except PermissionError as error:
+            raise InputError(f'{path} cannot be read ({error.strerror}): make it readable') from error
         except Exception as error:  # A header of arbitrary bytes may raise anything.
             raise InputError(f'{path} does not hold clusters or is damaged: {advice}') from error
 

@@ -32,7 +32,9 @@ def read_json(file: str | Path, advice: str) -> Any:
         return json.loads(decode(Path(file).read_bytes()), object_pairs_hook=_entries, parse_constant=lambda _: None)
     except RecursionError as error:
         raise InputError(f'{file} cannot be read as JSON (it is nested too deeply): {advice}') from error
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise InputError(f'{file} cannot be read ({error.strerror or error}): {advice}') from error
+    except ValueError as error:
         reason = ' '.join(str(error).split())
         raise InputError(f'{file} cannot be read as JSON ({reason}): {advice}') from error
 

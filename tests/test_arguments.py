@@ -1,8 +1,10 @@
 """Arguments of the tools: what they take, and one line for all else."""
 
 import argparse
+from pathlib import Path
 
 import pytest
+from repository import ROOT, load_tool
 
 from sdr_mm import arguments
 from sdr_mm.arguments import Parser, config_arguments, positive, whole
@@ -37,6 +39,38 @@ def test_other_numbers_are_refused(kind, text, message):
     with pytest.raises(argparse.ArgumentTypeError, match=message) as error:
         kind(text)
     assert len(str(error.value)) < 120
+
+
+TOOLS = sorted(file.stem for file in (ROOT / 'tools').glob('*.py'))
+MAY_BE_NONE = {
+    'cluster': {'--num-blocks', '--min-size', '--epochs'}, 'export_subnet': {'--subnet'},
+    'route': {'--top', '--bottom'}, 'route_detection': {'--subnets'}}
+"""Options that may be 0, beside those of every tool: a seed, workers of the loader, the rank of a process."""
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_tool_refuses_a_number_that_cannot_be_in_one_line(tool, monkeypatch):
+    """Each option with a number, on the command line of the real parser: a batch of 0 images, a seed of -1."""
+    class Found(Exception):
+        pass
+
+    def stop(parser, argv=None):
+        raise Found(parser)
+
+    with monkeypatch.context() as patch, pytest.raises(Found) as found:
+        patch.setattr(Parser, 'parse_args', stop)
+        patch.setattr('sys.argv', [tool])
+        load_tool(tool).main()
+    parser = found.value.args[0]
+    options = {'/'.join(action.option_strings): action.option_strings[0] for action in parser._actions
+               if action.option_strings and action.type not in (None, str, Path)}
+    none = MAY_BE_NONE.get(tool, set()) | {'--seed', '--workers', '--local_rank'}
+    for named, option in options.items():
+        wrong = ['-4', 'many', '', 'nan', '1e400', *(() if option in none else ('0', ))]
+        for text in wrong:
+            with pytest.raises(InputError, match=f'^argument {named}: it is a ') as error:
+                parser.parse_args([option, text])
+            assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize('words, message', [

@@ -1,17 +1,23 @@
 """Atomic writing, and errors as one line."""
 
+import errno
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from repository import ROOT
 
 from sdr_mm.cli import run
+from sdr_mm.clusters import Clusters
 from sdr_mm.errors import InputError
 from sdr_mm.files import atomic_write, check_folder, check_output, read_lines
+from sdr_mm.images import find_images, read_rgb
+from sdr_mm.models.checkpoints import read_checkpoint
+from sdr_mm.records import read_json
 
 
 def test_file_appears_whole_with_usual_permissions(tmp_path):
@@ -114,6 +120,50 @@ def test_a_place_where_nothing_can_be_written_is_found_before_the_work():
             refused()
     with pytest.raises(InputError, match=f'^{NOWHERE} cannot be written'), atomic_write(NOWHERE):
         pass
+
+
+@pytest.fixture
+def mine():
+    """A folder of a user whom permissions bind, which they do not bind root, and this process as that user."""
+    with TemporaryDirectory() as folder:
+        root = os.geteuid() == 0
+        if root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+            for part in Path(folder).rglob('*'):
+                part.chmod(0o700)
+
+
+def test_what_permissions_forbid_is_one_line(mine):
+    locked, closed = mine / 'locked', mine / 'images/closed'
+    for folder in (locked, closed):
+        folder.mkdir(parents=True)
+    (mine / 'images/a.png').touch()
+    (closed / 'b.png').touch()
+    (mine / 'secret').write_text('a.png')
+    for path, mode in ((locked, 0o500), (closed, 0o000), (mine / 'secret', 0o000)):
+        path.chmod(mode)
+    denied = os.strerror(errno.EACCES)
+    for forbidden, message in (
+            (lambda: check_output(locked / 'a.json', True), 'a.json cannot be written'),
+            (lambda: check_output(locked / 'new/features', False, holds='x'), 'features cannot be written'),
+            (lambda: check_folder(locked), 'locked cannot be written'),
+            (lambda: atomic_write(locked / 'a.json').__enter__(), 'a.json cannot be written'),
+            (lambda: find_images(mine / 'images'), 'closed/ cannot be read'),
+            (lambda: read_lines(mine / 'secret'), 'secret cannot be read'),
+            (lambda: read_json(mine / 'secret', ''), 'secret cannot be read'),
+            (lambda: Clusters.load(mine / 'secret'), 'secret cannot be read'),
+            (lambda: read_checkpoint(mine / 'secret'), 'secret cannot be read'),
+            (lambda: read_rgb(mine / 'secret'), 'secret cannot be decoded')):
+        with pytest.raises(InputError, match=f'{message} .{denied}') as error:
+            forbidden()
+        assert '\n' not in str(error.value)
+    assert not list(locked.iterdir())
 
 
 def test_a_folder_to_work_in_may_be_new_or_old_but_is_no_file(tmp_path):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdr_mm.arguments import Parser, config_arguments, output_arguments
+from sdr_mm.arguments import Parser, config_arguments, output_arguments, whole
 from sdr_mm.cli import is_main_process, run
 from sdr_mm.files import atomic_write, check_folder, check_output
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('checkpoint', help='what tools/train.py wrote with this config')
     parser.add_argument('--work-dir', help='where to keep the log')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0)
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 

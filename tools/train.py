@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from sdr_mm.arguments import COUNT, Parser, config_arguments
+from sdr_mm.arguments import COUNT, Parser, config_arguments, whole
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
 
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun of old passed the rank as an argument; launch scripts of users still may.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

@@ -73,9 +73,8 @@ def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
                     continue
                 part = nn.Parameter(take(parameter.detach(), slices))
                 part.grad = take(parameter.grad, slices)
-                if parameter in optimizer.state:
-                    optimizer.state[part] = {name: take(value, slices) if _is_sliced(value, parameter) else value
-                                             for name, value in optimizer.state[parameter].items()}
+                optimizer.state[part] = {name: take(value, slices) if _is_sliced(value, parameter) else value
+                                         for name, value in optimizer.state.get(parameter, {}).items()}
                 parts.append((parameter, part, slices))
                 shown.append(part)
             group['params'] = shown

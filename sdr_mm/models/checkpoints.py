@@ -67,6 +67,8 @@ def read_checkpoint(file: FilePath, map_location: Any = 'cpu') -> dict[str, Any]
             checkpoint = torch.load(place, map_location=map_location, weights_only=True)
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(f'{file} cannot be read ({error.strerror}): make it readable') from error
     except Exception as error:  # Arbitrary bytes may raise anything.
         refused = None if safetensors else re.search(r'GLOBAL (\S+)|module (\S+) is blocked', str(error))
         if refused:

@@ -23,7 +23,10 @@ from sdr_mm.clustering.features import Features, _reserve, extract_features
 from sdr_mm.clusters import Clusters
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.errors import InputError
+from sdr_mm.evaluation.features import task_features
+from sdr_mm.evaluation.task import Task
 from sdr_mm.images import ZERO_TO_ONE, fingerprint, read_rgb, resize_and_crop
+from sdr_mm.models.checkpoints import load_resnet
 
 COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 40)]
 
@@ -71,6 +74,21 @@ def test_features_are_the_pooled_last_map_of_each_image_in_order(root):
         with torch.no_grad():
             expected = network(prepare(Image.open(root / 'images' / features.names[row]))[None])[-1].mean((2, 3))[0]
         np.testing.assert_allclose(features.array[row], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_clustering_and_routing_see_the_same_pixels(root, tmp_path):
+    """Of shapes for which the rounding of the resized side or of the crop's corner decides."""
+    for number, shape in enumerate([(37, 53), (71, 40), (9, 31), (300, 41), (41, 299), (33, 47), (65, 99), (36, 36)]):
+        pixels = np.random.default_rng(number).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        (tmp_path / f'images/class{number % 2}').mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f'images/class{number % 2}/{number}.png')
+    shutil.copy(root / 'net.pth', tmp_path)
+    clustered = extract(tmp_path)
+    task = Task.from_folder(tmp_path / 'images', splits=1)
+    network, _ = load_resnet(tmp_path / 'net.pth')
+    routed, task = task_features(network, task, resize=36, size=32, batch_size=5)
+    assert [str(Path(path).relative_to(tmp_path / 'images')) for path in task.paths] == clustered.names
+    assert np.array_equal(clustered.array, routed.numpy())
 
 
 CROPS = '''train_dataloader = dict(dataset=dict(pipeline=[

@@ -12,7 +12,7 @@ import time
 import pytest
 from mmengine.hooks import Hook
 from repository import ROOT
-from small_runs import BASELINE, assert_same_training, small_config, write_images
+from small_runs import BASELINE, SDR, assert_same_training, small_config, write_clusters, write_images
 
 from sdr_mm.engine.resuming import checkpoint_files
 from sdr_mm.engine.training import train
@@ -58,15 +58,18 @@ def test_only_as_many_are_kept_as_were_asked_for(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(images, tmp_path):
+@pytest.mark.parametrize('config, wanted', [(BASELINE, 7), (SDR, 6)])
+def test_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(config, wanted, images, tmp_path):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    networks = [] if config == BASELINE else ['--clusters', write_clusters(tmp_path / 'clusters.npz', images)]
+    routed = [] if config == BASELINE else ['model.backbone.routed_blocks=(3,)']
 
     def start(folder, *options):
-        return subprocess.Popen(
-            [sys.executable, '-W', 'ignore', str(ROOT / 'tools/train.py'), BASELINE, '--data', str(images),
-             '--work-dir', str(tmp_path / folder), '--epochs', '12', *options, '--cfg-options',
-             'train_dataloader.batch_size=4', 'train_dataloader.num_workers=1', 'default_hooks.checkpoint.interval=1',
-             'default_hooks.checkpoint.max_keep_ckpts=1', 'log_level=ERROR'], env=environment)
+        return subprocess.Popen([str(word) for word in (
+            sys.executable, '-W', 'ignore', ROOT / 'tools/train.py', config, '--data', images, *networks,
+            '--work-dir', tmp_path / folder, '--epochs', 12, *options, '--cfg-options',
+            'train_dataloader.batch_size=4', 'train_dataloader.num_workers=1', 'default_hooks.checkpoint.interval=1',
+            'default_hooks.checkpoint.max_keep_ckpts=1', 'log_level=ERROR', *routed)], env=environment)
 
     assert start('whole').wait() == 0
     dice = random.Random(0)
@@ -75,7 +78,7 @@ def test_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(images, t
         # The run removes files while they are looked at, so a new one is known by its name.
         new = set(checkpoint_files(tmp_path / 'parts')) - seen
         seen |= new
-        if run.poll() is None and kills < 4 and new:
+        if run.poll() is None and kills < wanted and new:
             time.sleep(dice.random() / 2)
             run.send_signal(signal.SIGKILL)
             kills += run.wait() == -signal.SIGKILL
@@ -84,5 +87,5 @@ def test_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(images, t
         elif run.poll() is not None:
             break
         time.sleep(0.01)
-    assert (run.returncode, kills) == (0, 4)
+    assert (run.returncode, kills) == (0, wanted)
     assert_same_training(tmp_path / 'whole/epoch_12.pth', tmp_path / 'parts/epoch_12.pth')

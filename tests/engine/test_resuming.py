@@ -29,6 +29,15 @@ def truncate(file):
     file.write_bytes(file.read_bytes()[:-2000])
 
 
+def flip_a_bit(file):
+    """Of a running mean, so that only the sum which the archive has of each member tells."""
+    data = bytearray(file.read_bytes())
+    mean = read_checkpoint(file)['state_dict']['backbone.layer3.0.bn1.running_mean'].numpy().tobytes()
+    assert data.count(mean) == 1
+    data[data.index(mean) + len(mean) // 2] ^= 1
+    file.write_bytes(data)
+
+
 def change(**entries):
     def apply(file):
         checkpoint = read_checkpoint(file)
@@ -50,6 +59,7 @@ def poison(checkpoint):
 FAULTS = {
     'cut short': (truncate, 'epoch_2.pth'),
     'empty': (lambda file: file.write_bytes(b''), 'epoch_2.pth'),
+    'one bit altered': (flip_a_bit, 'epoch_2.pth'),
     'no optimizer': (change(optimizer=None), 'no optimizer'),
     'no hub': (change(message_hub=None), 'no message_hub'),
     'negative iteration': (set_meta('iter', -5), 'its iter is -5'),
@@ -99,10 +109,11 @@ def test_out_dir_of_the_hook_is_where_the_checkpoints_are(images, tmp_path):
         train(small_config(images, tmp_path / 'run', **options), guard=True)
 
 
-def test_copied_folder_resumes_from_its_own_files(images, done, tmp_path):
-    """Its newest one is cut short, and ``last_checkpoint`` names that of the original."""
+@pytest.mark.parametrize('damage', [truncate, flip_a_bit])
+def test_copied_folder_resumes_from_its_own_files(damage, images, done, tmp_path):
+    """Its newest one is cut short or altered, and ``last_checkpoint`` names that of the original."""
     folder = shutil.copytree(done, tmp_path / 'copy')
-    truncate(folder / 'epoch_2.pth')
+    damage(folder / 'epoch_2.pth')
     train(small_config(images, folder, resume=True), guard=True)
     assert_same_training(folder / 'epoch_2.pth', done / 'epoch_2.pth')
 

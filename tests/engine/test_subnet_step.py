@@ -80,6 +80,45 @@ def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(optimizer):
         torch.testing.assert_close(state[name], parameter.detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_frozen_stages_stay_and_the_others_step():
+    model = SDRResNet(18, (5, 3), stem_channels=8, routed_blocks=(2, 3), frozen_stages=3).train()
+    wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()))
+    before = copy.deepcopy(model)
+    chosen = selection(model, (0, 1))
+    assert chosen[model.layer3[0].conv1.weight] and not model.layer3[0].conv1.weight.requires_grad
+    wrapper.confine(chosen)
+    wrapper.update_params(model(torch.randn(4, 3, 32, 32), (0, 1))[0].square().mean())
+    for (name, new), old in zip(model.named_parameters(), before.parameters()):
+        assert torch.equal(new, old) != name.startswith('layer4'), name
+
+
+class Exact(torch.optim.Optimizer):
+    """Adds up gradients in double precision, and takes what MMEngine hands on to a step."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self, closure=None, scale=1):
+        for parameter in self.param_groups[0]['params']:
+            state = self.state[parameter]
+            state['total'] = state.get('total', torch.zeros_like(parameter, dtype=torch.double)) + parameter.grad
+            parameter -= scale * state['total'].float()
+
+
+def test_optimizers_state_keeps_its_precision_and_options_of_a_step_arrive():
+    weight = nn.Parameter(torch.zeros(4))
+    wrapper = SubnetOptimWrapper(Exact([weight]))
+    for gradient in (1., 1e-12):
+        wrapper.confine({weight: (torch.tensor([1, 2]), )})
+        weight.grad = torch.full((4, ), gradient)
+        wrapper.step(scale=2)
+    assert wrapper.optimizer.state[weight]['total'].tolist() == [0, 1 + 1e-12, 1 + 1e-12, 0]
+    assert weight.tolist() == [0, -4, -4, 0]
+    wrapper.step(scale=0)
+    assert weight.tolist() == [0, -4, -4, 0], 'nor by a step that is not confined'
+
+
 def test_step_of_the_supernet_is_a_plain_step():
     model = network().train()
     plain = copy.deepcopy(model)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from repository import ROOT, load_tool
+from small_runs import assert_same_training
 
 from sdr_mm.clusters import Clusters
 from sdr_mm.engine.configs import amp_wrapper, load_config, use_clusters, use_folder
@@ -218,34 +219,41 @@ def two_ranks(config, images, work_dir, *options, workers=0):
         capture_output=True, text=True, env=environment, timeout=500)
 
 
-def with_accident(folder, kind, iteration):
-    config = folder / 'accident.py'
-    config.write_text(f"""
-_base_ = {BASELINE!r}
+def with_accident(config, folder, kind, iteration):
+    accident = folder / 'accident.py'
+    hooks = load_config(str(config)).to_dict()['custom_hooks']
+    accident.write_text(f"""
+_base_ = {str(config)!r}
 custom_imports = dict(imports=['sdr_mm', 'accidents'])
-custom_hooks = [dict(type='FixedLRHook'), dict(type='AccidentHook', kind={kind!r}, iteration={iteration})]
+custom_hooks = {[*hooks, dict(type='AccidentHook', kind=kind, iteration=iteration)]!r}
 """)
-    return config
+    return accident
 
 
 @pytest.mark.slow
-def test_ranks_stop_together_when_one_is_told_to_and_go_on_as_if_they_had_not(images, tmp_path):
-    assert two_ranks(BASELINE, images, tmp_path / 'whole', '--epochs', 2).returncode == 0
-    stopped = two_ranks(with_accident(tmp_path, 'told', 3), images, tmp_path / 'parts', '--epochs', 2)
+@pytest.mark.parametrize('name', ['baseline', 'SDR'])
+def test_ranks_stop_together_when_one_is_told_to_and_go_on_as_if_they_had_not(name, images, tmp_path):
+    config, options = BASELINE, ['--epochs', 2]
+    if name == 'SDR':
+        config = tmp_path / 'sdr.py'
+        config.write_text(f'_base_ = {SDR!r}\nmodel = dict(backbone=dict(routed_blocks=(3, )))\n')
+        names = sorted(path.name for path in images.iterdir())
+        options += ['--clusters', write_clusters(tmp_path / 'c.npz', names, np.arange(80) % 4, 4, num_blocks=1)]
+    whole = two_ranks(config, images, tmp_path / 'whole', *options)
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    stopped = two_ranks(with_accident(config, tmp_path, 'told', 3), images, tmp_path / 'parts', *options)
     assert stopped.returncode == 75, stopped.stderr[-3000:]
     assert stopped.stderr.count('stopped by SIGTERM, the state after iteration 5 is in') == 1
     assert [file.name for file in (tmp_path / 'parts').glob('*.pth')] == ['interrupted.pth']
-    resumed = two_ranks(BASELINE, images, tmp_path / 'parts', '--epochs', 2, '--resume')
+    resumed = two_ranks(config, images, tmp_path / 'parts', *options, '--resume')
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    whole, parts = (read_checkpoint(tmp_path / part / 'epoch_2.pth') for part in ('whole', 'parts'))
-    for name, tensor in whole['state_dict'].items():
-        assert torch.equal(tensor, parts['state_dict'][name]), name
+    assert_same_training(tmp_path / 'whole/epoch_2.pth', tmp_path / 'parts/epoch_2.pth')
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['killed', 'fails', 'loses a worker'])
 def test_job_ends_with_the_rank_that_ends(kind, images, tmp_path):
-    done = two_ranks(with_accident(tmp_path, kind, 3), images, tmp_path / 'run', '--epochs', 1000, workers=1)
+    done = two_ranks(with_accident(BASELINE, tmp_path, kind, 3), images, tmp_path / 'run', '--epochs', 1000, workers=1)
     assert done.returncode not in (0, 75)
     reason = {'killed': 'Signal 9', 'fails': 'an accident', 'loses a worker': 'killed by signal'}[kind]
     assert reason in done.stderr
