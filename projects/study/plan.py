@@ -25,6 +25,7 @@ class Run:
         clusters (str): How its images are divided: ``'semantic'`` by the features of ``start`` (of the baseline, if it
             has none), ``'random'``, or '' for not at all.
         blocks (int): There are ``4 ** blocks`` clusters; SDR routes the last stages.
+        shared (bool): Whether every sub-net trains on the images of all clusters.
         separate (bool): Whether a plain network of its own is trained on each cluster, which share nothing.
         options (dict): What else is set in the config.
     """
@@ -35,19 +36,21 @@ class Run:
     start: str = ''
     clusters: str = ''
     blocks: int = 2
+    shared: bool = False
     separate: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
 def _sdr(about: str, epochs: int = MORE, start: str = 'baseline', clusters: str = 'semantic', blocks: int = 2,
          groups: tuple[int, int] = (12, 4), distillation: dict | None = None, supernet_prob: float | None = 0.0,
-         phases: bool = False) -> Run:
+         phases: bool = False, shared: bool = False) -> Run:
     """A training of sub-nets; unless told otherwise from the baseline, of all sub-nets from the first iteration on."""
     hook: dict[str, Any] = {'custom_hooks.0.supernet_prob': supernet_prob}
     if not phases:
         hook['custom_hooks.0.phase_iters'] = (0, ) * (blocks + 1)
-    return Run(SDR, epochs, about, start, clusters, blocks, options={
-        **hook, 'model.backbone.base_channels': groups, 'model.backbone.routed_blocks': tuple(range(4 - blocks, 4)),
+    return Run(SDR, epochs, about, start, clusters, blocks, shared, options={
+        **hook, 'train_dataloader.dataset.share_images': shared,
+        'model.backbone.base_channels': groups, 'model.backbone.routed_blocks': tuple(range(4 - blocks, 4)),
         'model.distillation': distillation})
 
 
@@ -61,12 +64,26 @@ def _separate(blocks: int, epochs: int = MORE) -> Run:
                separate=True)
 
 
+def _predicts(algorithm: str, about: str, width: int, **options: Any) -> Run:
+    """A training by an algorithm that predicts one view's projection from the other's, and has no negatives."""
+    predictor = dict(type='NonLinearNeck', in_channels=width, hid_channels=512 if algorithm == 'BYOL' else 128,
+                     out_channels=width, with_avg_pool=False, norm_cfg=dict(type='BN1d'), with_last_bn=False,
+                     with_last_bias=True)
+    head = dict(_delete_=True, type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'), predictor=predictor)
+    return Run(SIMCLR, FIRST, about, options={'model.type': algorithm, 'model.head': head, **options})
+
+
 # Nearly nothing of the last stage is shared.
 _OWN = (1, 15)
 _W0 = 0.2
 
 RUNS = {
     'baseline': Run(SIMCLR, FIRST, 'SimCLR'),
+    'simsiam': _predicts('SimSiam', 'SimSiam', 512, **{
+        'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(predictor=dict(fix_lr=True)))}),
+    'byol': _predicts('BYOL', 'BYOL', 128, **{
+        'model.base_momentum': 0.01, 'model.neck.num_layers': 2, 'model.neck.out_channels': 128,
+        'model.neck.with_last_bn': False}),
     'longer': Run(SIMCLR, MORE, 'SimCLR, trained on', 'baseline'),
     'cluster_batches': _cluster_batches(MORE),
     'separate4': _separate(1),
@@ -76,9 +93,11 @@ RUNS = {
     'sdr16': _sdr('SDR, 16 sub-nets'),
     'sdr64': _sdr('SDR, 64 sub-nets', blocks=3),
     'sdr16_random': _sdr('SDR, 16 sub-nets, random clusters', clusters='random'),
+    'sdr16_all': _sdr('SDR, 16 sub-nets, each on all images', shared=True),
     'sdr16_w0': _sdr('SDR, 16 sub-nets, super-net in a fifth of the iterations', supernet_prob=_W0),
     'sdr16_siamkd': _sdr('the same with SiamKD', supernet_prob=_W0, distillation=dict(type='SiamKDLoss')),
     'sdr16_l2': _sdr('the same with the L2 distillation', supernet_prob=_W0, distillation=dict(type='L2KDLoss')),
+    'sdr16_phases': _sdr('SDR, 16 sub-nets, by the phases and shares of Algorithm 1', supernet_prob=None, phases=True),
     'sdr16_cold': _sdr('SDR, 16 sub-nets, from scratch by Algorithm 1', FIRST + MORE, start='', supernet_prob=None,
                        phases=True),
     'longer_16': Run(SIMCLR, 2 * MORE, 'SimCLR, trained on', 'baseline'),

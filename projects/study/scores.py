@@ -88,12 +88,13 @@ def score_separate(files: Sequence[Path], tasks: Sequence[Task]) -> tuple[Scores
     return scores, {name: dict(routed=routed[name], subnets=subnets) for name, subnets in found.items()}
 
 
-def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str) -> tuple[Scores, dict[str, Any]]:
+def score_subnets(file: str | Path, tasks: Sequence[Task], mode: str) -> tuple[Scores, dict[str, Any]]:
     """Of the routed sub-net of an SDRNet, which was chosen on other images, and kNN of all of them.
 
     Args:
         file, tasks: As for :func:`score_network`.
-        bn (str): ``'task'`` for the same BN images for all, or ``'own'`` for those of each sub-net's cluster.
+        mode (str): Of BN reset: ``'task'``, the same images for all, or those that it was trained on: ``'cluster'``, or
+            ``'all'``.
 
     Returns:
         tuple: The scores, and by task ``routed`` (its number), ``supernet`` and ``subnets`` (kNN on the images that
@@ -102,7 +103,6 @@ def score_subnets(file: str | Path, tasks: Sequence[Task], bn: str) -> tuple[Sco
     sdr = sdr_mm.load(file, device='cpu')
     scores, details = {}, {}
     for task in tasks:
-        mode = 'task' if bn == 'task' else 'cluster'
         ranking = sdr.route(task, bn=mode, k=K)
         found = {network.subnet: network.scores for network in ranking.subnets if network.subnet is not None}
         routed = routed_subnet(ranking)

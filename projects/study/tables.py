@@ -23,10 +23,16 @@ class Score(TypedDict):
     linear: float
 
 
-class SubnetScores(TypedDict):
+class Subnets(TypedDict):
     """kNN of each sub-net on the images that choose, and on those that count."""
 
     subnets: list[list[float]]
+
+
+class Networks(Subnets, total=False):
+    """And kNN of the super-net on those that count, if there is one."""
+
+    supernet: float
 
 
 class Scored(TypedDict):
@@ -43,7 +49,7 @@ class Result(Scored, total=False):
     """
 
     tasks: dict[str, list[int]]
-    subnets: dict[str, dict[str, SubnetScores]]
+    subnets: dict[str, dict[str, Networks]]
 
 
 ADVICE = 'remove it and run the study again'
@@ -101,6 +107,9 @@ def tables(results: Sequence[Mapping[str, Any]]) -> str:
                                       for task in tasks])  # (task, seed, sub-net)
                     for kind, values in dict(mean=every.mean(2), worst=every.min(2), best=every.max(2)).items():
                         rows.append([f'– {kind} sub-net', *cells(values.tolist())])
+                    if 'supernet' in found[0]['subnets'][bn][tasks[0]]:
+                        rows.append(['– super-net', *cells([[result['subnets'][bn][task]['supernet']
+                                                             for result in found] for task in tasks])])
             parts.append(f'{label}, {title}\n\n' + markdown_table(['accuracy in %', *tasks, 'mean'], rows))
     return '\n\n'.join(parts)
 

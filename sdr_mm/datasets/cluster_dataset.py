@@ -56,6 +56,8 @@ class ClusterDataset(Dataset):
         clusters (str | Clusters, optional): ``clusters.npz`` of the same image list, or its content. Cluster ``c``
             belongs to the sub-net on ``clusters.paths[c]``. One integer per image, and one per sub-net, is kept of it.
             Defaults to None: there is one network only, which trains on all images.
+        share_images (bool): Whether each sub-net trains on the images of all clusters, in an order of its own: SDR-IN
+            in table 3 of the paper, a control in which sub-nets have nothing to specialize in. Defaults to False.
         lazy_init (bool): Whether to leave reading the list and the clusters to :meth:`full_init`. Defaults to False.
 
     Raises:
@@ -63,9 +65,9 @@ class ClusterDataset(Dataset):
     """
 
     def __init__(self, dataset: dict | BaseDataset, clusters: str | Clusters | None = None,
-                 lazy_init: bool = False) -> None:
+                 share_images: bool = False, lazy_init: bool = False) -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        self.clusters = clusters
+        self.clusters, self.share_images = clusters, share_images
         self._read = False
         if not lazy_init:
             self.full_init()
@@ -111,14 +113,14 @@ class ClusterDataset(Dataset):
         Those of the super-net are the images of all clusters, without the ones that are in none.
         """
         self.full_init()
-        if network == SUPERNET:
+        if network == SUPERNET or self.share_images:
             return self._order
         return self._order[self._offsets[network]:self._offsets[network + 1]]
 
     def check_sizes(self, minimum: int) -> None:
-        """Raises an InputError if a cluster has fewer than ``minimum`` images, the batch size over all ranks."""
+        """Raises an InputError if a network has fewer than ``minimum`` images, the batch size over all ranks."""
         self.full_init()
-        check_sizes(np.diff(self._offsets)[self._subnets], minimum, self._where)
+        check_sizes(np.array([self.members(subnet).size for subnet in self._subnets]), minimum, self._where)
 
     def __len__(self) -> int:
         """All images, those that are in no cluster included."""

@@ -17,6 +17,7 @@ from ..datasets.cluster_dataset import ClusterDataset
 from ..errors import InputError
 from ..files import atomic_write
 from ..images import fingerprint, image_names
+from ..space import SUPERNET
 from .progressive_training_hook import ProgressiveTrainingHook
 from .resuming import checkpoint_files, checkpoint_folder
 
@@ -133,9 +134,9 @@ def _images(dataset: Any) -> str:
 
 
 def _clusters(dataset: ClusterDataset) -> str:
-    """A hash of which images belong to which sub-net."""
+    """A hash of which images belong to which sub-net; of all images once, if each sub-net trains on them."""
     digest = hashlib.sha256(repr(dataset.space).encode())
-    for network in range(len(dataset.space)):
+    for network in [SUPERNET] if dataset.share_images else range(len(dataset.space)):
         digest.update(str(len(dataset.members(network))).encode())
         digest.update(np.ascontiguousarray(dataset.members(network), dtype=np.int64).tobytes())
     return digest.hexdigest()

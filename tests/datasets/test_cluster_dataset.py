@@ -5,12 +5,15 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.registry import init_default_scope
 from PIL import Image
 
 from sdr_mm.clusters import Clusters
 from sdr_mm.datasets.cluster_dataset import ClusterDataset
 from sdr_mm.datasets.image_folder import ImageFolder
+from sdr_mm.datasets.sampler import ClusterAwareSampler
+from sdr_mm.datasets.schedule import PhaseSchedule
 from sdr_mm.errors import InputError
 from sdr_mm.images import fingerprint
 from sdr_mm.registry import DATASETS
@@ -81,6 +84,26 @@ def test_each_network_has_the_images_of_the_cluster_on_its_path(folder):
         assert dataset.members(dataset.space.index(path)).tolist() == expected.tolist()
     assert sorted(dataset.members(SUPERNET).tolist()) == [0, 1, 2, 3, 4, 5, 7]
     assert len(dataset) == 8
+
+
+def test_with_shared_images_each_subnet_has_those_of_all_clusters_in_an_order_of_its_own(folder):
+    dataset = make_dataset(folder, make_clusters([3, 0, 1, 2, 3, 0, -1, 1]), share_images=True)
+    for network in (SUPERNET, 0, 1, 2, 3):
+        assert sorted(dataset.members(network).tolist()) == [0, 1, 2, 3, 4, 5, 7]
+    sampler = ClusterAwareSampler(DefaultSampler(dataset, seed=0), 7)
+    sampler.check()
+    sampler.set_schedule(PhaseSchedule(dataset.space, 30, supernet_prob=0.2, phase_iters=(0, 0, 0)))
+    orders = {}
+    for epoch in range(30):
+        sampler.set_epoch(epoch)
+        for batch in sampler:
+            images, networks, _ = zip(*batch)
+            assert sorted(images) == [0, 1, 2, 3, 4, 5, 7], 'a batch of seven is a pass'
+            orders.setdefault(networks[0], images)
+    assert orders.keys() == {SUPERNET, 0, 1, 2, 3} and len(set(orders.values())) == 5
+    sampler = ClusterAwareSampler(DefaultSampler(dataset, seed=0), 8)
+    with pytest.raises(InputError, match='fewer than a batch of 8'):
+        sampler.check()
 
 
 def test_a_lazy_data_set_reads_its_lists_when_they_are_needed(folder):

@@ -16,7 +16,7 @@ from projects.study import driver
 from projects.study.__main__ import main
 from projects.study.driver import measure
 from projects.study.images import StudyImages
-from projects.study.plan import RUNS
+from projects.study.plan import RUNS, _sdr
 from projects.study.publish import score_table
 from projects.study.tables import MARKERS, cells, read_results, tables
 from sdr_mm.errors import InputError
@@ -34,7 +34,8 @@ def test_table_has_the_mean_over_seeds_and_tasks_by_hand():
     references = dict(run='references', tasks=dict(a=[8, 2], b=[8, 2]), scores={'raw pixels': scores(a=10.0, b=20.0)})
     runs = []
     for seed, a, b in ((0, 50.0, 60.0), (1, 54.0, 60.0)):
-        subnets = dict(a=dict(subnets=[[99, a], [99, a - 4]]), b=dict(subnets=[[99, b], [99, b + 2]]))
+        subnets = dict(a=dict(subnets=[[99, a], [99, a - 4]], supernet=a + 1),
+                       b=dict(subnets=[[99, b], [99, b + 2]], supernet=40.0))
         runs.append(dict(run='sdr16', seed=seed, scores=dict.fromkeys(('task', 'own'), scores(a=a, b=b)),
                          subnets=dict.fromkeys(('task', 'own'), subnets)))
     knn, linear, *_ = tables([references, *runs]).split('\n\n')[1::2]
@@ -45,6 +46,7 @@ def test_table_has_the_mean_over_seeds_and_tasks_by_hand():
     assert rows['SDR, 16 sub-nets (8)'] == ['52.0 ± 2.8', '60.0 ± 0.0', '56.0 ± 1.4']
     assert rows['– mean sub-net'] == ['50.0 ± 2.8', '61.0 ± 0.0', '55.5 ± 1.4']
     assert rows['– worst sub-net'][0] == '48.0 ± 2.8' and rows['– best sub-net'][1] == '62.0 ± 0.0'
+    assert rows['– super-net'] == ['53.0 ± 2.8', '40.0 ± 0.0', '46.5 ± 1.4']
     assert '53.0 ± 2.8' in linear and 'sub-net' not in linear.replace('SDR, 16 sub-nets (8)', '')
 
 
@@ -85,12 +87,16 @@ def test_runs_on_small_images_are_trained_once_and_written(tmp_path, monkeypatch
              for channel, name in enumerate(('red', 'green'))]
     images = StudyImages(tmp_path / 'images', tmp_path / 'pool.txt', tasks)
     monkeypatch.setattr(driver, 'study_images', lambda out: images)
-    names = ('baseline', 'cluster_batches', 'separate4', 'sdr4')
+    names = ('baseline', 'simsiam', 'byol', 'cluster_batches', 'separate4', 'sdr4', 'sdr16_all')
     for name in names:
-        monkeypatch.setitem(RUNS, name, replace(RUNS[name], epochs=1, blocks=1))
+        run = RUNS[name] if name != 'sdr16_all' else _sdr(RUNS[name].about, blocks=1, shared=True)
+        monkeypatch.setitem(RUNS, name, replace(run, epochs=1, blocks=1))
     measure(tmp_path / 'out', tmp_path / 'results', [3], ['random', *names])
     results = {result['run']: result for result in read_results(tmp_path / 'results')}
-    assert list(results) == ['baseline', 'cluster_batches', 'random', 'references', 'sdr4', 'separate4']
+    assert sorted(results) == sorted(['random', 'references', *names])
+    state = {name: set(read_state_dict(tmp_path / f'out/seed3/{name}/epoch_1.pth')) for name in names[1:3]}
+    assert any(key.startswith('target_net.') for key in state['byol'])
+    assert 'head.predictor.fc0.weight' in state['simsiam']
     iterations = {name: read_checkpoint(tmp_path / f'out/seed3/{name}/epoch_1.pth')['meta']['iter']
                   for name in ('baseline', 'cluster_batches', 'sdr4', 'separate4/0')}
     lists = [(tmp_path / f'out/seed3/separate4/{cluster}.txt').read_text().splitlines() for cluster in range(4)]
@@ -99,7 +105,7 @@ def test_runs_on_small_images_are_trained_once_and_written(tmp_path, monkeypatch
     weights = [read_state_dict(tmp_path / f'out/seed3/separate4/{cluster}/epoch_1.pth')['backbone.conv1.weight']
                for cluster in range(2)]
     assert not torch.equal(*weights)
-    for name in ('separate4', 'sdr4'):
+    for name in ('separate4', 'sdr4', 'sdr16_all'):
         for task in ('red', 'green'):
             found = results[name]['subnets']['task'][task]
             assert len(found['subnets']) == 4
