@@ -120,7 +120,7 @@ class ClusterDataset(Dataset):
     def check_sizes(self, minimum: int) -> None:
         """Raises an InputError if a network has fewer than ``minimum`` images, the batch size over all ranks."""
         self.full_init()
-        check_sizes(np.array([self.members(subnet).size for subnet in self._subnets]), minimum, self._where)
+        check_sizes(np.array([self.members(int(subnet)).size for subnet in self._subnets]), minimum, self._where)
 
     def __len__(self) -> int:
         """All images, those that are in no cluster included."""
