@@ -54,13 +54,14 @@ class Task:
         classes (list[str]): Names of the classes; none if there are no labels.
         paths (Sequence[ImageSource]): The images: files, or arrays ``(H, W, 3)``, uint8, RGB.
         labels (np.ndarray): (n,) int64, the class of each; or (n, classes) uint8 of 0 and 1 where an image has several.
+            Other whole numbers are converted.
         splits (list[Split]): At least one, unless there are no labels.
         metric (str): Key of :data:`METRICS`; ``'map_11'`` goes with several labels each. Defaults to 'accuracy'.
         groups (np.ndarray, optional): (n,) int64. Images of the same group show the same thing and stay
             on one side of a split. Defaults to None, each on its own.
 
     Raises:
-        InputError: If there is no such metric, or it does not fit the labels.
+        InputError: If there is no such metric, or it does not fit the labels, or labels or splits do not fit the images.
     """
 
     name: str
@@ -72,6 +73,20 @@ class Task:
     groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        count, labels = len(self.paths), np.asarray(self.labels)
+        expected = [(count, ), (count, len(self.classes))]
+        if labels.dtype.kind not in 'biu' or labels.shape not in expected:
+            raise InputError(f'task {self.name}: labels are whole numbers, one for each of its {count} images, or a row '
+                             f'of {len(self.classes)}, got {labels.dtype} of shape {labels.shape}')
+        above = len(self.classes) if labels.ndim == 1 else 2
+        if self.classes and labels.size and not 0 <= labels.min() <= labels.max() < above:
+            raise InputError(f'task {self.name}: labels are from 0 to {above - 1}, got {labels.min()} to {labels.max()}')
+        object.__setattr__(self, 'labels', labels.astype(np.int64 if labels.ndim == 1 else np.uint8, copy=False))
+        for split in self.splits:
+            used = np.concatenate([split.train, split.test, *(() if split.val is None else (split.val, ))])
+            if used.dtype.kind not in 'iu' or (used.size and not 0 <= used.min() <= used.max() < count):
+                raise InputError(f'task {self.name}: a split has numbers of images, from 0 to {count - 1}, got '
+                                 f'{used.dtype} from {used.min()} to {used.max()}')
         if self.metric not in METRICS:
             raise InputError(f'task {self.name}: the metric is one of {", ".join(METRICS)}, got {self.metric!r}')
         if self.multi_label != (self.metric == 'map_11'):

@@ -1,9 +1,11 @@
 """Tasks: folders, splits that keep groups together, several labels, and images in memory."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -13,6 +15,7 @@ from projects.real_data.mixed import choose_and_score
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import METRICS, Split, Task, hold_out, stratified_splits
 from sdr_mm.images import ImageStore
+from sdr_mm.routing import Scorer
 
 
 def parts(task, numbers):
@@ -259,6 +262,35 @@ def test_a_metric_that_does_not_fit_is_refused():
         several(labels=np.arange(8) % 3)
     with pytest.raises(InputError, match='the metric is one of accuracy, mean_per_class, map_11'):
         several(metric='top5')
+
+
+@pytest.mark.parametrize('labels, split, message', [
+    ([0., 1., 0., 1.], None, 'labels are whole numbers, one for each of its 4 images, or a row of 2, got float64'),
+    (['a', 'b', 'a', 'b'], None, r'got <U1 of shape \(4,\)'),
+    ([0, 1, 0], None, r'got int64 of shape \(3,\)'),
+    ([[0, 1, 0]] * 4, None, r'got int64 of shape \(4, 3\)'),
+    ([0, 1, 2, 1], None, 'labels are from 0 to 1, got 0 to 2'),
+    ([0, -1, 0, 1], None, 'labels are from 0 to 1, got -1 to 1'),
+    ([0, 1, 0, 1], ([0, 1], [2, 4]), 'numbers of images, from 0 to 3, got int64 from 0 to 4'),
+    ([0, 1, 0, 1], ([0, 1], [-1, 2]), 'from 0 to 3, got int64 from -1 to 2'),
+    ([0, 1, 0, 1], ([0.5, 1], [2, 3]), 'from 0 to 3, got float64'),
+])
+def test_labels_and_splits_that_do_not_fit_the_images_are_one_line(labels, split, message):
+    parts = [np.array(part) for part in split or ([0, 1], [2, 3])]
+    with pytest.raises(InputError, match=f'^task t: .*{message}') as error:
+        Task('t', ['a', 'b'], [Path(str(i)) for i in range(4)], np.array(labels), [Split(*parts)])
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('kind', [np.int32, np.uint8, bool])
+def test_labels_of_another_kind_of_whole_number_are_scored_like_those_of_int64(kind):
+    labels = np.arange(40) % 2
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 3)) + 2 * labels[:, None]).float()
+    split = Split(np.arange(30, dtype=np.int32), np.arange(30, 40, dtype=np.int32))
+    tasks = [Task('t', ['a', 'b'], [Path(str(i)) for i in range(40)], labels.astype(dtype), [split])
+             for dtype in (np.int64, kind)]
+    assert tasks[1].labels.dtype == np.int64
+    assert Scorer(k=5)(features, tasks[0]) == Scorer(k=5)(features, tasks[1])
 
 
 def test_metrics_by_name():
