@@ -61,7 +61,7 @@ class Task:
             on one side of a split. Defaults to None, each on its own.
 
     Raises:
-        InputError: If there is no such metric, or it does not fit the labels, or labels or splits do not fit the images.
+        InputError: If there is no such metric, or it does not fit the labels, or these or the splits not the images.
     """
 
     name: str
@@ -76,11 +76,12 @@ class Task:
         count, labels = len(self.paths), np.asarray(self.labels)
         expected = [(count, ), (count, len(self.classes))]
         if labels.dtype.kind not in 'biu' or labels.shape not in expected:
-            raise InputError(f'task {self.name}: labels are whole numbers, one for each of its {count} images, or a row '
-                             f'of {len(self.classes)}, got {labels.dtype} of shape {labels.shape}')
+            raise InputError(f'task {self.name}: labels are whole numbers, one for each of its {count} images, or a '
+                             f'row of {len(self.classes)}, got {labels.dtype} of shape {labels.shape}')
         above = len(self.classes) if labels.ndim == 1 else 2
         if self.classes and labels.size and not 0 <= labels.min() <= labels.max() < above:
-            raise InputError(f'task {self.name}: labels are from 0 to {above - 1}, got {labels.min()} to {labels.max()}')
+            raise InputError(f'task {self.name}: labels are from 0 to {above - 1}, got {labels.min()} to '
+                             f'{labels.max()}')
         object.__setattr__(self, 'labels', labels.astype(np.int64 if labels.ndim == 1 else np.uint8, copy=False))
         for split in self.splits:
             used = np.concatenate([split.train, split.test, *(() if split.val is None else (split.val, ))])
