@@ -101,7 +101,7 @@ def reference_permutation(n, key):
     return order
 
 
-@pytest.mark.parametrize('n', [1, 2, 4, 5, 16, 17, 65, 256, 1000])
+@pytest.mark.parametrize('n', [1, 2, 3, 4, 5, 16, 17, 65, 256, 1000])
 def test_permute_follows_its_definition(n):
     assert permute(np.arange(n), n, key=11).tolist() == reference_permutation(n, 11)
 
@@ -110,6 +110,16 @@ def test_permute_follows_its_definition(n):
 def test_permute_of_no_elements_or_too_many_is_refused(n):
     with pytest.raises(AssertionError, match='1 to 2..62 elements'):
         permute(np.zeros(1, dtype=np.int64), n, key=0)
+
+
+def test_permute_of_as_many_elements_as_may_be():
+    ends = permute(np.array([0, 2**62 - 1]), 2**62, key=0)
+    assert len(set(ends.tolist())) == 2 and (ends >= 0).all() and (ends < 2**62).all()
+
+
+@pytest.mark.filterwarnings('error')
+def test_a_hash_wraps_around_without_a_warning():
+    assert int(hash64(-1, 2**63)) == reference_hash(-1, 2**63)
 
 
 def test_uniform_numbers_fill_the_unit_interval_evenly():
