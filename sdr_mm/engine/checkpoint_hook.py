@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from ..errors import InputError
 from ..files import atomic_write
 from ..registry import HOOKS
+from .resuming import resuming
 
 INTERRUPTED = 'interrupted.pth'
 """The checkpoint that a run leaves when it is told to stop, beside those of its intervals."""
@@ -30,7 +31,8 @@ class WholeCheckpointHook(CheckpointHook):
         # What the hook does not know it hands on, which would be found out at the first checkpoint.
         if unknown := [name for name in self.args if name not in signature(Runner.save_checkpoint).parameters]:
             raise InputError(f'default_hooks.checkpoint.{unknown[0]} is no option of a checkpoint: correct its name')
-        super().before_train(runner)
+        with resuming(runner._load_from or runner.work_dir):  # What it takes from a checkpoint may be anything.
+            super().before_train(runner)
         # A checkpoint names the best ones by their paths; for a copied folder these are the files of the original.
         self._best = {name: path and self._path(Path(path).name) for name, path in self._best.items()}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +89,25 @@ def check_whole(checkpoint: dict[str, Any], file: str | Path) -> None:
     Raises:
         InputError: Otherwise, naming the first fault.
     """
-    for part, kind in (('state_dict', dict), ('optimizer', dict), ('message_hub', dict), ('meta', dict)):
-        if not isinstance(checkpoint.get(part), kind):
+    for part in ('state_dict', 'optimizer', 'message_hub', 'meta'):
+        if not isinstance(checkpoint.get(part), dict):
             raise InputError(f'{file} holds no {part}, so a training cannot continue from it: {ADVICE}')
+    for part in ('log_scalars', 'runtime_info', 'resumed_keys'):
+        if not isinstance(checkpoint['message_hub'].get(part), dict):
+            raise InputError(f'{file} holds no {part} in its message_hub: {ADVICE}')
     meta = checkpoint['meta']
+    if not isinstance(run := meta.get('run', {}), dict) or not all(isinstance(name, str) for name in run):
+        raise InputError(f'{file} says that its run is {str(run)[:40]!r}: {ADVICE}')
     _count(meta, 'iter', file)
     _count(meta, 'epoch', file)
     if not isinstance(meta.get('seed'), (int, type(None))):
         raise InputError(f'{file} says that the seed is {str(meta["seed"])[:40]!r}: {ADVICE}')
+    written = meta.get('optimizer_tensors')
+    if written is not None and written != (found := len(tensors_in(checkpoint['optimizer']))):
+        raise InputError(f'{file} was written with {str(written)[:40]} tensors in the state of its optimizer, and '
+                         f'{found} are there: {ADVICE}')
     for part, tensors in (('weights', checkpoint['state_dict']), ('state of the optimizer', checkpoint['optimizer'])):
-        broken = [name for name, tensor in _tensors(tensors) if not bool(tensor.isfinite().all())]
+        broken = [name for name, tensor in tensors_in(tensors) if not bool(tensor.isfinite().all())]
         if broken:
             raise NotFiniteError(f'{file}: the {part} are not finite ({some(broken)}), the training has diverged: '
                                  f'resume from an earlier checkpoint, with a lower learning rate')
@@ -112,7 +123,7 @@ def check_fits(checkpoint: dict[str, Any], runner: Runner, file: str | Path) -> 
     wrapper = runner.optim_wrapper
     for name, one in (wrapper.items() if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]):
         _check_optimizer(checkpoint['optimizer'].get(name) if name else checkpoint['optimizer'], one.optimizer, file)
-    _check_schedulers(checkpoint.get('param_schedulers'), runner.param_schedulers, file)
+    _check_schedulers(checkpoint.get('param_schedulers'), runner.param_schedulers, checkpoint['optimizer'], file)
     loop, meta = runner.train_loop, checkpoint['meta']
     if meta['iter'] > loop.max_iters or meta['epoch'] > loop.max_epochs:
         raise InputError(f'{file} is at iteration {meta["iter"]} (epoch {meta["epoch"]}), and this training ends at '
@@ -135,19 +146,27 @@ def _check_optimizer(state: Any, optimizer: Optimizer, file: str | Path) -> None
                          f'of this training: use the optim_wrapper of that run')
     parameters = [parameter for group in groups for parameter in group['params']]
     numbers = [number for group in theirs for number in group['params']]
+    if numbers != list(range(len(parameters))):
+        raise InputError(f'{file}: its optimizer does not number its {len(parameters)} parameters: {ADVICE}')
     # Flags, which versions of torch add, have defaults; numbers have none.
     for name in (name for name, value in optimizer.defaults.items() if type(value) in (int, float)):
         for group in theirs:
             if type(group.get(name)) not in (int, float) or not math.isfinite(group[name]):
                 raise InputError(f'{file}: the {name} of its optimizer is {group.get(name)}: {ADVICE}')
     for number, parameter in zip(numbers, parameters):
-        for name, value in _tensors(state['state'].get(number, {})):
-            if value.shape not in (parameter.shape, ()):
+        kept = state['state'].get(number, {})
+        for name, value in kept.items() if isinstance(kept, dict) else [('state', kept)]:
+            if isinstance(value, Tensor) and value.shape not in (parameter.shape, ()):
                 raise InputError(f'{file}: {name} of a parameter has the shape {tuple(value.shape)} in its optimizer, '
                                  f'and the parameter {tuple(parameter.shape)}: {ADVICE}')
+            if isinstance(value, Tensor) and (value.dtype.is_floating_point or not value.dim()):
+                continue
+            if value is not None and type(value) not in (int, float, bool):
+                what = f'a tensor of {value.dtype}' if isinstance(value, Tensor) else repr(value)[:40]
+                raise InputError(f'{file}: {name} of a parameter is {what} in its optimizer: {ADVICE}')
 
 
-def _check_schedulers(theirs: Any, own: Any, file: str | Path) -> None:
+def _check_schedulers(theirs: Any, own: Any, optimizer: dict[str, Any], file: str | Path) -> None:
     if own is None:
         return
     if isinstance(own, dict):
@@ -157,6 +176,33 @@ def _check_schedulers(theirs: Any, own: Any, file: str | Path) -> None:
             not isinstance(state, dict) or {*state} != {*one.state_dict()} for state, one in zip(theirs, own)):
         raise InputError(f'{file} holds the state of other param_schedulers than the {len(own)} of this training: use '
                          'those of that run')
+    for state, one in zip(theirs, own):
+        first = [group.get(f'initial_{one.param_name}') for group in optimizer.get('param_groups', ())]
+        for name, value in one.state_dict().items():
+            if not _is_alike(state[name], value) or name == 'base_values' and state[name][:len(first)] != first:
+                raise InputError(f'{file}: the {name} of its {type(one).__name__} is {str(state[name])[:40]!r}, which '
+                                 f'cannot be: {ADVICE}')
+
+
+def _is_alike(theirs: Any, own: Any) -> bool:
+    """Whether what a scheduler keeps is of the kind that it may be; numbers may be None before they are known."""
+    if isinstance(own, (list, tuple)):
+        return type(theirs) is type(own) and len(theirs) == len(own) and all(map(_is_alike, theirs, own))
+    if own is None or type(own) in (int, float):
+        return theirs is None or type(theirs) in (int, float) and math.isfinite(theirs)
+    return type(theirs) is type(own)
+
+
+@contextmanager
+def resuming(file: str | Path) -> Iterator[None]:
+    """Around what MMEngine does with a checkpoint: any error of it becomes an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # It takes what is in the file as it is, and may raise anything.
+        reason = ' '.join(str(error).split())[:200]
+        raise InputError(f'{file} cannot be resumed from ({type(error).__name__}: {reason}): {ADVICE}') from error
 
 
 def _count(meta: Any, name: str, file: str | Path) -> int:
@@ -166,9 +212,9 @@ def _count(meta: Any, name: str, file: str | Path) -> int:
     return value
 
 
-def _tensors(value: Any, name: str = '') -> list[tuple[str, Tensor]]:
+def tensors_in(value: Any, name: str = '') -> list[tuple[str, Tensor]]:
     """All tensors in nested containers, with their names."""
     if isinstance(value, Tensor):
         return [(name, value)]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
-    return [found for key, part in items for found in _tensors(part, f'{name}.{key}' if name else str(key))]
+    return [found for key, part in items for found in tensors_in(part, f'{name}.{key}' if name else str(key))]

@@ -13,6 +13,7 @@ import torch
 from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -22,7 +23,8 @@ from ..models.checkpoints import read_checkpoint
 from ..models.sliced import ChannelLayout, SlicedBatchNorm
 from .configs import building
 from .interrupt_hook import ENDING, end_workers, ignore_signals
-from .resuming import check_fits, check_whole
+from .non_finite_hook import NonFiniteHook
+from .resuming import check_fits, check_whole, resuming, tensors_in
 from .work_dir import RECORD, check_same_run
 
 
@@ -75,6 +77,13 @@ class TrainingRunner(Runner):
             hooks['checkpoint'] = {**checkpoint, 'type': 'sdr_mm.WholeCheckpointHook'}
         super().register_default_hooks(hooks)
 
+    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Registers them, and :class:`NonFiniteHook` unless it is one of them, whatever one optimizer trains."""
+        super().register_hooks(*args, **kwargs)
+        one = isinstance(self.optim_wrapper, OptimWrapper) or 'optimizer' in (self.optim_wrapper or {})
+        if one and not any(isinstance(hook, NonFiniteHook) for hook in self._hooks):
+            self.register_hook(NonFiniteHook())
+
     def dump_config(self) -> None:
         """Writes the config into the work directory, unless that is another run's, as far as is known yet."""
         if self.identity is not None or not (Path(self.work_dir) / RECORD).exists():
@@ -90,6 +99,8 @@ class TrainingRunner(Runner):
         """
         if self.identity is not None:
             meta = {**(meta or {}), 'run': self.identity}
+        if isinstance(self.optim_wrapper, BaseOptimWrapper):
+            meta = {**(meta or {}), 'optimizer_tensors': len(tensors_in(self.optim_wrapper.state_dict()))}
         if '://' in str(out_dir):
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
             return
@@ -107,7 +118,8 @@ class TrainingRunner(Runner):
         if self.identity is not None and 'run' in checkpoint['meta']:
             check_same_run(checkpoint['meta']['run'], self.identity, filename)
         check_fits(checkpoint, self, filename)
-        super().resume(filename, *args, **kwargs)
+        with resuming(filename):
+            super().resume(filename, *args, **kwargs)
 
     # What follows is built while the training begins.
 

@@ -17,6 +17,7 @@ from ..datasets.cluster_dataset import ClusterDataset
 from ..errors import InputError
 from ..files import atomic_write
 from ..images import fingerprint, image_names
+from ..records import read_json
 from ..space import SUPERNET
 from .progressive_training_hook import ProgressiveTrainingHook
 from .resuming import checkpoint_files, checkpoint_folder
@@ -37,13 +38,10 @@ def claim(folder: str | Path, identity: Mapping[str, Any], what: str = 'run') ->
     record = Path(folder) / RECORD
     mine = json.loads(json.dumps(identity))
     if record.exists():
-        try:
-            theirs = json.loads(record.read_text(encoding='utf-8'))
-            if not isinstance(theirs, dict):
-                raise ValueError('it is no record')
-        except ValueError as error:
-            raise InputError(f'{record} cannot be read ({error}): remove it to continue without the check that the '
-                             f'folder holds the same {what}') from error
+        advice = f'remove it to continue without the check that the folder holds the same {what}'
+        theirs = read_json(record, advice)
+        if not isinstance(theirs, dict):
+            raise InputError(f'{record} cannot be read (it is no record): {advice}')
         check_same_run(theirs, mine, folder, what, 'pass another --work-dir, or')
     with atomic_write(record, overwrite=True) as temporary:
         temporary.write_text(json.dumps(mine, indent=1) + '\n', encoding='utf-8')

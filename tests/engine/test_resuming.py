@@ -1,5 +1,6 @@
 """Which checkpoint a run continues from: the newest whole one of its folder, and none of something else."""
 
+import os
 import shutil
 
 import pytest
@@ -23,6 +24,29 @@ def done(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp('done') / 'run'
     train(small_config(images, folder), guard=True)
     return folder
+
+
+class Payload:
+    """Unpickled, it has made a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder, )
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_checkpoint_that_would_run_code_is_passed_over_unasked(zipped, images, done, tmp_path, monkeypatch):
+    """The newest one of the work directory, whichever that is; the environment asks for pickles."""
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    folder, marker = shutil.copytree(done, tmp_path / 'run'), tmp_path / 'ran'
+    checkpoint = read_checkpoint(folder / 'epoch_2.pth')
+    checkpoint['meta']['more'] = Payload(str(marker))
+    torch.save(checkpoint, folder / 'epoch_2.pth', _use_new_zipfile_serialization=zipped)
+    train(small_config(images, folder, resume=True), guard=True)
+    assert_same_training(folder / 'epoch_2.pth', done / 'epoch_2.pth')
+    assert not marker.exists()
 
 
 def truncate(file):
@@ -128,7 +152,47 @@ def other_groups(checkpoint):
     groups[0]['params'] = groups[0]['params'][1:]
 
 
+def set_state(*names, value):
+    """A change of one entry of a checkpoint, by a call of what was there or to a value. It may be of an old version."""
+    def apply(checkpoint):
+        del checkpoint['meta']['optimizer_tensors']
+        for name in names[:-1]:
+            checkpoint = checkpoint[name]
+        checkpoint[names[-1]] = value(checkpoint[names[-1]]) if callable(value) else value
+    return change(entry=apply)
+
+
+def forget_half(checkpoint):
+    state = checkpoint['optimizer']
+    state['state'] = {number: kept for number, kept in state['state'].items() if number % 2}
+
+
+def swap_two(groups):
+    groups[0]['params'], groups[1]['params'] = groups[1]['params'], groups[0]['params']
+    return groups
+
+
 MISFITS = {
+    'half a state': (change(state=forget_half), r'was written with \d+ tensors in the state .* and \d+ are there'),
+    'whole numbers': (set_state('optimizer', 'state', 3, 'momentum_buffer', value=torch.Tensor.int), 'of torch.int32'),
+    'text as momentum': (set_state('optimizer', 'state', 3, 'momentum_buffer', value='x'), "momentum_buffer .* is 'x'"),
+    'text as a state': (set_state('optimizer', 'state', 3, value='x'), "state of a parameter is 'x'"),
+    'lists for parameters': (set_state('optimizer', 'param_groups', 0, 'params', value=lambda own: [[n] for n in own]),
+                             'does not number its'),
+    'parameters in another order': (set_state('optimizer', 'param_groups', value=swap_two), 'does not number its'),
+    'other first rates': (set_state('param_schedulers', 0, 'base_values', value=lambda own: [0.0] * len(own)),
+                          r'the base_values of its CosineAnnealingLR is .\[0.0'),
+    'fewer rates': (set_state('param_schedulers', 0, '_last_value', value=lambda own: own[1:]), 'the _last_value of'),
+    'text as a step': (set_state('param_schedulers', 0, 'last_step', value='x'), 'the last_step of its .* is .x'),
+    'number as a flag': (set_state('param_schedulers', 0, 'by_epoch', value=3), 'the by_epoch of its .* is .3'),
+    'number as a run': (set_meta('run', 3), 'its run is .3'),
+    'list as a run': (set_meta('run', [1]), 'its run is .*1'),
+    'no scalars': (set_state('message_hub', value={}), 'no log_scalars in its message_hub'),
+    'number as scalars': (set_state('message_hub', 'log_scalars', value=3), 'no log_scalars in its message_hub'),
+    'number as information': (set_state('message_hub', 'runtime_info', value=3), 'no runtime_info in its message_hub'),
+    'odd scalars': (set_state('message_hub', 'log_scalars', value={3: 4, (1, ): {}}), None),
+    'odd list of checkpoints': (set_state('message_hub', 'runtime_info', 'keep_ckpt_ids', value=3), 'cannot be resumed'),
+    'odd generator': (set_meta('seed', 1 << 70), 'cannot be resumed'),
     'optimizer of another shape': (change(optimizer=other_shape), 'momentum_buffer of a parameter has the shape'),
     'other groups': (change(optimizer=other_groups), 'groups of other parameters'),
     'no learning rate': (change(lr=lambda c: c['optimizer']['param_groups'][0].pop('lr')), 'lr .* is None'),
@@ -147,7 +211,12 @@ def test_checkpoint_that_does_not_fit_is_one_line(name, images, done, tmp_path):
     shutil.copy(done / 'epoch_1.pth', file)
     damage, expected = MISFITS[name]
     damage(file)
+    cfg = small_config(images, tmp_path / 'run', resume=file)
+    if expected is None:
+        train(cfg, guard=True)
+        assert_same_training(tmp_path / 'run/epoch_2.pth', done / 'epoch_2.pth')
+        return
     with pytest.raises(InputError, match=expected) as error:
-        train(small_config(images, tmp_path / 'run', resume=file), guard=True)
+        train(cfg, guard=True)
     assert 'epoch_1.pth' in str(error.value) and '\n' not in str(error.value)
     assert not list((tmp_path / 'run').glob('*.pth'))

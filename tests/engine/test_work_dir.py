@@ -29,7 +29,8 @@ def test_folder_is_claimed_again_for_the_same_and_refused_for_anything_else(tmp_
     assert (folder / RECORD).read_text() == before
 
 
-@pytest.mark.parametrize('text', ['', '{"depth": ', '[1]', '"depth"'])
+@pytest.mark.parametrize('text', [
+    '', '{"depth": ', '[1]', '"depth"', '[' * 100_000, '{"depth": 50, "depth": 50}'], ids=len)
 def test_record_that_cannot_be_read_is_one_line(tmp_path, text):
     (tmp_path / RECORD).write_text(text)
     with pytest.raises(InputError, match='run.json cannot be read .*: remove it to continue') as error:
