@@ -21,7 +21,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
 from torch import nn
 
 from ..engine.training import build_runner
-from ..errors import InputError
+from ..errors import InputError, NotFiniteError
 from ..files import atomic_write
 from ..records import build, check, read_json
 from ..registry import LOOPS
@@ -111,8 +111,9 @@ class Part:
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(f'{self.name}: the GPU has too little memory for {self.images} images at once: pass a '
                              f'lower --images') from error
-        except Exception as error:
-            # CheckInvalidLossHook, or a head: where numbers are not finite they fail before there is a loss.
+        except NotFiniteError as error:
+            record.diverged = str(error).partition(' has diverged ')[2].partition(';')[0]
+        except Exception as error:  # A head, which fails before there is a loss where numbers are not finite.
             record.diverged = '' if runner is None or isinstance(error, InputError) else divergence(runner)
             if not record.diverged:
                 raise
@@ -143,7 +144,6 @@ class Part:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
         cfg.auto_scale_lr = None
         cfg.default_hooks.checkpoint = None
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmdet.CheckInvalidLossHook', interval=1)]
         cfg.work_dir, cfg.launcher = str(self.folder), 'none'
         # MMEngine keeps loggers by name, and several runs may begin in one second.
         cfg.experiment_name = f'{self.folder.name}_{self.stop}_{os.getpid()}_{next(_RUNS)}'

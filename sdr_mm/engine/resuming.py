@@ -141,7 +141,7 @@ def _check_optimizer(state: Any, optimizer: Optimizer, file: str | Path) -> None
     if not isinstance(theirs, list) or not isinstance(state.get('state'), dict):
         raise InputError(f'{file} holds no state of an optimizer: {ADVICE}')
     sizes = [len(group['params']) for group in groups]
-    if [len(group.get('params', ())) if isinstance(group, dict) else -1 for group in theirs] != sizes:
+    if [len(_list(group, 'params')) for group in theirs] != sizes:
         raise InputError(f'{file}: its optimizer has {len(theirs)} groups of other parameters than the {len(groups)} '
                          f'of this training: use the optim_wrapper of that run')
     parameters = [parameter for group in groups for parameter in group['params']]
@@ -149,10 +149,19 @@ def _check_optimizer(state: Any, optimizer: Optimizer, file: str | Path) -> None
     if numbers != list(range(len(parameters))):
         raise InputError(f'{file}: its optimizer does not number its {len(parameters)} parameters: {ADVICE}')
     # Flags, which versions of torch add, have defaults; numbers have none.
-    for name in (name for name, value in optimizer.defaults.items() if type(value) in (int, float)):
-        for group in theirs:
-            if type(group.get(name)) not in (int, float) or not math.isfinite(group[name]):
-                raise InputError(f'{file}: the {name} of its optimizer is {group.get(name)}: {ADVICE}')
+    for group, own in zip(theirs, groups):
+        for name, default in optimizer.defaults.items():
+            if type(default) in (int, float):
+                value = group.get(name)
+                if type(value) not in (int, float) or not math.isfinite(value):
+                    raise InputError(f'{file}: the {name} of its optimizer is {str(value)[:40]}: {ADVICE}')
+            elif (value := group.get(name, own.get(name))) != own.get(name):
+                raise InputError(f'{file}: the {name} of its optimizer is {str(value)[:40]}, and of this training '
+                                 f'{own.get(name)}: use the optim_wrapper of that run')
+    names = {frozenset(kept) for kept in state['state'].values() if isinstance(kept, dict) and kept}
+    if len(names) > 1:
+        raise InputError(f'{file}: the state of its optimizer has different entries for different parameters '
+                         f'({some(sorted(set().union(*names) - frozenset.intersection(*names), key=str))}): {ADVICE}')
     for number, parameter in zip(numbers, parameters):
         kept = state['state'].get(number, {})
         for name, value in kept.items() if isinstance(kept, dict) else [('state', kept)]:
@@ -164,6 +173,11 @@ def _check_optimizer(state: Any, optimizer: Optimizer, file: str | Path) -> None
             if value is not None and type(value) not in (int, float, bool):
                 what = f'a tensor of {value.dtype}' if isinstance(value, Tensor) else repr(value)[:40]
                 raise InputError(f'{file}: {name} of a parameter is {what} in its optimizer: {ADVICE}')
+
+
+def _list(group: Any, name: str) -> list[Any]:
+    found = group.get(name) if isinstance(group, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _check_schedulers(theirs: Any, own: Any, optimizer: dict[str, Any], file: str | Path) -> None:

@@ -17,7 +17,7 @@ from repository import ROOT, load_tool
 
 from projects.real_data import prepare
 from sdr_mm.engine.configs import load_config, use_folder
-from sdr_mm.errors import InputError
+from sdr_mm.errors import InputError, NotFiniteError
 from sdr_mm.models.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.ops
@@ -94,6 +94,14 @@ def test_interrupted_run_resumes(run, mine, tmp_path, monkeypatch):
     assert resumed['meta']['iter'] == 4
     assert resumed['param_schedulers'] == whole['param_schedulers']
     assert [line['step'] for line in logged(tmp_path) if 'loss' in line] == [3, 4]
+
+
+def test_a_detector_that_diverges_stops_before_it_saves_that(mine, tmp_path, monkeypatch):
+    with pytest.raises(NotFiniteError, match=r'^FasterRCNN has diverged at iteration \d: .*loss'):
+        train(monkeypatch, mine, '--work-dir', tmp_path, '--cfg-options', *TINY, 'optim_wrapper.optimizer.lr=1e10',
+              'param_scheduler.0.start_factor=1')
+    for file in tmp_path.glob('*.pth'):
+        assert all(tensor.isfinite().all() for tensor in read_checkpoint(file)['state_dict'].values())
 
 
 @pytest.mark.slow

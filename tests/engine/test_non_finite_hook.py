@@ -14,10 +14,12 @@ from non_finite_worker import NAN, Rows, make_runner, state
 from PIL import Image
 from processes import run_ranks
 from repository import ROOT, load_tool
+from small_runs import small_config
 
 from sdr_mm.cli import run as run_tool
 from sdr_mm.clusters import Clusters
 from sdr_mm.engine.non_finite_hook import OVERFLOWS, NonFiniteHook
+from sdr_mm.engine.training import train
 from sdr_mm.errors import InputError, NotFiniteError
 from sdr_mm.images import fingerprint
 from sdr_mm.models.checkpoints import read_checkpoint
@@ -190,3 +192,11 @@ def test_the_recipes_stop_when_they_diverge(config, network, images, tmp_path, m
     assert re.match(rf'error: {network} has diverged at iteration \d+: loss.* gradient norm', line), line
     files = list(tmp_path.glob('*.pth'))
     assert all(map(finite, files))
+
+
+def test_a_config_without_the_hook_stops_too(images, tmp_path):
+    cfg = small_config(images, tmp_path / 'run', optim_wrapper__optimizer__lr=1e10)
+    cfg.custom_hooks = []
+    with pytest.raises(NotFiniteError, match='^SimSiam has diverged at iteration'):
+        train(cfg)
+    assert all(map(finite, (tmp_path / 'run').glob('*.pth')))
