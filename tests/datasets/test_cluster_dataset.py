@@ -196,6 +196,13 @@ def test_clusters_of_another_image_list_are_refused(folder):
         make_dataset(folder)
 
 
+@pytest.mark.parametrize('assignment', [[3, 0, 1, 2, 3, 0, 1], [3, 0, 1, 2, 3, 0, 1, 2, 3]])
+def test_clusters_of_more_or_fewer_images_than_the_list_has_are_refused(folder, assignment):
+    make_clusters(assignment).save(folder / 'clusters.npz')
+    with pytest.raises(InputError, match=rf'clusters\.npz: {len(assignment)} images are .*, but the list has 8'):
+        make_dataset(folder, str(folder / 'clusters.npz'))
+
+
 def test_an_empty_cluster_is_refused(folder):
     with pytest.raises(InputError, match='cluster 2 is empty'):
         make_dataset(folder, make_clusters([0, 0, 1, 1, 1, 3, 3, 3]))

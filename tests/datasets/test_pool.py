@@ -23,10 +23,15 @@ def folder(tmp_path):
     images.mkdir()
     for number in range(6):
         Image.new('RGB', (8, 8), (number, 0, 0)).save(images / f'{number}.png')
-    names = [f'{number}.png' for number in range(6)]
-    Clusters(np.arange(6) % 2, np.eye(2, dtype=np.float32), np.array([[0], [1]]), 2, fingerprint(names),
-             'random').save(tmp_path / 'clusters.npz')
+    write_clusters(tmp_path / 'clusters.npz')
     return images
+
+
+def write_clusters(file, count=6):
+    """Of the list of the six images, with ``count`` of them assigned."""
+    names = [f'{number}.png' for number in range(6)]
+    Clusters(np.arange(count) % 2, np.eye(2, dtype=np.float32), np.array([[0], [1]]), 2, fingerprint(names),
+             'random').save(file, overwrite=True)
 
 
 def config(dataset, clusters=None):
@@ -46,6 +51,14 @@ def test_images_and_clusters_are_those_the_config_names(folder):
     assert len(load_pool(stored, SPACE, data=moved).paths) == 6
     with pytest.raises(InputError, match='cluster again with --num-groups 3 --num-blocks 1'):
         load_pool(stored, SubnetSpace(3, 1), data=moved)
+
+
+@pytest.mark.parametrize('count', [5, 7])
+def test_clusters_of_more_or_fewer_images_than_the_list_has_are_refused(folder, count):
+    clusters = folder.parent / 'clusters.npz'
+    write_clusters(clusters, count)
+    with pytest.raises(InputError, match=rf'clusters\.npz: {count} images are assigned .*, but the list has 6: '):
+        load_pool(config(None), SPACE, data=folder, clusters=clusters)
 
 
 class Payload:

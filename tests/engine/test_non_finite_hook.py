@@ -9,20 +9,22 @@ import non_finite_worker
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from non_finite_worker import NAN, Rows, make_runner, state
 from PIL import Image
 from processes import run_ranks
 from repository import ROOT, load_tool
-from small_runs import small_config
+from small_runs import small_config, write_clusters, write_images
 
 from sdr_mm.cli import run as run_tool
 from sdr_mm.clusters import Clusters
 from sdr_mm.engine.non_finite_hook import OVERFLOWS, NonFiniteHook
-from sdr_mm.engine.training import train
+from sdr_mm.engine.training import build_runner, train
 from sdr_mm.errors import InputError, NotFiniteError
 from sdr_mm.images import fingerprint
 from sdr_mm.models.checkpoints import read_checkpoint
+from sdr_mm.space import SUPERNET
 
 NUMBER = count()
 
@@ -160,6 +162,30 @@ def test_overflows_that_no_loss_scale_mends_are_an_error(tmp_path, monkeypatch, 
 def test_options_that_mean_nothing_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         NonFiniteHook(**options)
+
+
+class SpoilHook(Hook):
+    """Makes weights NaN that all networks share, before the third iteration."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 2:
+            self.networks = {sample.network for sample in data_batch['data_samples']}
+            with torch.no_grad():
+                next(runner.model.parameters()).fill_(NAN)
+
+
+@pytest.mark.parametrize('options, before', [(dict(supernet_prob=0.), ''), (dict(joint=True), 'supernet and ')])
+def test_the_line_names_the_subnet_that_was_drawn_and_the_supernet_beside_it(options, before, tmp_path):
+    images = write_images(tmp_path / 'images')
+    cfg = small_config(images, tmp_path / 'run', write_clusters(tmp_path / 'clusters.npz', images))
+    cfg.custom_hooks[0].update(phase_iters=(0, 0), **options)
+    runner, spoil = build_runner(cfg), SpoilHook()
+    runner.register_hook(spoil)
+    with pytest.raises(NotFiniteError) as error:
+        runner.train()
+    (subnet,) = spoil.networks - {SUPERNET}
+    assert subnet > 0 and len(spoil.networks) == 1 + bool(before)
+    assert str(error.value).split(':')[0] == f'{before}subnet_{subnet:03d} has diverged at iteration 3'
 
 
 @pytest.fixture(scope='module')

@@ -117,6 +117,7 @@ OTHERS = {
     'length': (dict(epochs=4), r'phase_iters = \[0, 6\] where this one has \[0, 12\]'),
     'batch size': (dict(train_dataloader__batch_size=3), 'batch_size = 4 where this one has 3'),
     'clusters': (dict(shift=1), 'another clusters'),
+    'share_images': (dict(train_dataloader__dataset__share_images=True), 'another clusters'),
     'images': (dict(rename=True), 'another clusters|another images|another image list'),
     'layout': (dict(model__backbone__base_channels=(8, 8)), 'model.backbone.base_channels = '),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import tarfile
 import zipfile
@@ -97,12 +98,21 @@ def test_links_are_passed_by(tmp_path: Path) -> None:
     assert list(read_members(tmp_path / 'a.tgz', everything)) == []
 
 
+def make_zip(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+        archive.writestr(name, b'')
+    return buffer.getvalue()
+
+
 NOISE = hashlib.shake_256(b'noise').digest(100_000)
 DAMAGED = {
     'cut tgz': make_tgz({'package/a': NOISE})[:50_000],
     'cut deb': make_deb({'usr/a': NOISE})[:50_000],
     'deb cut in a header': make_deb({'usr/a': NOISE})[:90],
     'deb without files': make_ar({'debian-binary': b'2.0\n'}),
+    # Their directory says that names are in UTF-8.
+    'zip with a name that is not in UTF-8': make_zip('ü.png').replace('ü'.encode(), b'\xff\xfe'),
     'not an archive': b'no archive at all',
     'nothing': b''}
 

@@ -305,6 +305,7 @@ def test_slurm_job_goes_back_into_the_queue_until_it_is_done(tmp_path):
     assert '-p gpu --job-name=sdr --gres=gpu:2 --ntasks=2' in submitted
     assert '--requeue --open-mode=append --signal=TERM@60 --time=1:00:00' in submitted
     assert first.endswith(f'python -u {ROOT}/tools/train.py config.py --work-dir {tmp_path}/run --launcher slurm --amp')
+    assert ' --kill-on-bad-exit=1 ' in first, 'a rank that dies ends the job'
     assert second == third == f'{first} --resume'
     # A training that fails is not repeated, and without --requeue nothing is.
     status, lines = run(*command, STATUS='1')
