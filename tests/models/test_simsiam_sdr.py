@@ -127,6 +127,27 @@ def test_joint_batch_sums_the_losses_of_its_two_networks():
     torch.testing.assert_close(joint['loss_kd'], subnet['loss_kd'])
     total, _ = model.parse_losses(joint)
     torch.testing.assert_close(total, supernet['loss_ssl'] + subnet['loss_ssl'] + subnet['loss_kd'])
+    other = model.loss([torch.cat([view[4:], view[:4]]) for view in images], samples(*[9] * 4, *[SUPERNET] * 4))
+    assert joint['network'] == other['network'] == 9 and other.keys() == joint.keys()
+
+
+def test_parts_may_be_built_already_and_weights_may_be_a_file(tmp_path):
+    model = algorithm()
+    parts = {name: getattr(model, name) for name in ('backbone', 'neck', 'head', 'distillation', 'data_preprocessor')}
+    again = SimSiamSDR(**parts)
+    assert all(getattr(again, name) is part for name, part in parts.items())
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    other = algorithm(pretrained=str(tmp_path / 'model.pth'))
+    assert not torch.equal(other.backbone.conv1.weight, model.backbone.conv1.weight)
+    other.init_weights()
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_images_are_normalized_as_the_config_of_their_preprocessor_says():
+    model = algorithm(data_preprocessor=dict(mean=[1., 2., 3.], std=[2., 2., 4.]))
+    data = model.data_preprocessor(dict(inputs=[torch.full((1, 3, 2, 2), 5.)] * 2, data_samples=[]))
+    assert [view[0, :, 0, 0].tolist() for view in data['inputs']] == 2 * [[2., 1.5, 0.5]]
 
 
 def test_without_distillation_a_subnet_has_simsiams_loss_alone():
