@@ -136,12 +136,14 @@ def test_parts_may_be_built_already_and_weights_may_be_a_file(tmp_path):
     parts = {name: getattr(model, name) for name in ('backbone', 'neck', 'head', 'distillation', 'data_preprocessor')}
     again = SimSiamSDR(**parts)
     assert all(getattr(again, name) is part for name, part in parts.items())
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
-    other = algorithm(pretrained=str(tmp_path / 'model.pth'))
-    assert not torch.equal(other.backbone.conv1.weight, model.backbone.conv1.weight)
-    other.init_weights()
-    for name, value in model.state_dict().items():
-        assert torch.equal(other.state_dict()[name], value), name
+    file = str(tmp_path / 'model.pth')
+    torch.save(dict(state_dict=model.state_dict()), file)
+    for options in (dict(pretrained=file), dict(init_cfg=dict(type='Pretrained', checkpoint=file))):
+        other = algorithm(**options)
+        assert not torch.equal(other.backbone.conv1.weight, model.backbone.conv1.weight)
+        other.init_weights()
+        for name, value in model.state_dict().items():
+            assert torch.equal(other.state_dict()[name], value), name
 
 
 def test_images_are_normalized_as_the_config_of_their_preprocessor_says():
