@@ -113,6 +113,14 @@ def test_all_ranks_skip_the_batch_of_which_one_has_a_part(tmp_path):
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
+def test_gradients_that_are_long_accumulated_are_no_overflow(tmp_path):
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=OVERFLOWS + 5)
+    runner = runner_of(tmp_path, Rows(), optim_wrapper=wrapper, epochs=4)
+    before = runner.model.layers[1].weight.detach().clone()
+    runner.train()
+    assert runner.iter == 32 and not torch.equal(runner.model.layers[1].weight, before)
+
+
 def test_accumulated_gradients_are_judged_at_their_step(tmp_path):
     wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=4)
     runner = runner_of(tmp_path, Rows(), optim_wrapper=wrapper)
