@@ -60,6 +60,8 @@ def test_default_subnet_is_the_stock_resnet_of_its_depth(depth):
 @pytest.mark.parametrize('config', [
     TINY,
     dict(TINY, stem_channels=6),
+    dict(TINY, base_channels=(1, 7)),
+    dict(TINY, base_channels=(7, 1)),
     dict(TINY, depth=50),
     dict(TINY, depth=50, style='caffe', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
     dict(TINY, routed_blocks=(1, 3)),
