@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from repository import ROOT
+from repository import ROOT, load_tool
+from routing_data import make_run
 
 from sdr_mm.cli import progress, run
 from sdr_mm.errors import InputError
@@ -130,6 +132,86 @@ def test_each_tool_prints_to_any_terminal_and_to_none(tool):
                               env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'ascii'})
         assert (done.returncode, done.stderr) == (0, '')
         assert redirect or done.stdout.startswith('usage: ')
+
+
+FILES = (  # Programs with an output, and inputs that are not there.
+    'tools.cluster nowhere --out OUT',
+    'tools.extract_features nowhere.pth --data nowhere --out OUT',
+    'tools.extract_features nowhere.pth --config nowhere.py --out OUT',
+    'tools.knn_eval nowhere.pth --task nowhere --out OUT',
+    'tools.linear_eval nowhere.pth --task nowhere --out OUT',
+    'tools.route nowhere.pth --task nowhere --baseline nowhere.pth --out OUT',
+    'tools.export_subnet nowhere.pth --subnet 1 --out OUT',
+    'tools.export_subnet nowhere.pth --routing nowhere.json --out OUT',
+    'tools.test nowhere.py nowhere.pth --out OUT',
+    'tools.train ROOT/configs/small/simsiam_resnet18_b64-15e_32px.py --data nowhere --work-dir OUT',
+    'projects.demo.__main__ --data nowhere --task nowhere --out OUT',
+    'projects.paper_tables.__main__ --networks a=nowhere.pth --tasks nowhere --out OUT',
+    'projects.real_data.__main__ animal_silhouettes --out OUT',
+    'projects.study.publish --work-dir new --out OUT',
+    'projects.study.__main__ --out new --page OUT',
+)
+FOLDERS = (  # The same, with an output that is a folder of whatever it may be.
+    'tools.test nowhere.py nowhere.pth --work-dir OUT',
+    'tools.train nowhere.py --data nowhere --clusters nowhere --init-from nowhere.pth --work-dir OUT',
+    'tools.route_detection nowhere.pth --config nowhere.py --data-root nowhere --work-dir OUT',
+    'projects.study.publish --out new --work-dir OUT',
+    'projects.study.__main__ --out OUT --results new',
+    'projects.study.__main__ --out new --results OUT',
+)
+
+
+def run_program(command, monkeypatch):
+    name, *argv = command.split()
+    monkeypatch.setattr(sys, 'argv', [name, *argv])
+    for variable, value in dict(LOCAL_RANK='0', OMP_WAIT_POLICY='PASSIVE').items():
+        monkeypatch.setenv(variable, value)  # Some set it, which must not outlive the test.
+    (load_tool(name.removeprefix('tools.')) if name.startswith('tools.') else import_module(name)).main()
+
+
+@pytest.mark.parametrize('command, out', [
+    *((command, out) for command in FILES for out in ('file', 'file/new', 'full')),
+    *((command, out) for command in FOLDERS for out in ('file', 'file/new'))])
+def test_an_output_that_cannot_be_is_said_before_any_input_is_read(command, out, tmp_path, monkeypatch):
+    def fetch(*arguments):
+        raise InputError('nowhere: give a network')
+
+    monkeypatch.setattr('projects.real_data.preparation.fetch', fetch)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.chdir(tmp_path)
+    Path('file').write_text('of somebody')
+    Path('full/animal_silhouettes').mkdir(parents=True)
+    for name in ('epoch_1.pth', 'pool-r18.pth', 'features.npy'):
+        Path('full', name).touch()
+    with pytest.raises(InputError, match=f'^{out}\\b') as error:
+        run_program(command.replace('OUT', out).replace('ROOT', str(ROOT)), monkeypatch)
+    assert 'nowhere' not in str(error.value) and '\n' not in str(error.value)
+    assert Path('file').read_text() == 'of somebody' and not Path('new').exists()
+
+
+RESULTS = (  # Each may read what those before it have written.
+    'tools.export_subnet sdr.pth --subnet 1 --bn-reset none --out subnet.pth',
+    'tools.extract_features subnet.pth --data pool --resize 36 --size 32 --out features',
+    # The other methods say how far they are, before there is anything to keep.
+    'tools.cluster features --method random --num-groups 2 --num-blocks 1 --out new.npz',
+    'tools.knn_eval subnet.pth --task official --resize 36 --size 32 --k 3 --out knn.json',
+    'tools.linear_eval subnet.pth --task official --resize 36 --size 32 --l2 1 --out linear.json',
+    'tools.route sdr.pth --task task --resize 36 --size 32 --k 3 --bn-images 8 --out routing.json',
+)
+
+
+def test_a_result_is_on_disk_before_anything_is_said_about_it(tmp_path, monkeypatch):
+    make_run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for command in RESULTS:
+        out, found = Path(command.split()[-1]), []
+
+        def look(*words, out=out, found=found, **options):
+            found.append(out.exists())
+
+        monkeypatch.setattr('builtins.print', look)
+        run_program(f'{command} --device cpu', monkeypatch)
+        assert found and all(found), command
 
 
 ENDING = """

@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
     check_output(args.out, args.overwrite)
+    if args.work_dir:
+        check_folder(args.work_dir)
     from sdr_mm.engine.configs import load_config, use_launcher
     from sdr_mm.engine.testing import evaluate
     cfg = load_config(args.config, args.cfg_options)

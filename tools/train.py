@@ -17,6 +17,7 @@ from mmengine.config import Config
 from sdr_mm.arguments import COUNT, Parser, config_arguments, whole
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
+from sdr_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -75,6 +76,8 @@ def configure(args: argparse.Namespace) -> Config:
 
 def main() -> None:
     args = parse_args()
+    if args.work_dir:
+        check_folder(args.work_dir)
     from sdr_mm.engine.training import train
     train(configure(args), guard=True)
 

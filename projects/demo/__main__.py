@@ -56,11 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     # Threads that spin while they wait for each other make this five times slower where other programs run.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # is read when torch is imported
-    from projects.demo.pipeline import Recipe, prepare_out
+    from projects.demo.pipeline import Recipe, check_out, prepare_out
     from projects.demo.pipeline import run as run_path
     from projects.demo.scoring import demo_task
     from projects.demo.table import table
     started, out = time.monotonic(), Path(args.out)
+    check_out(out)
     pool = images(args)
     prepare_out(out)  # Not before it is known that there are images: an earlier demo is lost by it.
     pool = replace(pool, tasks=[demo_task(task, IMAGES_PER_CLASS) for task in pool.tasks])

@@ -22,7 +22,7 @@ from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_fol
 from sdr_mm.engine.training import train
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Task
-from sdr_mm.files import atomic_write
+from sdr_mm.files import atomic_write, check_folder
 from sdr_mm.models.backbone import build_plain, pool_features
 from sdr_mm.models.checkpoints import load_resnet
 from sdr_mm.models.zoo import load_network
@@ -45,6 +45,7 @@ OPTIONS = {
 
 SHIPPED = 'pool-r18'
 POOL = 'pool.txt'
+MARKER = 'demo.json'
 
 # Titles of the blocks of the table.
 REFERENCES = 'kNN, features not learned'
@@ -146,7 +147,7 @@ def run(pool: MixedPool, out: Path, recipe: Recipe, say: Callable[[str], None] =
         with atomic_write(out / 'table.md') as temporary:
             temporary.write_text(table(lines) + '\n', encoding='utf-8')
         content = dict(recipe=asdict(recipe), lines=[asdict(line) for line in lines])
-        with atomic_write(out / 'demo.json', overwrite=True) as temporary:
+        with atomic_write(out / MARKER, overwrite=True) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
     return lines
 
@@ -243,16 +244,21 @@ def export(sdr: sdr_mm.SDR, ranking: Ranking, task: Task, file: Path) -> str:
             f'unexpected; features differ by {difference:.0e}')
 
 
+def check_out(out: Path) -> None:
+    """Raises an InputError if :func:`prepare_out` would; changes nothing."""
+    check_folder(out)
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise InputError(f'{out} holds something else than a demo: pass another --out')
+
+
 def prepare_out(out: Path) -> None:
     """Makes the demo's folder, in place of that of an earlier demo.
 
     Raises:
-        InputError: If the folder holds something else.
+        InputError: If the folder holds something else, or cannot be written to.
     """
-    marker = out / 'demo.json'
+    check_out(out)
     if out.exists() and any(out.iterdir()):
-        if not marker.exists():
-            raise InputError(f'{out} holds something else than a demo: pass another --out')
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    marker.write_text('{}\n')
+    (out / MARKER).write_text('{}\n')

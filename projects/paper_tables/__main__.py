@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from sdr_mm.evaluation.evaluate import Protocol
 
     from . import paper, table1
+    table1.check_out(args.out)
     rows = table1.given_rows(args.networks)
     if args.weights:
         rows = table1.paper_rows(args.weights, rows)

@@ -22,7 +22,7 @@ from sdr_mm.errors import InputError
 from sdr_mm.evaluation.evaluate import Evaluation, Protocol, evaluate_network, task_fingerprint
 from sdr_mm.evaluation.task import Task
 from sdr_mm.evaluation.task_config import load_task
-from sdr_mm.files import atomic_write
+from sdr_mm.files import atomic_write, check_folder
 from sdr_mm.models.baselines import BASELINES
 from sdr_mm.models.checkpoints import weights_fingerprint
 from sdr_mm.models.zoo import load_network, weight_file
@@ -208,7 +208,8 @@ def evaluate_missing(rows: Sequence[Row],
     Raises:
         InputError: If ``folder`` holds something else, or cannot be written to.
     """
-    _check_folder(Path(folder))
+    check_out(folder)
+    (Path(folder) / EVALUATIONS).mkdir(parents=True, exist_ok=True)
     load = lru_cache(maxsize=1)(load_network)
     prints = {column.key: task_fingerprint(column.task) for column in columns if column.task is not None}
     found: dict[tuple[str, str], Evaluation | str] = {}
@@ -252,13 +253,16 @@ def evaluate_missing(rows: Sequence[Row],
     return (found, computed) if is_main_process() else None
 
 
-def _check_folder(folder: Path) -> None:
+def check_out(folder: str | Path) -> None:
+    """Refuses before the work a folder in which no table can be written; changes nothing.
+
+    Raises:
+        InputError: If it holds something else, or cannot be written to.
+    """
+    check_folder(folder)
+    folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / EVALUATIONS).is_dir():
         raise InputError(f'{folder} has files in it that are no table: give --out another folder')
-    try:
-        (folder / EVALUATIONS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'{folder} is no folder that can be written to: give --out another name') from error
 
 
 @contextmanager

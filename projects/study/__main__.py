@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Threads that spin while they wait for each other make this five times slower where other programs run.
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # is read when torch is imported
         from projects.study.driver import measure
+        from projects.study.tables import around_tables
+        if args.page:
+            around_tables(Path(args.page))
         measure(Path(args.out), results, args.seeds, args.runs)
     from projects.study.tables import read_results, tables, write_page
     text = tables(read_results(results))

@@ -11,7 +11,7 @@ from projects.demo.pipeline import random_network
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.datasets.pool import Pool
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write
+from sdr_mm.files import atomic_write, check_folder
 
 from .images import StudyImages, study_images
 from .plan import RUNS, SDR
@@ -32,12 +32,14 @@ def measure(out: Path, results: Path, seeds: Sequence[int], names: Sequence[str]
         names (Sequence[str], optional): Some of :data:`RUNS`. Defaults to None, all.
 
     Raises:
-        InputError: If a name is unknown.
+        InputError: If a name is unknown, or a folder cannot be written to.
     """
     known = [RANDOM, *RUNS]
     names = list(names or known)
     if unknown := [name for name in names if name not in known]:
         raise InputError(f'the study has no run {unknown[0]}: choose among {", ".join(known)}')
+    for folder in (results, out):
+        check_folder(folder)
     results.mkdir(parents=True, exist_ok=True)
     images = study_images(out)
     listed = ImageFolder(str(images.root), ann_file=str(images.list_file.resolve()))

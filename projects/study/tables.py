@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write
+from sdr_mm.files import atomic_write, check_output
 from sdr_mm.records import check, read_json
 from sdr_mm.text_table import markdown_table
 
@@ -121,18 +121,24 @@ def cells(scores: Sequence[Sequence[float]]) -> list[str]:
             for row in [*values, values.mean(0)]]
 
 
-def write_page(page: Path, text: str) -> None:
-    """Puts the tables between the two :data:`MARKERS` of a page.
+def around_tables(page: Path) -> tuple[str, str]:
+    """What a page has before and after the tables, which are between its two :data:`MARKERS`.
 
     Raises:
-        InputError: If it cannot be read, or does not have both of them once.
+        InputError: If it cannot be read or written, or does not have both of them once.
     """
+    check_output(page, overwrite=True)
     try:
         content = page.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'{page} cannot be read ({error}): give a page of text') from error
     if [content.count(marker) for marker in MARKERS] != [1, 1] or content.index(MARKERS[0]) > content.index(MARKERS[1]):
         raise InputError(f'{page} has no place for the tables: put {" and ".join(MARKERS)} on lines of their own')
-    before, after = content.split(MARKERS[0])[0], content.split(MARKERS[1])[1]
+    return content.split(MARKERS[0])[0], content.split(MARKERS[1])[1]
+
+
+def write_page(page: Path, text: str) -> None:
+    """Puts the tables into a page; an InputError as of :func:`around_tables`."""
+    before, after = around_tables(page)
     with atomic_write(page, overwrite=True) as temporary:
         temporary.write_text(f'{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}', encoding='utf-8')

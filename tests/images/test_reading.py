@@ -8,7 +8,7 @@ from io import BytesIO
 import cv2
 import numpy as np
 import pytest
-from image_files import RED, WHITE, save
+from image_files import RED, WHITE, exif, save, upright
 from PIL import Image
 
 from sdr_mm.errors import InputError
@@ -146,17 +146,7 @@ def chunk(kind, data):
 
 
 ARROW = np.array([[1, 2, 3], [4, 5, 6]], np.uint8) * 40
-# Where the first row and the first column of the file belong, as the standard has it.
-UPRIGHT = {1: ARROW, 2: ARROW[:, ::-1], 3: ARROW[::-1, ::-1], 4: ARROW[::-1], 5: ARROW.T, 6: ARROW[::-1].T,
-           7: ARROW[::-1, ::-1].T, 8: ARROW[:, ::-1].T}
-
-
-def exif(number, order='<', before=b'', count=None, kind=3):
-    """A directory with the orientation after other entries of 12 bytes, and nothing that these point to."""
-    value = struct.pack(order + {1: 'B3x', 3: 'H2x', 4: 'I'}[kind], number)
-    entries = before + struct.pack(order + 'HHI', 0x0112, kind, 1) + value
-    count = len(entries) // 12 if count is None else count
-    return (b'II*\0' if order == '<' else b'MM\0*') + struct.pack(order + 'IH', 8, count) + entries
+UPRIGHT = {number: upright(ARROW, number) for number in range(1, 9)}
 
 
 @pytest.mark.parametrize('number', range(1, 9))

@@ -3,9 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -207,16 +210,19 @@ def test_two_processes_train_what_one_trains(images, tmp_path):
             torch.testing.assert_close(weights[1][name] / scale, tensor / scale, rtol=0, atol=1e-3, msg=name)
 
 
-def two_ranks(config, images, work_dir, *options, workers=0):
+def two_ranks(*args, **kwargs):
     """The finished ``tools/dist_train.sh`` on two gloo ranks."""
+    return subprocess.run(**command_of_two_ranks(*args, **kwargs), capture_output=True, text=True, timeout=500)
+
+
+def command_of_two_ranks(config, images, work_dir, *options, workers=0):
     environment = {**os.environ, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1',
                    'PYTHONPATH': f'{ROOT}:{ROOT}/tests/helpers',
                    'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
-    return subprocess.run([str(word) for word in (
+    return dict(env=environment, args=[str(word) for word in (
         'bash', ROOT / 'tools/dist_train.sh', config, 2, '--data', images, '--work-dir', work_dir, *options,
         '--cfg-options', *(option for option in TINY if 'workers' not in option and 'max_epochs' not in option),
-        f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}')],
-        capture_output=True, text=True, env=environment, timeout=500)
+        f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}')])
 
 
 def with_accident(config, folder, kind, iteration):
@@ -248,6 +254,43 @@ def test_ranks_stop_together_when_one_is_told_to_and_go_on_as_if_they_had_not(na
     resumed = two_ranks(config, images, tmp_path / 'parts', *options, '--resume')
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert_same_training(tmp_path / 'whole/epoch_2.pth', tmp_path / 'parts/epoch_2.pth')
+
+
+def processes_of(work_dir):
+    """Ids of all that run with this folder on their command lines; ranks are in sessions of their own."""
+    found = []
+    for file in Path('/proc').glob('[0-9]*/cmdline'):
+        with suppress(OSError):
+            found += [int(file.parent.name)] * (os.fsencode(work_dir) in file.read_bytes())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc').exists(), reason='Linux only')
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('send', [os.kill, os.killpg], ids=['the script', 'its group'])
+def test_script_that_is_told_to_stop_ends_with_its_ranks_after_they_have_saved(send, number, images, tmp_path):
+    work_dir = tmp_path / 'run'
+    # A shell cannot trap what was ignored when it began, as SIGINT is in the background of another one.
+    script = subprocess.Popen(
+        **command_of_two_ranks(BASELINE, images, work_dir, '--epochs', 1000, workers=1), start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True)
+    try:
+        while not list(work_dir.glob('epoch_*.pth')):
+            assert script.poll() is None, script.stderr.read()
+            time.sleep(0.05)
+        assert len(processes_of(work_dir)) > 3
+        send(script.pid, number)
+        _, errors = script.communicate(timeout=200)
+        assert script.returncode == 75, errors[-3000:]
+        assert not processes_of(work_dir)
+    finally:
+        for process in processes_of(work_dir):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+    saved = read_checkpoint(work_dir / 'interrupted.pth')
+    assert errors.count(f'the state after iteration {saved["meta"]["iter"]} is in') == 1
 
 
 @pytest.mark.slow

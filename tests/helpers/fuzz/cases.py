@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -16,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from image_files import exif, upright
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from repository import ROOT
 from routing_data import make_run
 
 from fuzz.mutations import ODD_VALUES, ODD_WORDS, Payload, Random, change_array, change_tree, harm
 from fuzz.runner import MARKER, Case, run_in_fork, run_tool
+from sdr_mm.images import read_rgb
 
 SIZES = ['--resize', '36', '--size', '32']
 CONFIG = f"""# A training of seconds: 4 sub-nets, 24 images of 32 pixels.
@@ -93,8 +97,40 @@ FORMATS = dict(
     PPM=('RGB', 'L', 'I'))
 
 
+def untouched(picture: Image.Image, kind: str, random: Random) -> tuple[bytes, np.ndarray, str]:
+    """A file with more in it than its pixels, or written in another way; the pixels that it shows; what was done."""
+    junk = random.bytes(int(random.integers(1, 2000)))
+    text = PngInfo()
+    text.add_text('Comment', junk.decode('latin-1'))
+    profile, frames = dict(icc_profile=junk), dict(save_all=True, append_images=[picture.rotate(180)])
+    ways: list[dict[str, Any]] = [{}, *dict(
+        PNG=[dict(pnginfo=text), profile, frames, dict(compress_level=0)],
+        JPEG=[dict(comment=junk), profile, dict(xmp=junk), dict(progressive=True), dict(optimize=True)],
+        GIF=[dict(comment=junk[:255]), dict(interlace=0), frames],
+        TIFF=[dict(description='x' * len(junk)), profile, frames, dict(compression='tiff_lzw'),
+              dict(compression='packbits')],
+        WEBP=[dict(xmp=junk), profile]).get(kind, [])]
+    turn = 1
+    if kind in ('PNG', 'JPEG', 'TIFF', 'WEBP') and random.random() < 0.5:
+        turn = int(random.integers(1, 9))
+        entry = exif(turn, before=struct.pack('<HHI', int(random.integers(256)), 2, 4000) + random.bytes(4))
+        ways = [dict(tiffinfo={0x0112: turn, 0x8769: 3}) if kind == 'TIFF' else
+                dict(exif=b'Exif\0\0' + entry if kind == 'JPEG' else entry)]
+    options = ways[int(random.integers(len(ways)))]
+    plain, stream = io.BytesIO(), io.BytesIO()
+    picture.save(plain, kind)
+    picture.save(stream, kind, **options)
+    content, what = stream.getvalue(), f'{", ".join(options) or "junk at the end"}, orientation {turn}'
+    if not options:
+        content += junk
+    if kind == 'PNG' and random.random() < 0.5:
+        content = content[:33] + b'\0\0\0\4tEXta\0bcnone' + content[33:]  # after the header
+        what += ', text with a wrong checksum'
+    return content, upright(np.asarray(Image.open(plain).convert('RGB')), turn), what
+
+
 def images(base: Base, number: int, folder: Path, random: Random) -> Case:
-    """A picture of any format and mode, damaged, among sound ones."""
+    """A picture of any format and mode, damaged or with what changes no pixel, among sound ones."""
     kind = str(random.choice(list(FORMATS)))
     mode = str(random.choice(FORMATS[kind]))
     pixels = random.integers(0, 256, (24, 31, 3), dtype=np.uint8)
@@ -108,13 +144,21 @@ def images(base: Base, number: int, folder: Path, random: Random) -> Case:
         picture = picture.convert(mode)
     stream = io.BytesIO()
     picture.save(stream, kind)
+    shown: np.ndarray | None = None  # The pixels of what is read, where they are known.
     place = own(folder, 'pool')
     file = place / f'a.{dict(JPEG="jpg", PPM="ppm").get(kind, kind.lower())}'
     special = number % 12
+    keeps = special in (5, 8, 11)
     content, what = harm(stream.getvalue(), random)
     if number % 48 == 0:
         os.mkfifo(file)
         what = 'a pipe'
+    elif keeps:
+        if mode in ('I;16', 'I', 'F'):
+            picture, mode = Image.fromarray(pixels), 'RGB'
+        content, shown, what = untouched(picture, kind, random)
+        file = place / f'a.{random.choice(["png", "jpg", "tif"])}'
+        file.write_bytes(content)
     elif special == 1:
         file.symlink_to(file)
         what = 'a link to itself'
@@ -130,14 +174,20 @@ def images(base: Base, number: int, folder: Path, random: Random) -> Case:
         for _ in range(int(random.integers(3))):
             content, more = harm(content or b'x', random)
             what += f', {more}'
+        if kind == 'PNG':  # Its checksums tell that others are not shown.
+            shown = pixels[..., :1].repeat(3, 2) if mode == 'I;16' else np.asarray(picture.convert('RGB'))
         file.write_bytes(content)
-    skip = bool(random.integers(2))
+    skip = keeps or bool(random.integers(2))
     argv = ['extract_features', 'subnet.pth', '--data', 'pool', *SIZES, '--out', 'out']
     argv += ['--on-error', 'skip' if skip else 'stop']
 
     def good() -> bool:
         array = np.load(folder / 'out' / 'features.npy')
-        return len(array) in (24, 25) and bool(np.isfinite(array).all())
+        if len(array) not in (24, 25) or not np.isfinite(array).all():
+            return False
+        if json.loads((folder / 'out' / 'meta.json').read_text())['undecodable']:
+            return not keeps
+        return shown is None or np.array_equal(read_rgb(file), shown)
 
     return Case('images', number, f'{kind} {mode}: {what}', argv, good, ['out'])
 
