@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'small'
-SIMCLR, CLUSTER_BATCHES, SDR = (CONFIGS / f'{name}_resnet18_b128-10e_32px.py'
-                                for name in ('simclr', 'simclr_cluster-batches', 'sdr_simclr'))
+SIMCLR, CLUSTER_BATCHES, SDR, BYOL = (CONFIGS / f'{name}_resnet18_b128-10e_32px.py'
+                                      for name in ('simclr', 'simclr_cluster-batches', 'sdr_simclr', 'byol'))
 FIRST, MORE = 10, 8
 """Passes over the pool of the first training, and of those that go on from it."""
 
@@ -64,26 +64,20 @@ def _separate(blocks: int, epochs: int = MORE) -> Run:
                separate=True)
 
 
-def _predicts(algorithm: str, about: str, width: int, **options: Any) -> Run:
-    """A training by an algorithm that predicts one view's projection from the other's, and has no negatives."""
-    predictor = dict(type='NonLinearNeck', in_channels=width, hid_channels=512 if algorithm == 'BYOL' else 128,
-                     out_channels=width, with_avg_pool=False, norm_cfg=dict(type='BN1d'), with_last_bn=False,
-                     with_last_bias=True)
-    head = dict(_delete_=True, type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'), predictor=predictor)
-    return Run(SIMCLR, FIRST, about, options={'model.type': algorithm, 'model.head': head, **options})
-
-
 # Nearly nothing of the last stage is shared.
 _OWN = (1, 15)
 _W0 = 0.2
+# Batch, optimizer and projector of SimCLR.
+_SIMSIAM = {
+    'model.type': 'SimSiam', 'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(predictor=dict(fix_lr=True))),
+    'model.head': dict(_delete_=True, type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'), predictor=dict(
+        type='NonLinearNeck', in_channels=512, hid_channels=128, out_channels=512, with_avg_pool=False,
+        norm_cfg=dict(type='BN1d'), with_last_bn=False, with_last_bias=True))}
 
 RUNS = {
     'baseline': Run(SIMCLR, FIRST, 'SimCLR'),
-    'simsiam': _predicts('SimSiam', 'SimSiam', 512, **{
-        'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(predictor=dict(fix_lr=True)))}),
-    'byol': _predicts('BYOL', 'BYOL', 128, **{
-        'model.base_momentum': 0.01, 'model.neck.num_layers': 2, 'model.neck.out_channels': 128,
-        'model.neck.with_last_bn': False}),
+    'simsiam': Run(SIMCLR, FIRST, 'SimSiam', options=_SIMSIAM),
+    'byol': Run(BYOL, FIRST, 'BYOL'),
     'longer': Run(SIMCLR, MORE, 'SimCLR, trained on', 'baseline'),
     'cluster_batches': _cluster_batches(MORE),
     'separate4': _separate(1),

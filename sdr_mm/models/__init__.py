@@ -2,6 +2,7 @@
 
 from .backbone import SDRBackbone
 from .batched_views import BatchedViews
+from .byol_sdr import BYOLSDR
 from .checkpoint_loaders import guard_mmengine
 from .distillation import L2KDLoss, SiamKDLoss
 from .pretrained import ExactPretrainedInit
@@ -15,8 +16,8 @@ from .sliced import ChannelLayout, subnet_state_dict
 from .warm_start import warm_start
 
 __all__ = [
-    'BatchedViews', 'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone', 'SDRNonLinearNeck', 'SDRResNet',
-    'SiamKDLoss', 'SiameseSDR', 'SimCLRSDR', 'SimSiamSDR', 'subnet_state_dict', 'warm_start'
+    'BYOLSDR', 'BatchedViews', 'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone', 'SDRNonLinearNeck',
+    'SDRResNet', 'SiamKDLoss', 'SiameseSDR', 'SimCLRSDR', 'SimSiamSDR', 'subnet_state_dict', 'warm_start'
 ]
 
 allow_checkpoints()

@@ -81,7 +81,10 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
     @torch.no_grad()
     def teach(self, views: Sequence[Tensor]) -> Views:
         """The super-net's projections of both views, without gradient and without updating its statistics."""
-        return self.project(views[0], None, False), self.project(views[1], None, False)
+        device = views[0].device.type
+        # Autocast would keep the weights that it casts here, without gradient, for the student.
+        with torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device), False):
+            return self.project(views[0], None, False), self.project(views[1], None, False)
 
     def loss(self, inputs: list[Tensor], data_samples: list[DataSample], **kwargs: Any) -> dict[str, Tensor]:
         """Losses of the networks that a batch carries.

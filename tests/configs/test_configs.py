@@ -8,30 +8,44 @@ import pytest
 from mmengine.config import Config
 from repository import ROOT
 
+from sdr_mm.engine.configs import use_epochs
 from sdr_mm.models.eval_settings import EvalSettings
 
 CONFIGS = ROOT / 'configs'
 SMALL = 'small/{}simsiam_resnet18_b64-15e_32px.py'
-PAIRS = [('simsiam.py', 'sdr_simsiam.py'), (SMALL.format(''), SMALL.format('sdr_'))]
+SMALL_BYOL = 'small/{}byol_resnet18_b128-10e_32px.py'
+PAIRS = [('simsiam.py', 'sdr_simsiam.py'), (SMALL.format(''), SMALL.format('sdr_')), ('byol.py', 'sdr_byol.py'),
+         (SMALL_BYOL.format(''), SMALL_BYOL.format('sdr_'))]
 TRAINING = [path for path in sorted(CONFIGS.rglob('*.py')) if not {'_base_', 'tasks'} & {*path.parts}]
 
 
-def resolved(name):
-    """A config as plain dictionaries, without the scopes that inherited entries carry."""
+def resolved(name, epochs=None):
+    """A config, of so many epochs, as plain dictionaries, without the scopes that inherited entries carry."""
 
     def plain(value):
         if isinstance(value, dict):
             return {key: plain(part) for key, part in value.items() if key != '_scope_'}
         return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
 
-    return plain(Config.fromfile(CONFIGS / name).to_dict())
+    cfg = Config.fromfile(CONFIGS / name)
+    if epochs is not None:
+        use_epochs(cfg, epochs)
+    return plain(cfg.to_dict())
 
 
-def test_the_baseline_is_mmpretrains_recipe(tmp_path):
+@pytest.mark.parametrize('name, theirs', [('simsiam', 'simsiam/simsiam_resnet50_8xb32-coslr-200e_in1k'),
+                                          ('byol', 'byol/byol_resnet50_16xb256-coslr-200e_in1k')])
+def test_the_baseline_is_mmpretrains_recipe(name, theirs, tmp_path):
     """MMPretrain's file is read where it is installed, so the two cannot drift apart unnoticed."""
     recipe = tmp_path / 'recipe.py'
-    recipe.write_text("_base_ = 'mmpretrain::simsiam/simsiam_resnet50_8xb32-coslr-200e_in1k.py'\n")
-    ours, theirs = resolved('simsiam.py'), resolved(recipe)
+    recipe.write_text(f"_base_ = 'mmpretrain::{theirs}.py'\n")
+    ours, theirs = resolved(f'{name}.py'), resolved(recipe)
+    if name == 'byol':  # Half the GPUs, so half the batch and learning rate; fewer checkpoints, more workers.
+        assert (ours['auto_scale_lr'], theirs['auto_scale_lr']) == (dict(base_batch_size=2048),
+                                                                    dict(base_batch_size=4096))
+        theirs['optim_wrapper']['optimizer']['lr'] /= 2
+        theirs['default_hooks']['checkpoint']['interval'], theirs['train_dataloader']['num_workers'] = 10, 8
+        theirs['train_dataloader']['drop_last'] = True  # Which changes nothing there: the sampler fills it up.
     # The order of the images and the loop are SDR's, which start anywhere.
     assert ours['train_cfg'].pop('type') == 'SDRTrainLoop' and theirs['train_cfg'].pop('type') == 'EpochBasedTrainLoop'
     assert ours['train_dataloader'].pop('batch_sampler') == dict(type='ClusterAwareSampler')
@@ -69,7 +83,7 @@ def test_sdr_on_imagenet_is_the_papers():
 
 
 def test_the_small_ones_are_as_they_were():
-    baseline, sdr = map(resolved, PAIRS[1])
+    baseline, sdr = map(resolved, PAIRS[1])  # of SimSiam
     batch_norm, batch_norm_1d = dict(type='BN'), dict(type='BN1d')
     assert baseline['model']['backbone'] == dict(
         type='ResNet', depth=18, stem_channels=16, base_channels=16, norm_cfg=batch_norm, zero_init_residual=False)
@@ -102,7 +116,7 @@ def test_the_small_ones_are_as_they_were():
 
 @pytest.mark.parametrize('baseline, sdr', PAIRS)
 def test_sdr_differs_from_its_baseline_in_what_makes_it_sdr(baseline, sdr):
-    plain, sdr = resolved(baseline), resolved(sdr)
+    plain, sdr = resolved(baseline, 400 if sdr == 'sdr_byol.py' else None), resolved(sdr)
     model, hooks = sdr.pop('model'), sdr.pop('custom_hooks')
     assert [hook['type'] for hook in hooks] == [
         'ProgressiveTrainingHook', 'NonFiniteHook', 'SubnetStepHook', 'FixedLRHook', 'CollapseMonitorHook',
@@ -110,16 +124,17 @@ def test_sdr_differs_from_its_baseline_in_what_makes_it_sdr(baseline, sdr):
     assert plain.pop('custom_hooks') == [
         hook for hook in hooks if hook['type'] not in ('ProgressiveTrainingHook', 'SubnetStepHook')]
     assert hooks[1] == dict(type='NonFiniteHook', action='stop')
-    assert (model['type'], plain.pop('model')['type']) == ('SimSiamSDR', 'SimSiam')
+    assert model['type'] == plain.pop('model')['type'] + 'SDR'
     loader = plain['train_dataloader']
     assert 'clusters' not in loader['dataset']
     loader['dataset']['clusters'] = 'work_dirs/clusters.npz'
     plain['optim_wrapper']['type'] = 'SubnetOptimWrapper'
-    sdr.pop('norm')
+    for cfg in (plain, sdr):
+        cfg.pop('norm', None), cfg.pop('epochs')
     assert sdr == plain
 
 
-@pytest.mark.parametrize('pair, sizes', zip(PAIRS, [(256, 224, 200), (32, 32, 20)]))
+@pytest.mark.parametrize('pair, sizes', zip(PAIRS, 2 * [(256, 224, 200), (32, 32, 20)]))
 def test_a_checkpoint_will_know_how_to_be_evaluated(pair, sizes):
     for name in pair:
         settings = EvalSettings.of(Config.fromfile(CONFIGS / name).to_dict())
@@ -149,8 +164,9 @@ def test_each_config_builds_its_model_in_a_fresh_process():
                           text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert [int(line[0]) for line in lines] == [0, 256, 0, 16]
-    assert [int(line[1]) for line in lines[:2]] == [23_508_032, 57_314_336]
+    assert [int(line[0]) for line in lines] == 2 * [0, 256, 0, 16]
+    for first in (0, 4):
+        assert [int(line[1]) for line in lines[first:first + 2]] == [23_508_032, 57_314_336]
     assert {line[2] for line in lines} == {'sdr_mm'}
 
 
@@ -177,7 +193,7 @@ def test_the_model_index_names_each_training_config_once():
         assert not model.results and not model.weights, 'nothing is claimed that was not measured'
     collection, = index.collections
     assert (ROOT / collection.readme).is_file() and '2205.13267' in collection.paper['URL']
-    for name in ('simsiam.py', 'sdr_simsiam.py', *PAIRS[1]):
+    for name in (name for pair in PAIRS for name in pair):
         metadata = next(model for model in index.models if model.config == f'configs/{name}').metadata.data
         cfg = Config.fromfile(CONFIGS / name)
         ranks = 8 if 'small' not in name else 1

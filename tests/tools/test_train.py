@@ -32,6 +32,7 @@ train = load_tool('train')
 
 BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
 SDR = str(ROOT / 'configs/small/sdr_simsiam_resnet18_b64-15e_32px.py')
+SDR_BYOL = str(ROOT / 'configs/small/sdr_byol_resnet18_b128-10e_32px.py')
 TINY = [
     'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
     'train_cfg.max_epochs=2', 'log_level=ERROR', 'default_hooks.checkpoint.interval=1'
@@ -111,19 +112,23 @@ def test_sdr_trains_and_logs_each_network(images, clusters, tmp_path, monkeypatc
     assert any(key.startswith('networks/subnet_') and key.endswith('/loss_kd') for key in logged)
 
 
-def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(images, clusters, tmp_path, monkeypatch):
+@pytest.mark.parametrize('config', [SDR, SDR_BYOL], ids=['SimSiam', 'BYOL'])
+def test_resume_in_mid_epoch_is_bit_identical_on_the_real_model(config, images, clusters, tmp_path, monkeypatch):
     options = ['--data', images, '--clusters', clusters, '--cfg-options', *TINY,
                'default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=13',
                'default_hooks.checkpoint.max_keep_ckpts=-1']
-    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'whole', *options)
+    run_tool(monkeypatch, config, '--work-dir', tmp_path / 'whole', *options)
     # As if the run had been interrupted in the middle of epoch 1 of 2.
     (tmp_path / 'parts').mkdir()
     for name in ('run.json', 'iter_13.pth'):
         (tmp_path / 'parts' / name).write_bytes((tmp_path / 'whole' / name).read_bytes())
-    run_tool(monkeypatch, SDR, '--work-dir', tmp_path / 'parts', '--resume', tmp_path / 'parts/iter_13.pth', *options)
+    run_tool(monkeypatch, config, '--work-dir', tmp_path / 'parts', '--resume', tmp_path / 'parts/iter_13.pth',
+             *options)
     whole, resumed = (read_checkpoint(tmp_path / part / 'iter_39.pth') for part in ('whole', 'parts'))
     for name, tensor in whole['state_dict'].items():
         assert torch.equal(tensor, resumed['state_dict'][name]), name
+    if config == SDR_BYOL:
+        assert resumed['state_dict']['target_net.steps'] == 39
 
 
 CHANGES = {  # what is one word away from being right
@@ -181,7 +186,8 @@ def test_the_baseline_with_synchronized_norms_trains_on_two_cpus(images, tmp_pat
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(images, tmp_path):
+@pytest.mark.parametrize('config', [SDR, SDR_BYOL], ids=['SimSiam', 'BYOL'])
+def test_two_processes_train_what_one_trains(config, images, tmp_path):
     """gloo and SyncBN: each rank has half of every batch, and after 10 iterations the weights agree.
 
     Batches of 16 images and branches that begin at zero: batch norm over a handful of values, layer upon
@@ -191,12 +197,12 @@ def test_two_processes_train_what_one_trains(images, tmp_path):
     clusters = write_clusters(tmp_path / 'clusters.npz', names, np.arange(80) % 4, 4, num_blocks=1)
     options = [option for option in TINY if 'batch_size' not in option]
     options += ['model.backbone.routed_blocks=(3,)', 'model.backbone.zero_init_residual=True',
-                'optim_wrapper.optimizer.lr=0.005']
+                f'optim_wrapper.optimizer.lr={0.001 if config == SDR_BYOL else 0.005}']  # Its loss is 4 times as large.
     options += [f'model.{part}.norm_cfg.type=SyncBN' for part in ('backbone', 'neck', 'head.predictor')]
     weights = []
     for ranks in (1, 2):
         command = [
-            'bash', ROOT / 'tools/dist_train.sh', SDR, ranks, '--data', images, '--clusters', clusters, '--work-dir',
+            'bash', ROOT / 'tools/dist_train.sh', config, ranks, '--data', images, '--clusters', clusters, '--work-dir',
             tmp_path / str(ranks), '--cfg-options', *options, f'train_dataloader.batch_size={16 // ranks}'
         ]
         environment = {**os.environ, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
