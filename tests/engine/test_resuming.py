@@ -177,6 +177,8 @@ MISFITS = {
     'whole numbers': (set_state('optimizer', 'state', 3, 'momentum_buffer', value=torch.Tensor.int), 'of torch.int32'),
     'another name of a state': (set_state('optimizer', 'state', 3, value=lambda own: {'m': own['momentum_buffer']}),
                                 'different entries for different parameters .m, momentum_buffer'),
+    'number for groups': (set_state('optimizer', 'param_groups', value=3), 'holds no state of an optimizer'),
+    'number for states': (set_state('optimizer', 'state', value=3), 'holds no state of an optimizer'),
     'number for parameters': (set_state('optimizer', 'param_groups', 0, 'params', value=3),
                               'groups of other parameters'),
     'gradient ascent': (set_state('optimizer', 'param_groups', 5, 'maximize', value=True),
