@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from PIL import Image
 from repository import ROOT
 from small_runs import small_config, tell, write_images
 
+from sdr_mm.engine.checkpoint_hook import WholeCheckpointHook
 from sdr_mm.engine.configs import check_epochs, load_config, use_epochs, use_launcher
 from sdr_mm.engine.runner import sync_on_cpus
-from sdr_mm.engine.training import train
+from sdr_mm.engine.training import build_runner, train
 from sdr_mm.errors import InputError, Interrupted
 from sdr_mm.models.checkpoints import read_checkpoint
 from sdr_mm.models.sliced import SlicedBatchNorm
+from sdr_mm.registry import HOOKS
 
 BASELINE = str(ROOT / 'configs/small/simsiam_resnet18_b64-15e_32px.py')
 
@@ -85,6 +88,30 @@ def test_processes_of_torchrun_are_joined_unasked(asked, world, launcher, monkey
     cfg = Config(dict())
     use_launcher(cfg, asked)
     assert cfg.launcher == launcher
+
+
+@pytest.mark.parametrize('channels_last', [True, False])
+def test_backbone_computes_in_channels_last_format_if_the_config_says_so(channels_last, tmp_path):
+    cfg = small_config(write_images(tmp_path / 'images'), tmp_path / 'run', channels_last=channels_last)
+    backbone = build_runner(cfg).model.backbone
+    formats = []
+    backbone.layer2.register_forward_hook(lambda module, inputs, output: formats.append(
+        [part.is_contiguous(memory_format=torch.channels_last) for part in (inputs[0], output)]))
+    backbone(torch.randn(2, 3, 32, 32))
+    assert formats == [[channels_last] * 2]
+    assert backbone.layer2[0].conv1.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+class OwnHook(CheckpointHook):
+    pass
+
+
+def test_a_checkpoint_hook_of_ones_own_is_left_alone(tmp_path):
+    HOOKS.register_module(module=OwnHook, force=True)
+    images = write_images(tmp_path / 'images')
+    for kind, expected in (('sdr_mm.OwnHook', OwnHook), ('CheckpointHook', WholeCheckpointHook)):
+        cfg = small_config(images, tmp_path / kind, default_hooks__checkpoint__type=kind)
+        assert [type(hook) for hook in build_runner(cfg)._hooks if isinstance(hook, CheckpointHook)] == [expected]
 
 
 @pytest.mark.slow
