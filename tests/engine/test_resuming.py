@@ -152,6 +152,13 @@ def other_groups(checkpoint):
     groups[0]['params'] = groups[0]['params'][1:]
 
 
+def test_a_finished_run_that_is_resumed_stays_as_it_is(images, done, tmp_path):
+    folder = shutil.copytree(done, tmp_path / 'run')
+    before = {file: file.read_bytes() for file in folder.glob('*.pth')}
+    train(small_config(images, folder, resume=True), guard=True)
+    assert before == {file: file.read_bytes() for file in folder.glob('*.pth')}
+
+
 def set_state(*names, value):
     """A change of one entry of a checkpoint, by a call of what was there or to a value. It may be of an old version."""
     def apply(checkpoint):
