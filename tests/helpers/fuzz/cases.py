@@ -341,16 +341,22 @@ def _never() -> bool:
 
 
 def rankings(base: Base, number: int, folder: Path, random: Random) -> Case:
-    """``routing.json`` with other values, or damaged; exported from, or shown as tables and as a picture."""
-    raw = (base.files / 'routing.json').read_bytes()
+    """JSON with other values, or damaged: a ranking, exported from or shown, or the record of a run that is resumed."""
+    name = 'trained/run.json' if number % 6 == 5 else 'routing.json'
+    raw = (base.files / name).read_bytes()
     if number % 4 == 0:
         content, what = harm(raw, random)
-    elif number % 40 == 1:
+    elif number % 40 in (1, 5):
         content, what = b'[' * 100_000, 'nested deeply'
     else:
         tree, what = change_tree(json.loads(raw), random)
         content = json.dumps(tree).encode()
-    replace(folder, 'routing.json', content)
+    if number % 6 == 5:
+        own(folder, 'trained')
+        (folder / name).write_bytes(content)
+        (folder / 'trained/epoch_2.pth').unlink()
+        return Case('rankings', number, f'run.json: {what}', [*SMALL[:-1], 'trained', '--resume'], None, [])
+    replace(folder, name, content)
     if number % 2:
         use = ['export_subnet', 'sdr.pth', '--routing', 'routing.json', '--bn-images', '8', '--out', 'out']
         return Case('rankings', number, what, use, None, ['out'])
