@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class WholeCheckpointHook(CheckpointHook):
         # What the hook does not know it hands on, which would be found out at the first checkpoint.
         if unknown := [name for name in self.args if name not in signature(Runner.save_checkpoint).parameters]:
             raise InputError(f'default_hooks.checkpoint.{unknown[0]} is no option of a checkpoint: correct its name')
-        with resuming(runner._load_from or runner.work_dir):  # What it takes from a checkpoint may be anything.
+        # What it takes from a checkpoint may be anything.
+        with resuming(runner._load_from or runner.work_dir) if runner._resume else nullcontext():
             super().before_train(runner)
         # A checkpoint names the best ones by their paths; for a copied folder these are the files of the original.
         self._best = {name: path and self._path(Path(path).name) for name, path in self._best.items()}
