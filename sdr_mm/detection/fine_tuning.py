@@ -112,7 +112,10 @@ class Part:
             raise InputError(f'{self.name}: the GPU has too little memory for {self.images} images at once: pass a '
                              f'lower --images') from error
         except NotFiniteError as error:
-            record.diverged = str(error).partition(' has diverged ')[2].partition(';')[0]
+            _, of_training, reason = str(error).partition(' has diverged at ')
+            if not of_training:  # But of the checkpoint that it was to go on from.
+                raise
+            record.diverged = f'at {reason.partition(";")[0]}'
         except Exception as error:  # A head, which fails before there is a loss where numbers are not finite.
             record.diverged = '' if runner is None or isinstance(error, InputError) else divergence(runner)
             if not record.diverged:

@@ -266,6 +266,21 @@ def test_diverging_training_leaves_one_line(files, tmp_path):
     assert re.match(r'at iteration \d+: .*loss', records(tmp_path)['sub-net_0']['diverged'])
 
 
+def test_a_checkpoint_that_is_not_finite_is_no_training_that_diverges(files, tmp_path):
+    """Nor one that is done: nothing is known of the training, and nothing is written."""
+    from sdr_mm.detection.fine_tuning import FineTuning, Part
+    cfg = config(files, model__backbone__init_cfg=None)
+    Part('net', tmp_path, cfg, stop=1, images=2, evaluates=False).run()
+    checkpoint = read_checkpoint(tmp_path / 'iter_1.pth')
+    next(iter(checkpoint['state_dict'].values())).fill_(float('nan'))
+    torch.save(checkpoint, tmp_path / 'iter_1.pth')
+    with pytest.raises(NotFiniteError, match='iter_1.pth: the weights are not finite'):
+        Part('net', tmp_path, cfg, stop=2, images=2, evaluates=False).run()
+    record = FineTuning.load(tmp_path)
+    assert (record.done, record.diverged) == (1, '')
+    assert [file.name for file in tmp_path.glob('*.pth')] == ['iter_1.pth']
+
+
 def test_backbone_that_cannot_be_written_has_diverged(tmp_path):
     from sdr_mm.detection.routing import write_backbone
     images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
