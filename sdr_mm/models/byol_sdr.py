@@ -11,7 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .distillation import Views, negative_cosine
+from .distillation import Views, cross_view_loss
 from .siamese import SiameseSDR
 from .sliced import PathLike
 
@@ -63,8 +63,7 @@ class BYOLSDR(SiameseSDR):
         projections: Views = (self.project(views[0], path), self.project(views[1], path))
         predictions: Views = (self.predict(projections[0], path), self.predict(projections[1], path))
         targets: Views = (self.target(views[0], path), self.target(views[1], path))
-        ssl = (negative_cosine(predictions[0], targets[1]) + negative_cosine(predictions[1], targets[0])) / 2
-        losses = dict(loss_ssl=SCALE * ssl)
+        losses = dict(loss_ssl=SCALE * cross_view_loss(predictions, targets))
         if path is not None and self.distillation is not None:
             losses['loss_kd'] = SCALE * self.distillation(predictions, projections, self.teach(views))
         return losses

@@ -30,6 +30,11 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -(prediction * target).sum(dim=1).mean()
 
 
+def cross_view_loss(predictions: Views, targets: Views) -> Tensor:
+    """Mean of :func:`negative_cosine` of the prediction of each view and the target of the other, eq. (1)."""
+    return (negative_cosine(predictions[0], targets[1]) + negative_cosine(predictions[1], targets[0])) / 2
+
+
 class DistillationLoss(nn.Module, metaclass=ABCMeta):
     """Pulls a sub-net towards the super-net.
 
@@ -57,8 +62,7 @@ class SiamKDLoss(DistillationLoss):
     """The negative of eq. (4): the sub-net's prediction of one view against the super-net's projection of the other."""
 
     def forward(self, predictions: Views, projections: Views, teacher: Views) -> Tensor:
-        (p1, p2), (t1, t2) = predictions, teacher
-        return self.loss_weight * (negative_cosine(p1, t2) + negative_cosine(p2, t1)) / 2
+        return self.loss_weight * cross_view_loss(predictions, teacher)
 
 
 @MODELS.register_module()

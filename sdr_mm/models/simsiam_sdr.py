@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..registry import MODELS
-from .distillation import Views, negative_cosine
+from .distillation import Views, cross_view_loss
 from .siamese import SiameseSDR
 from .sliced import PathLike
 
@@ -29,8 +29,7 @@ class SimSiamSDR(SiameseSDR):
         path = self.path(network)
         projections: Views = (self.project(views[0], path), self.project(views[1], path))
         predictions: Views = (self.predict(projections[0], path), self.predict(projections[1], path))
-        ssl = (negative_cosine(predictions[0], projections[1]) + negative_cosine(predictions[1], projections[0])) / 2
-        losses = dict(loss_ssl=ssl)
+        losses = dict(loss_ssl=cross_view_loss(predictions, projections))
         if path is not None and self.distillation is not None:
             losses['loss_kd'] = self.distillation(predictions, projections, self.teach(views))
         return losses
