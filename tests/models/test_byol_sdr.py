@@ -179,8 +179,8 @@ def test_gradients_stop_at_the_targets_and_at_the_border_of_the_subnet():
 def test_a_teacher_that_runs_first_under_autocast_cuts_no_gradient_of_the_student(kind):
     """Autocast keeps the weights that it has cast, and those of a teacher without gradient have none.
 
-    Newer versions of torch mind that, so a teacher is watched too: it projects in bfloat16, and nothing is kept of weights
-    that the student trains.
+    Newer versions of torch mind that, so a teacher is watched too: it projects in bfloat16, and nothing is kept of
+    weights that the student trains.
     """
     seen = []
 
