@@ -82,8 +82,8 @@ def measured(name: str, seed: int, images: StudyImages, pool: Pool, out: Path) -
                                    seconds=int(seconds.read_text()) if seconds.exists() else None)
     for bn in BN:
         if RUNS[name].config == SDR:
-            own = 'all' if RUNS[name].shared else 'cluster'
-            content['scores'][bn], content['subnets'][bn] = score_subnets(file, images.tasks, dict(own=own).get(bn, bn))
+            mode = bn if bn == 'task' else 'all' if RUNS[name].shared else 'cluster'
+            content['scores'][bn], content['subnets'][bn] = score_subnets(file, images.tasks, mode)
         else:
             content['scores'][bn] = score_network(file, images.tasks, bn, pool)
     return content

@@ -49,8 +49,7 @@ def _sdr(about: str, epochs: int = MORE, start: str = 'baseline', clusters: str 
     if not phases:
         hook['custom_hooks.0.phase_iters'] = (0, ) * (blocks + 1)
     return Run(SDR, epochs, about, start, clusters, blocks, shared, options={
-        **hook, 'train_dataloader.dataset.share_images': shared,
-        'model.backbone.base_channels': groups, 'model.backbone.routed_blocks': tuple(range(4 - blocks, 4)),
+        **hook, 'model.backbone.base_channels': groups, 'model.backbone.routed_blocks': tuple(range(4 - blocks, 4)),
         'model.distillation': distillation})
 
 

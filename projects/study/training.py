@@ -78,6 +78,7 @@ def configured(run: Run, seed: int, images: StudyImages, out: Path, list_file: P
     configs.use_on_error(cfg, 'stop')
     if run.clusters:
         configs.use_clusters(cfg, str(clusters_of(run, seed, images, out)))
+        cfg.train_dataloader.dataset.share_images = run.shared
     if run.start:
         configs.use_init_from(cfg, str(checkpoint_of(run.start, seed, images, out)))
     return cfg

@@ -97,6 +97,9 @@ def test_runs_on_small_images_are_trained_once_and_written(tmp_path, monkeypatch
     state = {name: set(read_state_dict(tmp_path / f'out/seed3/{name}/epoch_1.pth')) for name in names[1:3]}
     assert any(key.startswith('target_net.') for key in state['byol'])
     assert 'head.predictor.fc0.weight' in state['simsiam']
+    shared, own = (read_checkpoint(tmp_path / f'out/seed3/{name}/epoch_1.pth') for name in ('sdr16_all', 'sdr4'))
+    assert 'share_images=True' in shared['meta']['cfg'] and 'share_images=True' not in own['meta']['cfg']
+    assert not torch.equal(*(part['state_dict']['backbone.conv1.weight'] for part in (shared, own)))
     iterations = {name: read_checkpoint(tmp_path / f'out/seed3/{name}/epoch_1.pth')['meta']['iter']
                   for name in ('baseline', 'cluster_batches', 'sdr4', 'separate4/0')}
     lists = [(tmp_path / f'out/seed3/separate4/{cluster}.txt').read_text().splitlines() for cluster in range(4)]
