@@ -1,10 +1,10 @@
 """Which checkpoint a run continues from: the newest whole one of its folder, and none of something else."""
 
-import os
 import shutil
 
 import pytest
 import torch
+from fuzz.mutations import Payload
 from small_runs import assert_same_training, small_config, write_images
 
 from sdr_mm.engine.resuming import checkpoint_folder, newest_whole, remove_half_written
@@ -26,23 +26,13 @@ def done(images, tmp_path_factory):
     return folder
 
 
-class Payload:
-    """Unpickled, it has made a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder, )
-
-
 @pytest.mark.parametrize('zipped', [True, False])
 def test_a_checkpoint_that_would_run_code_is_passed_over_unasked(zipped, images, done, tmp_path, monkeypatch):
     """The newest one of the work directory, whichever that is; the environment asks for pickles."""
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     folder, marker = shutil.copytree(done, tmp_path / 'run'), tmp_path / 'ran'
     checkpoint = read_checkpoint(folder / 'epoch_2.pth')
-    checkpoint['meta']['more'] = Payload(str(marker))
+    checkpoint['meta']['more'] = Payload(marker)
     torch.save(checkpoint, folder / 'epoch_2.pth', _use_new_zipfile_serialization=zipped)
     train(small_config(images, folder, resume=True), guard=True)
     assert_same_training(folder / 'epoch_2.pth', done / 'epoch_2.pth')
