@@ -149,15 +149,15 @@ FILES = (  # Programs with an output, and inputs that are not there.
     'projects.paper_tables.__main__ --networks a=nowhere.pth --tasks nowhere --out OUT',
     'projects.real_data.__main__ animal_silhouettes --out OUT',
     'projects.study.publish --work-dir new --out OUT',
-    'projects.study.__main__ --out new --page OUT',
+    'projects.study.__main__ nowhere.py --out new --page OUT',
 )
 FOLDERS = (  # The same, with an output that is a folder of whatever it may be.
     'tools.test nowhere.py nowhere.pth --work-dir OUT',
     'tools.train nowhere.py --data nowhere --clusters nowhere --init-from nowhere.pth --work-dir OUT',
     'tools.route_detection nowhere.pth --config nowhere.py --data-root nowhere --work-dir OUT',
     'projects.study.publish --out new --work-dir OUT',
-    'projects.study.__main__ --out OUT --results new',
-    'projects.study.__main__ --out new --results OUT',
+    'projects.study.__main__ nowhere.py --out OUT --results new',
+    'projects.study.__main__ nowhere.py --out new --results OUT',
 )
 
 

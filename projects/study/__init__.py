@@ -1,1 +1,1 @@
-"""The study behind docs/study.md: what routing gains, and what gains as much without it, on a mixed pool."""
+"""Studies such as that of docs/study.md: many trainings on a mixed pool, scored alike on tasks."""

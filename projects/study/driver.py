@@ -8,47 +8,45 @@ from pathlib import Path
 from typing import Any
 
 from projects.demo.pipeline import random_network
-from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.datasets.pool import Pool
+from sdr_mm.engine.configs import load_config
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write, check_folder
+from sdr_mm.files import atomic_write
+from sdr_mm.models.backbone import SDRBackbone
+from sdr_mm.registry import MODELS
 
 from .images import StudyImages, study_images
-from .plan import RUNS, SDR
+from .plan import RANDOM, REFERENCES, Plan, Run
 from .scores import SCORE, score_network, score_references, score_separate, score_subnets
-from .training import checkpoint_of, checkpoints_of
+from .training import Training
 
 BN = ('task', 'own')
-RANDOM = 'random'
 
 
-def measure(out: Path, results: Path, seeds: Sequence[int], names: Sequence[str] | None = None) -> None:
+def measure(plan: Plan, out: Path, results: Path, seeds: Sequence[int], names: Sequence[str] | None = None) -> None:
     """Trains and scores what is missing.
 
     Args:
-        out (Path): Folder of images, checkpoints and clusters.
+        plan (Plan): The study.
+        out (Path): Folder of images, checkpoints and clusters; other studies may have theirs in it too.
         results (Path): Folder of the JSON files, one a run and seed.
         seeds (Sequence[int]): Seeds, the first one with all runs first.
-        names (Sequence[str], optional): Some of :data:`RUNS`. Defaults to None, all.
+        names (Sequence[str], optional): Some of its runs. Defaults to None, all.
 
     Raises:
-        InputError: If a name is unknown, or a folder cannot be written to.
+        InputError: If a name is unknown.
     """
-    known = [RANDOM, *RUNS]
+    known = [RANDOM, *plan.runs]
     names = list(names or known)
     if unknown := [name for name in names if name not in known]:
         raise InputError(f'the study has no run {unknown[0]}: choose among {", ".join(known)}')
-    for folder in (results, out):
-        check_folder(folder)
     results.mkdir(parents=True, exist_ok=True)
-    images = study_images(out)
-    listed = ImageFolder(str(images.root), ann_file=str(images.list_file.resolve()))
-    pool = Pool([listed.get_data_info(index)['img_path'] for index in range(len(listed))], None)
-
-    write(results / 'references.json', references, images, pool)
+    images = study_images(out, plan.tasks)
+    write(results / f'{REFERENCES}.json', references, images)
     for seed in seeds:
+        training = Training(plan, seed, images, out)
         for name in names:
-            write(results / f'{name}-{seed}.json', measured, name, seed, images, pool, out)
+            write(results / f'{name}-{seed}.json', measured, name, training)
 
 
 def write(file: Path, work: Callable[..., dict[str, Any]], *args: Any) -> None:
@@ -60,30 +58,45 @@ def write(file: Path, work: Callable[..., dict[str, Any]], *args: Any) -> None:
         print(file, flush=True)
 
 
-def references(images: StudyImages, pool: Pool) -> dict[str, Any]:
+def references(images: StudyImages) -> dict[str, Any]:
     """Scores of what nobody learned, and how many images train and test."""
     sizes = {task.name: [len(task.splits[SCORE].train), len(task.splits[SCORE].test)] for task in images.tasks}
-    return dict(run='references', pool=len(pool.paths), tasks=sizes, scores=score_references(images.tasks))
+    return dict(run='references', pool=len(images.of(())), tasks=sizes, scores=score_references(images.tasks))
 
 
-def measured(name: str, seed: int, images: StudyImages, pool: Pool, out: Path) -> dict[str, Any]:
+def measured(name: str, training: Training) -> dict[str, Any]:
     """Scores of one run, which is trained first if need be."""
+    seed, tasks = training.seed, training.images.tasks
     if name == RANDOM:
-        file = out / f'seed{seed}' / 'random.pth'
+        file = training.folder / 'random.pth'
         if not file.exists():
-            random_network(checkpoint_of('baseline', seed, images, out), file, seed)
-        return dict(run=name, seed=seed, scores={bn: score_network(file, images.tasks, bn, pool) for bn in BN})
-    if RUNS[name].separate:
-        scores, subnets = score_separate(checkpoints_of(name, seed, images, out), images.tasks)
-        return dict(run=name, seed=seed, epochs=RUNS[name].epochs, scores=dict(task=scores), subnets=dict(task=subnets))
-    file = checkpoint_of(name, seed, images, out)
+            random_network(training.checkpoint_of(training.plan.first), file, seed)
+        pool = pool_of(training.images, ())
+        return dict(run=name, seed=seed, scores={bn: score_network(file, tasks, bn, pool) for bn in BN})
+    run = training.plan.runs[name]
+    if run.separate:
+        scores, subnets = score_separate(training.checkpoints_of(name), tasks)
+        return dict(run=name, seed=seed, epochs=run.epochs, scores=dict(task=scores), subnets=dict(task=subnets))
+    file = training.checkpoint_of(name)
     seconds = file.parent / 'seconds'  # Is not there if the training was interrupted.
-    content: dict[str, Any] = dict(run=name, seed=seed, epochs=RUNS[name].epochs, scores={}, subnets={},
+    content: dict[str, Any] = dict(run=name, seed=seed, epochs=run.epochs, scores={}, subnets={},
                                    seconds=int(seconds.read_text()) if seconds.exists() else None)
+    own = pool_of(training.images, run.domains)
     for bn in BN:
-        if RUNS[name].config == SDR:
-            mode = bn if bn == 'task' else 'all' if RUNS[name].shared else 'cluster'
-            content['scores'][bn], content['subnets'][bn] = score_subnets(file, images.tasks, mode)
+        if is_sdr(run):
+            mode = bn if bn == 'task' else 'all' if run.shared else 'cluster'
+            content['scores'][bn], content['subnets'][bn] = score_subnets(file, tasks, mode)
         else:
-            content['scores'][bn] = score_network(file, images.tasks, bn, pool)
+            content['scores'][bn] = score_network(file, tasks, bn, own)
     return content
+
+
+def is_sdr(run: Run) -> bool:
+    """Whether what it trains has sub-nets."""
+    backbone = MODELS.get(load_config(str(run.config)).model.backbone.type)
+    return backbone is not None and issubclass(backbone, SDRBackbone)
+
+
+def pool_of(images: StudyImages, domains: Sequence[str]) -> Pool:
+    """The images that a run trains on."""
+    return Pool([str(images.root / name) for name in images.of(domains)], None)

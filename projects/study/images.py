@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from projects.real_data.mixed import in_memory, mixed_pool
 from sdr_mm.evaluation import Task
-
-TASKS = ('animal_silhouettes', 'fluent_category', 'fluent_fine', 'open_clip_art', 'sweet_home', 'wesnoth_race',
-         'solar_cells')
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,18 @@ class StudyImages:
     list_file: Path
     tasks: list[Task]
 
+    def of(self, domains: Collection[str]) -> list[str]:
+        """Names of the images of the pool, in its order, that are in these folders below ``root``; of () all."""
+        names = self.list_file.read_text(encoding='utf-8').splitlines()
+        return [name for name in names if not domains or name.partition('/')[0] in domains]
 
-def study_images(out: Path, tasks: Sequence[str] = TASKS) -> StudyImages:
+
+def study_images(out: Path, tasks: Sequence[str]) -> StudyImages:
     """Fetches and divides the images; the same ones whenever it is called.
 
     Args:
         out (Path): Folder for the images and the list.
-        tasks (Sequence[str]): Which of :data:`TASKS`. Defaults to all.
+        tasks (Sequence[str]): Names of the tasks, as :mod:`projects.real_data` has them.
     """
     mixed = mixed_pool(tasks, out / 'images')
     mixed.write_list(out / 'pool.txt')

@@ -1,16 +1,22 @@
-"""The runs of the study: what is trained, from what, and on which images."""
+"""What a study consists of: a config that lists its tasks and its runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'small'
-SIMCLR, CLUSTER_BATCHES, SDR, BYOL = (CONFIGS / f'{name}_resnet18_b128-10e_32px.py'
-                                      for name in ('simclr', 'simclr_cluster-batches', 'sdr_simclr', 'byol'))
-FIRST, MORE = 10, 8
-"""Passes over the pool of the first training, and of those that go on from it."""
+from mmengine.config import Config
+
+from projects.real_data.preparation import DATA_SETS
+from sdr_mm.errors import InputError
+
+RANDOM, REFERENCES = 'random', 'references'
+"""What each study has beside its runs: a network with random weights, and features that nobody learned."""
+CLUSTERS = ('', 'semantic', 'random')
+KINDS: dict[str, Any] = dict(config=str, epochs=int, about=str, start=str, domains=(tuple, list), clusters=str,
+                             blocks=int, shared=bool, separate=bool, options=dict, over=(tuple, list))
+"""What the entries of a run are in a plan."""
 
 
 @dataclass(frozen=True)
@@ -18,87 +24,106 @@ class Run:
     """One training.
 
     Attributes:
-        config (Path): What is trained.
-        epochs (int): Passes over the pool.
+        config (Path): What is trained, relative to the file of the plan.
+        epochs (int): Passes over the pool. A run on less than the pool has as many iterations, hence more passes.
         about (str): What it is, for the table.
-        start (str): The run whose network it begins with; '' for none.
-        clusters (str): How its images are divided: ``'semantic'`` by the features of ``start`` (of the baseline, if it
-            has none), ``'random'``, or '' for not at all.
-        blocks (int): There are ``4 ** blocks`` clusters; SDR routes the last stages.
-        shared (bool): Whether every sub-net trains on the images of all clusters.
-        separate (bool): Whether a plain network of its own is trained on each cluster, which share nothing.
-        options (dict): What else is set in the config.
+        start (str): The run whose network it begins with. Defaults to '', none.
+        domains (tuple[str, ...]): Folders of the pool whose images it trains on. Defaults to (), all.
+        clusters (str): How its images are divided: ``'semantic'`` by the features of ``start`` (of the first run, if it
+            has none), ``'random'``, or '' for not at all. Defaults to ''.
+        blocks (int): There are ``4 ** blocks`` clusters; SDR routes the last stages. Defaults to 2.
+        shared (bool): Whether every sub-net trains on the images of all clusters. Defaults to False.
+        separate (bool): Whether a plain network of its own is trained on each cluster, which share nothing. Defaults to
+            False.
+        options (dict): What else is set in the config, as by ``--cfg-options``. Defaults to {}.
+        over (tuple[str, ...]): Runs to show its gains over. Defaults to ().
     """
 
     config: Path
     epochs: int
     about: str
     start: str = ''
+    domains: tuple[str, ...] = ()
     clusters: str = ''
     blocks: int = 2
     shared: bool = False
     separate: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    over: tuple[str, ...] = ()
 
 
-def _sdr(about: str, epochs: int = MORE, start: str = 'baseline', clusters: str = 'semantic', blocks: int = 2,
-         groups: tuple[int, int] = (12, 4), distillation: dict | None = None, supernet_prob: float | None = 0.0,
-         phases: bool = False, shared: bool = False) -> Run:
-    """A training of sub-nets; unless told otherwise from the baseline, of all sub-nets from the first iteration on."""
-    hook: dict[str, Any] = {'custom_hooks.0.supernet_prob': supernet_prob}
-    if not phases:
-        hook['custom_hooks.0.phase_iters'] = (0, ) * (blocks + 1)
-    return Run(SDR, epochs, about, start, clusters, blocks, shared, options={
-        **hook, 'model.backbone.base_channels': groups, 'model.backbone.routed_blocks': tuple(range(4 - blocks, 4)),
-        'model.distillation': distillation})
+@dataclass(frozen=True)
+class Plan:
+    """A study.
+
+    Attributes:
+        name (str): That of its file.
+        tasks (tuple[str, ...]): Data sets that :mod:`projects.real_data` prepares.
+        runs (dict[str, Run]): By name; a run comes after those that it begins with.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    runs: dict[str, Run]
+
+    @property
+    def first(self) -> str:
+        """The run whose features divide the pool for those that begin with none."""
+        return next(iter(self.runs))
 
 
-def _cluster_batches(epochs: int, blocks: int = 2) -> Run:
-    about = f'one network, batches of one of {4 ** blocks} clusters'
-    return Run(CLUSTER_BATCHES, epochs, about, 'baseline', 'semantic', blocks)
+def read_plan(file: str | Path) -> Plan:
+    """Reads a plan, a config of MMEngine with ``tasks`` and ``runs``; as every config it is Python, and runs.
+
+    Raises:
+        InputError: If it cannot be read, or its tasks or runs are none that can be trained and scored.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise InputError(f'there is no plan {file}: give one of configs/studies')
+    try:
+        content = Config.fromfile(str(file)).to_dict()
+    except Exception as error:  # it runs the file, which may raise anything
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'plan {file} cannot be read ({reason}): correct the file') from error
+    tasks, entries = content.get('tasks'), content.get('runs')
+    if not (isinstance(tasks, (tuple, list)) and tasks and isinstance(entries, dict) and entries):
+        raise InputError(f'{file} is no plan of a study: it needs tasks, a list of names, and runs, a dict by name')
+    known = [name for name, data_set in DATA_SETS.items() if data_set.kind == 'task']
+    if strange := [task for task in tasks if task not in known]:
+        raise InputError(f'{file} has the task {strange[0]!r}, which is not prepared: choose among {", ".join(known)}')
+    runs: dict[str, Run] = {}
+    for name, entry in entries.items():
+        if not name.isidentifier() or name in (RANDOM, REFERENCES):
+            raise InputError(f'{file} has a run {name!r}: its files cannot be named like that')
+        runs[name] = _run(file, name, entry, runs)
+    return Plan(file.stem, tuple(tasks), runs)
 
 
-def _separate(blocks: int, epochs: int = MORE) -> Run:
-    return Run(SIMCLR, epochs, f'{4 ** blocks} separate networks, one a cluster', 'baseline', 'semantic', blocks,
-               separate=True)
-
-
-# Nearly nothing of the last stage is shared.
-_OWN = (1, 15)
-_W0 = 0.2
-# Batch, optimizer and projector of SimCLR.
-_SIMSIAM = {
-    'model.type': 'SimSiam', 'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(predictor=dict(fix_lr=True))),
-    'model.head': dict(_delete_=True, type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'), predictor=dict(
-        type='NonLinearNeck', in_channels=512, hid_channels=128, out_channels=512, with_avg_pool=False,
-        norm_cfg=dict(type='BN1d'), with_last_bn=False, with_last_bias=True))}
-
-RUNS = {
-    'baseline': Run(SIMCLR, FIRST, 'SimCLR'),
-    'simsiam': Run(SIMCLR, FIRST, 'SimSiam', options=_SIMSIAM),
-    'byol': Run(BYOL, FIRST, 'BYOL'),
-    'longer': Run(SIMCLR, MORE, 'SimCLR, trained on', 'baseline'),
-    'cluster_batches': _cluster_batches(MORE),
-    'separate4': _separate(1),
-    'separate16': _separate(2),
-    'sdr4': _sdr('SDR, 4 sub-nets', blocks=1),
-    'sdr4_own': _sdr('SDR, 4 sub-nets with a last stage each', blocks=1, groups=_OWN),
-    'sdr16': _sdr('SDR, 16 sub-nets'),
-    'sdr64': _sdr('SDR, 64 sub-nets', blocks=3),
-    'sdr16_random': _sdr('SDR, 16 sub-nets, random clusters', clusters='random'),
-    'sdr16_all': _sdr('SDR, 16 sub-nets, each on all images', shared=True),
-    'sdr16_w0': _sdr('SDR, 16 sub-nets, super-net in a fifth of the iterations', supernet_prob=_W0),
-    'sdr16_siamkd': _sdr('the same with SiamKD', supernet_prob=_W0, distillation=dict(type='SiamKDLoss')),
-    'sdr16_l2': _sdr('the same with the L2 distillation', supernet_prob=_W0, distillation=dict(type='L2KDLoss')),
-    'sdr16_phases': _sdr('SDR, 16 sub-nets, by the phases and shares of Algorithm 1', supernet_prob=None, phases=True),
-    'sdr16_cold': _sdr('SDR, 16 sub-nets, from scratch by Algorithm 1', FIRST + MORE, start='', supernet_prob=None,
-                       phases=True),
-    'longer_16': Run(SIMCLR, 2 * MORE, 'SimCLR, trained on', 'baseline'),
-    'cluster_batches_16': _cluster_batches(2 * MORE),
-    'cluster_batches4_16': _cluster_batches(2 * MORE, blocks=1),
-    'separate4_16': _separate(1, 2 * MORE),
-    'sdr4_own_16': _sdr('SDR, 4 sub-nets with a last stage each', 2 * MORE, blocks=1, groups=_OWN),
-    'sdr16_16': _sdr('SDR, 16 sub-nets', 2 * MORE),
-    'sdr64_16': _sdr('SDR, 64 sub-nets', 2 * MORE, blocks=3),
-}
-"""By name; a run comes after those that it begins with. There is none of 256 sub-nets, whose clusters fill no batch."""
+def _run(file: Path, name: str, entry: Any, before: dict[str, Run]) -> Run:
+    """A run of the plan ``file``, checked."""
+    where = f'{file}, run {name}'
+    known = {part.name: part for part in fields(Run)}
+    if not isinstance(entry, dict) or (strange := sorted(entry.keys() - known.keys())):
+        raise InputError(f'{where} has {strange[0] if isinstance(entry, dict) else "no entries"}: a run has '
+                         f'{", ".join(known)}')
+    if lacking := [part for part in ('config', 'epochs', 'about') if part not in entry]:
+        raise InputError(f'{where} has no {lacking[0]}: add it')
+    for key, value in entry.items():
+        if not isinstance(value, KINDS[key]) or isinstance(value, bool) and KINDS[key] is int:
+            raise InputError(f'{where}: {key} cannot be {value!r}')
+    run = Run(**{**entry, 'config': (file.parent / entry['config']).resolve(),
+                 **{key: tuple(entry.get(key, ())) for key in ('domains', 'over')}})
+    if not run.config.is_file():
+        raise InputError(f'{where}: there is no config {run.config}: give a path relative to the plan')
+    if run.epochs < 1 or run.blocks < 1:
+        raise InputError(f'{where}: epochs and blocks are at least 1')
+    if run.clusters not in CLUSTERS:
+        raise InputError(f'{where}: clusters are {" or ".join(map(repr, CLUSTERS))}, got {run.clusters!r}')
+    if unknown := [other for other in (run.start, *run.over) if other and other not in before]:
+        raise InputError(f'{where} needs the run {unknown[0]}, which is not before it')
+    if (run.shared or run.separate) and not run.clusters:
+        raise InputError(f'{where}: shared and separate are of runs with clusters')
+    if run.domains and run.clusters:
+        raise InputError(f'{where}: domains are of runs without clusters')
+    return run

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # It imports torch, which --help need not wait for.
 
 FOLDER = Path(__file__).parents[2] / 'sdr_mm' / 'pretrained'
 SDR, BASELINE = 'pool-r18.pth', 'pool-r18-baseline.pth'
+PLAN = Path(__file__).parents[2] / 'configs' / 'studies' / 'routing.py'
 RUNS = {SDR: 'sdr16', BASELINE: 'longer'}
 NOT_SHIPPED = 'solar_cells'
 LIMIT = 8_000_000
@@ -166,12 +167,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_output(args.out / name, args.overwrite)
     # Threads that spin while they wait for each other make this five times slower where other programs run.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # is read when torch is imported
-    from .images import TASKS, study_images
-    from .training import checkpoint_of
-    images = study_images(args.work_dir, [name for name in TASKS if name != NOT_SHIPPED])
-    sdr, baseline = (checkpoint_of(run, 0, images, args.work_dir) for run in RUNS.values())
+    from .images import study_images
+    from .plan import read_plan
+    from .training import Training
+    plan = read_plan(PLAN)
+    images = study_images(args.work_dir, [name for name in plan.tasks if name != NOT_SHIPPED])
+    training = Training(plan, 0, images, args.work_dir)
+    sdr, baseline = (training.checkpoint_of(run) for run in RUNS.values())
     publish_both(sdr, baseline, args.out, args.overwrite)
-    first = checkpoint_of('baseline', 0, images, args.work_dir)
+    first = training.checkpoint_of(plan.first)
     print(score_table({'the first network': first, BASELINE: args.out / BASELINE}, args.out / SDR, images.tasks))
 
 
