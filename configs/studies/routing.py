@@ -33,10 +33,11 @@ def separate(blocks, epochs=more):
 
 
 # Sub-nets, unless told otherwise from the baseline, all of them from the first iteration on, and nothing else.
-def sdr(about, epochs=more, blocks=2, groups=(12, 4), distillation=None, supernet_prob=0.0, phases=False, over=(),
-        start='baseline', clusters='semantic', **others):
+def sdr(about, epochs=more, blocks=2, groups=(12, 4), distillation=None, supernet_prob=0.0, joint=False, phases=False,
+        over=(), start='baseline', clusters='semantic', **others):
     options = {
         'custom_hooks.0.supernet_prob': supernet_prob,
+        'custom_hooks.0.joint': joint,
         'model.backbone.base_channels': groups,
         'model.backbone.routed_blocks': tuple(range(4 - blocks, 4)),
         'model.distillation': distillation
@@ -72,6 +73,10 @@ runs = dict(
                      over=('sdr16_w0', )),
     sdr16_l2=sdr('the same with the L2 distillation', supernet_prob=w0, distillation=dict(type='L2KDLoss'),
                  over=('sdr16_w0', )),
+    sdr16_joint=sdr('SDR, 16 sub-nets, super-net in every iteration too', supernet_prob=None, joint=True,
+                    over=('sdr16_w0', )),
+    sdr16_hierarchical=sdr('SDR, 16 sub-nets, similar clusters on similar paths', paths='hierarchical',
+                           over=('sdr16', )),
     sdr16_phases=sdr('SDR, 16 sub-nets, by the phases and shares of Algorithm 1', supernet_prob=None, phases=True,
                      over=('sdr16', )),
     sdr16_cold=sdr('SDR, 16 sub-nets, from scratch by Algorithm 1', first + more, start='', supernet_prob=None,

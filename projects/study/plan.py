@@ -15,7 +15,7 @@ RANDOM, REFERENCES = 'random', 'references'
 """What each study has beside its runs: a network with random weights, and features that nobody learned."""
 CLUSTERS = ('', 'semantic', 'random')
 KINDS: dict[str, Any] = dict(config=str, epochs=int, about=str, start=str, domains=(tuple, list), clusters=str,
-                             blocks=int, shared=bool, separate=bool, options=dict, over=(tuple, list))
+                             paths=str, blocks=int, shared=bool, separate=bool, options=dict, over=(tuple, list))
 """What the entries of a run are in a plan."""
 
 
@@ -31,6 +31,7 @@ class Run:
         domains (tuple[str, ...]): Folders of the pool whose images it trains on. Defaults to (), all.
         clusters (str): How its images are divided: ``'semantic'`` by the features of ``start`` (of the first run, if it
             has none), ``'random'``, or '' for not at all. Defaults to ''.
+        paths (str): Which cluster is on which path, as ``tools/cluster.py --paths`` has it. Defaults to 'index'.
         blocks (int): There are ``4 ** blocks`` clusters; SDR routes the last stages. Defaults to 2.
         shared (bool): Whether every sub-net trains on the images of all clusters. Defaults to False.
         separate (bool): Whether a plain network of its own is trained on each cluster, which share nothing. Defaults to
@@ -45,6 +46,7 @@ class Run:
     start: str = ''
     domains: tuple[str, ...] = ()
     clusters: str = ''
+    paths: str = 'index'
     blocks: int = 2
     shared: bool = False
     separate: bool = False
@@ -120,6 +122,8 @@ def _run(file: Path, name: str, entry: Any, before: dict[str, Run]) -> Run:
         raise InputError(f'{where}: epochs and blocks are at least 1')
     if run.clusters not in CLUSTERS:
         raise InputError(f'{where}: clusters are {" or ".join(map(repr, CLUSTERS))}, got {run.clusters!r}')
+    if run.paths not in ('index', 'hierarchical'):
+        raise InputError(f"{where}: paths are 'index' or 'hierarchical', got {run.paths!r}")
     if unknown := [other for other in (run.start, *run.over) if other and other not in before]:
         raise InputError(f'{where} needs the run {unknown[0]}, which is not before it')
     if (run.shared or run.separate) and not run.clusters:

@@ -109,14 +109,16 @@ class Training:
 
     def _clusters_of(self, run: Run) -> Path:
         """The clusters that a run trains on, by the features of the network it begins with."""
-        file = self.folder / f'clusters_{run.clusters}_{4 ** run.blocks}.npz'
+        kind = run.clusters if run.paths == 'index' else f'{run.clusters}_{run.paths}'
+        file = self.folder / f'clusters_{kind}_{4 ** run.blocks}.npz'
         if not file.exists():
             features = self._features_of(run.start or self.plan.first)
             options: dict[str, Any] = dict(method='random')
             if run.clusters == 'semantic':
                 options = dict(method='sinkhorn', epochs=10, assign='posterior')
             space = SubnetSpace(num_groups=4, num_blocks=run.blocks)
-            build_clusters(features, space, seed=self.seed, min_size=BATCH, **options).save(file)
+            build_clusters(features, space, seed=self.seed, min_size=BATCH, paths=run.paths,
+                           **options).save(file)
         return file
 
     def _features_of(self, name: str) -> Features:

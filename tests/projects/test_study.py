@@ -193,6 +193,7 @@ def test_a_run_on_some_domains_sees_their_images_alone_as_often(tmp_path):
 def test_plans_have_the_runs_that_others_begin_with_first():
     assert ROUTING.first == 'baseline' and ROUTING.runs['sdr64'].blocks == 3
     assert ROUTING.runs['sdr64'].options['model.backbone.routed_blocks'] == (1, 2, 3)
+    assert ROUTING.runs['sdr16_hierarchical'].paths == 'hierarchical' and ROUTING.runs['sdr16'].paths == 'index'
     assert ROUTING.runs['sdr16_cold'].start == '' and ROUTING.runs['sdr16_cold'].epochs == 18
     transfer = read_plan(PLANS / 'negative_transfer.py')
     assert transfer.runs['only_emoji'].domains == ('pool', )
@@ -213,6 +214,7 @@ def test_plans_have_the_runs_that_others_begin_with_first():
     ('runs = dict(a=dict(config="d.py", epochs=1, about="a"))', r'run a: there is no config \S*/d.py'),
     ('runs = dict(a=dict(config="c.py", epochs=0, about="a"))', 'run a: epochs and blocks are at least 1'),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", clusters="kmeans"))', "clusters are .*, got 'kmeans'"),
+    ('runs = dict(a=dict(config="c.py", epochs=1, about="a", paths="x"))', "paths are 'index' or 'hierarchical', got 'x'"),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", start="b"))', 'needs the run b, which is not before it'),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", shared=True))', 'shared and separate are of runs with'),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", clusters="random", domains=("pool", )))',
