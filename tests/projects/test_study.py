@@ -214,7 +214,7 @@ def test_plans_have_the_runs_that_others_begin_with_first():
     ('runs = dict(a=dict(config="d.py", epochs=1, about="a"))', r'run a: there is no config \S*/d.py'),
     ('runs = dict(a=dict(config="c.py", epochs=0, about="a"))', 'run a: epochs and blocks are at least 1'),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", clusters="kmeans"))', "clusters are .*, got 'kmeans'"),
-    ('runs = dict(a=dict(config="c.py", epochs=1, about="a", paths="x"))', "paths are 'index' or 'hierarchical', got 'x'"),
+    ('runs = dict(a=dict(config="c.py", epochs=1, about="a", paths="x"))', "paths are .*, got 'x'"),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", start="b"))', 'needs the run b, which is not before it'),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", shared=True))', 'shared and separate are of runs with'),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", clusters="random", domains=("pool", )))',
