@@ -20,10 +20,11 @@ simsiam = {
 }
 
 
-def cluster_batches(epochs, blocks=2, over=()):
+def cluster_batches(epochs, blocks=2, over=(), start='baseline'):
+    scratch = '' if start else ', from scratch'
     return dict(
-        config='../small/simclr_cluster-batches_resnet18_b128-10e_32px.py', epochs=epochs, start='baseline',
-        clusters='semantic', blocks=blocks, over=over, about=f'one network, batches of one of {4 ** blocks} clusters')
+        config='../small/simclr_cluster-batches_resnet18_b128-10e_32px.py', epochs=epochs, start=start, blocks=blocks,
+        clusters='semantic', over=over, about=f'one network, batches of one of {4 ** blocks} clusters{scratch}')
 
 
 def separate(blocks, epochs=more):
@@ -68,7 +69,8 @@ runs = dict(
     sdr64=sdr('SDR, 64 sub-nets', blocks=3, over=('longer', )),
     sdr16_random=sdr('SDR, 16 sub-nets, random clusters', clusters='random', over=('sdr16', )),
     sdr16_all=sdr('SDR, 16 sub-nets, each on all images', shared=True, over=('sdr16', )),
-    sdr16_w0=sdr('SDR, 16 sub-nets, super-net in a fifth of the iterations', supernet_prob=w0, over=('sdr16', )),
+    sdr16_w0=sdr('SDR, 16 sub-nets, super-net in a fifth of the iterations', supernet_prob=w0,
+                 over=('longer', 'cluster_batches', 'sdr16')),
     sdr16_siamkd=sdr('the same with SiamKD', supernet_prob=w0, distillation=dict(type='SiamKDLoss'),
                      over=('sdr16_w0', )),
     sdr16_l2=sdr('the same with the L2 distillation', supernet_prob=w0, distillation=dict(type='L2KDLoss'),
@@ -79,8 +81,10 @@ runs = dict(
                            over=('sdr16', )),
     sdr16_phases=sdr('SDR, 16 sub-nets, by the phases and shares of Algorithm 1', supernet_prob=None, phases=True,
                      over=('sdr16', )),
+    baseline_18=dict(config=simclr, epochs=first + more, about='SimCLR, from scratch'),
+    cluster_batches_18=cluster_batches(first + more, start='', over=('baseline_18', )),
     sdr16_cold=sdr('SDR, 16 sub-nets, from scratch by Algorithm 1', first + more, start='', supernet_prob=None,
-                   phases=True, over=('sdr16', )),
+                   phases=True, over=('baseline_18', 'cluster_batches_18', 'sdr16')),
     longer_16=dict(config=simclr, epochs=2 * more, about='SimCLR, trained on', start='baseline'),
     cluster_batches_16=cluster_batches(2 * more, over=('longer_16', )),
     cluster_batches4_16=cluster_batches(2 * more, blocks=1, over=('longer_16', )),
