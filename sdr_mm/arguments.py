@@ -22,7 +22,7 @@ LARGEST = 2**31 - 1
 class Parser(argparse.ArgumentParser):
     """A parser of a tool: its help is the text at the top of the file, and its errors are one line, as all others."""
 
-    def __init__(self, text: str | None, **kwargs: Any) -> None:
+    def __init__(self, text: str | None = None, **kwargs: Any) -> None:
         super().__init__(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def error(self, message: str) -> NoReturn:

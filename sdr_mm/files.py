@@ -97,6 +97,17 @@ def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def place_folder(folder: Path, out: Path) -> None:
+    """Puts a whole folder, made by mkdtemp beside ``out``, in its place; what is there is replaced."""
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)  # mkdtemp makes it private
+    with tempfile.TemporaryDirectory(prefix=f'.{out.name}-old-', dir=out.parent) as old:
+        if out.exists():
+            os.replace(out, Path(old) / 'old')
+        os.replace(folder, out)
+
+
 def check_output(out: str | Path | None, overwrite: bool, *, holds: str | None = None) -> None:
     """Refuses before the work what could not be written after it.
 

@@ -143,7 +143,7 @@ def run(pool: MixedPool, out: Path, recipe: Recipe, say: Callable[[str], None] =
 
     with step('[7/7] table and picture', say):
         # Equal BN statistics for all, so that the gains in the picture are none of the statistics.
-        routing_report(list(map(choosing, rankings)), sdr.pool().paths, clusters, out / 'demo.png', seed=1)
+        routing_report(list(map(choosing, rankings)), sdr.pool(), out / 'demo.png', seed=1)
         with atomic_write(out / 'table.md') as temporary:
             temporary.write_text(table(lines) + '\n', encoding='utf-8')
         content = dict(recipe=asdict(recipe), lines=[asdict(line) for line in lines])

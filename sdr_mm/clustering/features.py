@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..cli import progress
 from ..distributed import gather
 from ..errors import InputError
-from ..files import check_output, out_of_space
+from ..files import check_output, out_of_space, place_folder
 from ..images import IMAGENET, ImageStore, Normalization, fingerprint, image_names, read_rgb
 from ..records import check, read_json
 
@@ -219,7 +219,7 @@ def extract_features(network: nn.Module, dataset: Any, out: str | Path, *, pool:
         if labels is not None:
             np.save(folder / 'labels.npy', labels)
         (folder / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n', encoding='utf-8')
-        _move(folder, out)
+        place_folder(folder, out)
 
     def on_main(work: Callable[[], Any]) -> Any:
         """What the main process made, on all ranks."""
@@ -273,14 +273,3 @@ def _reserve(out: Path, shape: tuple[int, int], dtype: type) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
-
-
-def _move(folder: Path, out: Path) -> None:
-    """Puts a whole folder in the place of ``out``."""
-    umask = os.umask(0)
-    os.umask(umask)
-    folder.chmod(0o777 & ~umask)  # mkdtemp makes it private
-    with tempfile.TemporaryDirectory(prefix=f'.{out.name}-old-', dir=out.parent) as old:
-        if out.exists():
-            os.replace(out, Path(old) / 'old')
-        os.replace(folder, out)

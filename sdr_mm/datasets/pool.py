@@ -16,6 +16,7 @@ from ..space import SubnetSpace
 from .image_folder import ImageFolder
 
 FilePath = str | Path
+BN_RESET = 'BN reset'
 KNOWN = ('ImageFolder', 'ImageNet', 'ImageNet21k', 'CustomDataset')
 """Data sets that a checkpoint may name: they list image files and run nothing that they read."""
 
@@ -37,8 +38,8 @@ class Pool:
 
 
 def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath | None = None,
-              clusters: FilePath | None = None, need_clusters: bool = True,
-              where: FilePath = 'the checkpoint') -> Pool:
+              clusters: FilePath | None = None, need_clusters: bool = True, where: FilePath = 'the checkpoint',
+              purpose: str = BN_RESET) -> Pool:
     """Lists the images of pre-training, without opening one, and reads their clusters.
 
     Args:
@@ -48,35 +49,38 @@ def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath |
         clusters (str | Path, optional): The ``clusters.npz``. Defaults to None: as in the config.
         need_clusters (bool): Whether to read clusters at all. Defaults to True.
         where (str | Path): What has the config, for messages.
+        purpose (str): What the images are for, for messages, which know how a BN reset does without them. Defaults to
+            'BN reset'.
 
     Raises:
         InputError: If the images or the clusters are not there, or do not fit each other or the space.
     """
-    advice = 'or pass --bn-reset task to do without the images of pre-training'
+    without = ', or pass --bn-reset task to do without the images of pre-training' if purpose == BN_RESET else ''
+    advice = f'pass --data FOLDER{without}'
     stored = _mapping(_mapping(config.get('train_dataloader')).get('dataset'))
     images, file = stored.get('dataset'), stored.get('clusters')
     if not stored and data is None and clusters is None:
-        raise InputError(f'{where} comes without the images of pre-training: pass --bn-reset task (in Python '
-                         f"bn='task'), with which any search but label_free does without them, or --data FOLDER"
-                         f'{" and --clusters FILE" if need_clusters else ""}')
+        without = "--bn-reset task (in Python bn='task'), with which any search but label_free does without them, or "
+        raise InputError(f'{where} comes without the images of pre-training: pass {without * (purpose == BN_RESET)}'
+                         f'--data FOLDER{" and --clusters FILE" if need_clusters else ""}')
     clusters = clusters or (Path(file) if isinstance(file, str) else None)
     if need_clusters and (clusters is None or not Path(clusters).is_file()):
         what = f'there is no file {clusters}' if clusters else f'{where} names no clusters'
-        raise InputError(f'BN reset by cluster needs the clusters, but {what}: pass --clusters FILE, {advice}')
+        what = f'BN reset by cluster needs the clusters, but {what}' if purpose == BN_RESET else what
+        raise InputError(f'{what}: pass --clusters FILE{without}')
     if data is not None:
         dataset: Any = ImageFolder(str(data))
     elif not isinstance(images, Mapping):
-        raise InputError(f'BN reset needs the images of pre-training, but {where} does not name them: '
-                         f'pass --data FOLDER, {advice}')
+        raise InputError(f'{purpose} needs the images of pre-training, but {where} does not name them: {advice}')
     else:
         root = os.path.expanduser(str(images.get('data_root') or '.'))
         if not os.path.isdir(root):
-            raise InputError(f'BN reset needs the images of pre-training, but there is no folder {root} that '
-                             f'{where} names: pass --data FOLDER, {advice}')
+            raise InputError(f'{purpose} needs the images of pre-training, but there is no folder {root} that {where} '
+                             f'names: {advice}')
         kind = str(images.get('type')).split('.')[-1]
         if kind not in KNOWN:
             raise InputError(f'{where} names images of the type {kind}, and on the word of a checkpoint only '
-                             f'{", ".join(KNOWN)} are read: pass --data FOLDER, {advice}')
+                             f'{", ".join(KNOWN)} are read: {advice}')
         options = {key: _plain(images, key, where) for key in OPTIONS if key in images}
         try:
             dataset = DATASETS.build(dict(options, type=kind, pipeline=[], _scope_=SCOPE))
@@ -84,8 +88,7 @@ def load_pool(config: Mapping[str, Any], space: SubnetSpace, *, data: FilePath |
             raise
         except Exception as error:  # Arbitrary values and lists may raise anything.
             reason = next(iter(str(error).splitlines()), '') or type(error).__name__
-            raise InputError(f'the images that {where} names cannot be listed ({reason}): pass --data FOLDER, '
-                             f'{advice}') from error
+            raise InputError(f'the images that {where} names cannot be listed ({reason}): {advice}') from error
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     if not need_clusters:
         return Pool(paths, None)

@@ -184,6 +184,12 @@ class Ranking:
         return self.subnets[0]
 
     @property
+    def unit(self) -> str:
+        """What gains are counted in: ``'points'`` of per cent, or the name of the score that ranks."""
+        column = next(iter(self.settings.get('columns', ())), 'knn')
+        return 'points' if _percent(column) else TITLES.get(column, column)
+
+    @property
     def scored(self) -> list[RankedNetwork]:
         """The sub-nets that were scored in full, best first."""
         return [network for network in self.subnets if not network.eliminated and network.scores]
@@ -400,9 +406,13 @@ def _gain(score: float, reference: float) -> float:
 def _score(values: Sequence[float], column: str) -> str:
     if not values:
         return ''
-    percent = column.startswith(('knn', LINEAR))
+    percent = _percent(column)
     deviation = f' ± {np.std(values):.2f}' if len(values) > 1 and percent else ''
     return f'{np.mean(values):.2f}{deviation}' if percent else f'{np.mean(values):.4g}'
+
+
+def _percent(column: str) -> bool:
+    return column.startswith(('knn', LINEAR))
 
 
 def _points(gain: float | None) -> str:

@@ -1,81 +1,93 @@
-"""The picture of a whole routing: what the best clusters hold, and what the sub-nets gain on each task."""
+"""The picture of a whole routing: for each task what the sub-nets gain and what the best cluster holds (Fig. 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..clusters import Clusters
+from ..datasets.pool import Pool
 from ..errors import InputError
 from ..files import check_output
 from ..routing.ranking import BASELINE_ROW, Ranking
-from .gain_histogram import draw_gains, signed
-from .gallery import ROW, Files, GalleryRow, draw_gallery
-from .style import save_figure, style
+from .classes import draw_class_mix
+from .gain_histogram import draw_gains
+from .gallery import GAP, TILE, Files, choose_images, draw_sheet, lay_out, read_tiles, routed_cluster
+from .style import QUIET, save_figure, shorten, style
+
+COLUMNS = 4
+"""Images beside each other."""
 
 
-def report_rows(rankings: Sequence[Ranking], clusters: Clusters, count: int, over: str) -> list[GalleryRow]:
-    """Clusters to show: all that tasks were routed to, with the gains, then the next best until there are ``count``."""
-    cluster_of = {int(subnet): cluster for cluster, subnet in enumerate(clusters.subnets)}
-    routed: dict[int, list[str]] = {}
-    for ranking in rankings:
-        subnet = ranking.best.subnet
-        assert subnet is not None
-        gain = ranking.gains(over)[0]
-        routed.setdefault(cluster_of[subnet], []).append(f'{ranking.task} {signed(gain)}')
-    rows = [GalleryRow(cluster, tuple(notes)) for cluster, notes in routed.items()]
-    ranks = [{network.subnet: rank for rank, network in enumerate(ranking.subnets)} for ranking in rankings]
-    others = sorted((subnet for subnet in cluster_of if cluster_of[subnet] not in routed),
-                    key=lambda subnet: (np.mean([rank[subnet] for rank in ranks]), subnet))
-    return rows + [GalleryRow(cluster_of[subnet]) for subnet in others[:max(0, count - len(rows))]]
+def draw_cluster(axes: Axes, paths: Files, clusters: Clusters, cluster: int, *, count: int = 12, seed: int = 0) -> None:
+    """Draws images of a cluster in rows of :data:`COLUMNS`, under its number and size."""
+    tiles = read_tiles(paths, choose_images(clusters, cluster, seed), count)
+    rows = [tiles[start:start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    draw_sheet(axes, lay_out(rows, COLUMNS))
+    axes.set_anchor('NW')
+    axes.set_title(f'Cluster {cluster}', pad=19)
+    axes.annotate(f'{clusters.sizes()[cluster]:,} images', xy=(0, 1), xytext=(0, 6), xycoords='axes fraction',
+                  textcoords='offset points', fontsize=8, color=QUIET)
 
 
-def routing_report(rankings: Sequence[Ranking], paths: Files, clusters: Clusters, file: str | Path, *,
-                   over: str = BASELINE_ROW, rows: int | None = None, count: int = 8, seed: int = 0,
+def routing_report(rankings: Sequence[Ranking], pool: Pool | None, file: str | Path, *,
+                   classes: Sequence[str] | None = None, over: str = BASELINE_ROW, count: int = 12, seed: int = 0,
                    overwrite: bool = False) -> None:
-    """Writes a gallery of clusters beside the histograms of gains as PNG.
+    """Writes a row for each task as PNG: histogram of the gains, classes and images of the best cluster.
 
     Args:
         rankings (Sequence[Ranking]): A ranking for each task.
-        paths (Sequence[str | PathLike]): Images of pre-training, in the order of the data set.
-        clusters (Clusters): Their clusters.
+        pool (Pool, optional): The images of pre-training and their clusters, as ``sdr.pool()`` gives them. None: the
+            histograms alone.
         file (str | Path): The picture to write.
+        classes (Sequence[str], optional): The class of each image of the pool, see :func:`read_classes`. Defaults to
+            None: unknown, and left out.
         over (str): What the gains are over, ``'baseline'`` or ``'super-net'``. Defaults to 'baseline'.
-        rows (int, optional): Most clusters, best first; the routed ones are shown in any case. Defaults to None: as
-            many as stand beside the histograms.
-        count (int): Images of a cluster. Defaults to 8.
+        count (int): Images of a cluster. Defaults to 12.
         seed (int): Chooses the images. Defaults to 0.
         overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
 
     Raises:
-        InputError: If there is no ranking, the clusters are of another space, the reference took no part in a ranking,
-            or the file cannot be written.
+        InputError: If there is no ranking, the clusters are those of other sub-nets, the reference took no part in a
+            ranking, no image of a cluster can be read, or the file cannot be written.
     """
     check_output(file, overwrite)
     if not rankings:
         raise InputError('a routing report needs the ranking of at least one task')
-    for ranking in rankings:
-        if sorted(network.subnet or 0 for network in ranking.subnets) != sorted(clusters.subnets.tolist()):
-            raise InputError(f'the routing on {ranking.task} ranks {len(ranking.subnets)} sub-nets, but there are '
-                             f'{clusters.num_clusters} clusters: give the clusters of the same training')
-    label, head, foot, gap, panel = 1.75, 0.55, 0.5, 0.85, 4.3  # Inches, as all lengths here.
-    each = 2.6 if len(rankings) > 1 else 3.4
-    if rows is None:
-        rows = max(1, int((len(rankings) * each - head) / ROW))
-    chosen = report_rows(rankings, clusters, rows, over)
-    height = max(len(rankings) * each, head + ROW * len(chosen) + 0.15)
-    each = height / len(rankings)
-    width = label + ROW * count + gap + panel + 0.15
+    head, foot, edge, panel, gap = 0.6, 0.5, 0.55, 4.3, 0.45  # Inches, as all lengths here.
+    mix = 1.75 if pool is not None and classes is not None else 0.0
+    lines = int(np.ceil(count / COLUMNS))
+    images = 0.0 if pool is None else 0.68 * COLUMNS
+    sheet = images * (lines * (TILE + GAP) - GAP) / (COLUMNS * (TILE + GAP) - GAP)
+    body = max(2.0, sheet - foot)
+    each = head + body + foot
+    width = edge + panel + (gap + mix if mix else 0) + (gap + images if images else 0) + 0.15
+    height = each * len(rankings)
     with style():
         figure = Figure(figsize=(width, height))
-        images = ROW * len(chosen)
-        axes = figure.add_axes((label / width, 1 - (head + images) / height, ROW * count / width, images / height))
-        draw_gallery(axes, paths, clusters, chosen, count=count, seed=seed, title='What the best clusters hold')
         for number, ranking in enumerate(rankings):
-            axes = figure.add_axes(((width - panel - 0.15) / width, 1 - ((number + 1) * each - foot) / height,
-                                    panel / width, (each - head - foot) / height))
-            draw_gains(axes, ranking, over=over)
+            top = height - number * each - head
+
+            def place(left: float, wide: float, high: float, top: float = top) -> tuple[float, float, float, float]:
+                return left / width, (top - high) / height, wide / width, high / height
+
+            letter = f'({ascii_lowercase[number]}) ' if 1 < len(rankings) <= len(ascii_lowercase) else ''
+            draw_gains(figure.add_axes(place(edge, panel, body)), ranking, over=over,
+                       title=letter + shorten(ranking.task))
+            if pool is None:
+                continue
+            if pool.clusters is None:
+                raise InputError('the images of clusters need the clusters')
+            cluster, left = routed_cluster(ranking, pool.clusters), edge + panel + gap
+            if classes is not None:
+                members = np.flatnonzero(pool.clusters.assignment == cluster)
+                draw_class_mix(figure.add_axes(place(left, mix, body + 0.2)), classes, members)
+                left += mix + gap
+            draw_cluster(figure.add_axes(place(left, images, sheet)), pool.paths, pool.clusters, cluster, count=count,
+                         seed=seed)
         save_figure(figure, file, overwrite=overwrite)

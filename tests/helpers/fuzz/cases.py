@@ -360,20 +360,22 @@ def rankings(base: Base, number: int, folder: Path, random: Random) -> Case:
     if number % 2:
         use = ['export_subnet', 'sdr.pth', '--routing', 'routing.json', '--bn-images', '8', '--out', 'out']
         return Case('rankings', number, what, use, None, ['out'])
-    return Case('rankings', number, f'shown: {what}', _show, None, ['out.png'])
+    return Case('rankings', number, f'shown: {what}', _show, None, ['gains.png', 'out.png'])
 
 
 def _show() -> None:
     from sdr_mm.cli import run
     from sdr_mm.clusters import Clusters
+    from sdr_mm.datasets.pool import Pool
     from sdr_mm.routing import Ranking
-    from sdr_mm.visualization import routing_report
+    from sdr_mm.visualization import routing_report, task_gains
 
     def main() -> None:
         ranking = Ranking.load('routing.json')
         assert ranking.table() and ranking._repr_html_()
-        pool = sorted(Path('pool').iterdir())
-        routing_report([ranking], pool, Clusters.load('clusters.npz'), 'out.png', over='super-net')
+        pool = Pool(sorted(map(str, Path('pool').iterdir())), Clusters.load('clusters.npz'))
+        routing_report([ranking], pool, 'out.png', over='super-net')
+        task_gains([ranking], 'gains.png', over='super-net')
 
     run(main)
 

@@ -1,0 +1,1 @@
+"""Figures of the paper with numbers and images of our own."""
