@@ -134,6 +134,13 @@ def test_sdr_differs_from_its_baseline_in_what_makes_it_sdr(baseline, sdr):
     assert sdr == plain
 
 
+@pytest.mark.parametrize('part', 'ab')
+def test_a_part_of_imagenet_differs_from_all_in_its_list(part):
+    whole, config = resolved('simsiam.py'), resolved(f'negative_transfer/simsiam_imagenet-{part}.py')
+    whole['train_dataloader']['dataset']['dataset'].update(ann_file=f'meta/strict_522_478_{part}.txt', with_label=False)
+    assert config == whole
+
+
 @pytest.mark.parametrize('pair, sizes', zip(PAIRS, 2 * [(256, 224, 200), (32, 32, 20)]))
 def test_a_checkpoint_will_know_how_to_be_evaluated(pair, sizes):
     for name in pair:
