@@ -1,15 +1,31 @@
-"""The configs: what the paper and its baseline name, SDR against the baseline, a fresh process, the model index."""
+"""The configs: what the paper and its baseline name, SDR against the baseline, ablations, the model index."""
 
 import json
+import math
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
 from repository import ROOT
+from small_runs import write_images
 
-from sdr_mm.engine.configs import use_epochs
+from sdr_mm.arguments import Parser, config_arguments
+from sdr_mm.clusters import Clusters
+from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder
+from sdr_mm.engine.training import train
+from sdr_mm.images import find_images, fingerprint
+from sdr_mm.models import L2KDLoss, SiamKDLoss
+from sdr_mm.models.checkpoints import read_checkpoint
 from sdr_mm.models.eval_settings import EvalSettings
+from sdr_mm.registry import HOOKS
+from sdr_mm.space import SUPERNET, SubnetSpace
 
 CONFIGS = ROOT / 'configs'
 SMALL = 'small/{}simsiam_resnet18_b64-15e_32px.py'
@@ -148,6 +164,143 @@ def test_a_checkpoint_will_know_how_to_be_evaluated(pair, sizes):
         assert (settings.resize, settings.size, settings.k) == sizes
 
 
+ABLATIONS = {  # Sub-nets, and what each base width of the four stages of the largest network is.
+    'simsiam_supernet-size': (0, (100, 100, 100, 100)), 'sdr_simsiam_in': (256, (100, 100, 100, 100)),
+    'sdr_simsiam_l2kd': (256, (100, 100, 100, 100)), 'sdr_simsiam_4-subnets': (4, (64, 64, 64, 100)),
+    'sdr_simsiam_16-subnets': (16, (64, 64, 100, 100)), 'sdr_simsiam_64-subnets': (64, (64, 100, 100, 100))}
+
+
+def resnet50_parameters(bases):
+    """By hand: kernels, and a scale and a shift for each output channel, of a ResNet-50 with a base width a stage."""
+    count, inputs = 3 * 64 * 49 + 2 * 64, 64
+    for stage, (base, blocks) in enumerate(zip(bases, (3, 4, 6, 3))):
+        width, out = base * 2**stage, 4 * base * 2**stage
+        count += inputs * out + 2 * out  # the projection
+        for _ in range(blocks):
+            count += inputs * width + 9 * width * width + width * out + 2 * (width + width + out)
+            inputs = out
+    return count
+
+
+def test_ablations_differ_from_sdr_in_what_they_are_named_after():
+    assert {path.stem for path in CONFIGS.glob('ablations/*.py')} == set(ABLATIONS)
+
+    def of(name):
+        return resolved(f'ablations/{name}.py')
+
+    sdr = resolved('sdr_simsiam.py')
+    sdr['train_dataloader']['dataset']['share_images'] = True
+    assert of('sdr_simsiam_in') == sdr
+    del sdr['train_dataloader']['dataset']['share_images']
+    for count, routed in ((4, [3]), (16, [2, 3]), (64, [1, 2, 3])):
+        sdr['model']['backbone']['routed_blocks'] = routed
+        sdr['train_dataloader']['dataset']['clusters'] = f'work_dirs/clusters_{count}.npz'
+        assert of(f'sdr_simsiam_{count}-subnets') == sdr
+    sdr = resolved('sdr_simsiam.py')
+    sdr['model']['distillation'] = dict(type='L2KDLoss')
+    assert of('sdr_simsiam_l2kd') == sdr
+    baseline = resolved('simsiam.py')
+    baseline['model']['backbone']['base_channels'], baseline['model']['neck']['in_channels'] = 100, 3200
+    assert of('simsiam_supernet-size') == baseline
+
+
+def commands_of(page):
+    """Config, clusters and options of each training that a page has in its commands."""
+    text = (ROOT / page).read_text(encoding='utf-8').replace('\\\n', ' ')
+    found = [shlex.split(line) for line in re.findall(r'tools/dist_train\.sh [^`\n]*', text)]
+    parser = Parser('', parents=[config_arguments()])
+    for flag in ('config', 'gpus', '--data', '--clusters', '--work-dir'):
+        parser.add_argument(flag)
+    return [parser.parse_args(words[1:]) for words in found]
+
+
+def test_the_commands_of_the_ablations_page_are_what_the_page_says():
+    """Each one builds its schedule and loss; the options say what is set by them."""
+    found = {}
+    for command in commands_of('docs/ablations.md'):
+        cfg = load_config(str(ROOT / command.config), command.cfg_options)
+        if command.cfg_options is None:
+            found[Path(command.config).stem, command.clusters] = None
+            continue
+        with DefaultScope.overwrite_default_scope('sdr_mm'):
+            loss = cfg.model.get('distillation')
+            hook = HOOKS.build(dict(cfg.custom_hooks[0]))
+        name = ' '.join(sorted(command.cfg_options))
+        assert Path(command.config).stem in ('sdr_simsiam', 'simsiam_supernet-size')
+        found[name] = (None if loss is None else loss.type, getattr(hook, 'phase_iters', None),
+                       getattr(hook, 'supernet_prob', None), getattr(hook, 'joint', None))
+    page = (ROOT / 'docs/ablations.md').read_text(encoding='utf-8')
+    rows = {int(count): size for count, size in re.findall(r'^\| (\d+) \|.*\| ([\d.]+M) \|', page, re.MULTILINE)}
+    assert rows == {4**routed: f'{resnet50_parameters((4 - routed) * (64, ) + routed * (100, )) / 1e6:.3f}M'
+                    for routed in range(5)}
+    plain = {key[0] for key in found if isinstance(key, tuple)}
+    assert plain == {*ABLATIONS, 'simsiam', 'sdr_simsiam'}
+    assert ('sdr_simsiam', 'work_dirs/random.npz') in found
+    kd = 'SiamKDLoss'
+    assert {key: value for key, value in found.items() if isinstance(key, str)} == {
+        'model.distillation': (None, None, None, False),
+        'custom_hooks.0.phase_iters': (kd, (0, 0, 0, 0, 0), None, False),
+        'custom_hooks.0.supernet_prob': (kd, None, 0.5, False), 'custom_hooks.0.joint': (kd, None, None, True),
+        'model.backbone.base_channels': (kd, None, None, False),
+        'model.backbone.base_channels model.neck.in_channels': (None, None, None, None)}
+
+
+SMALLER = {'model.backbone.depth': 18, 'model.backbone.stem_channels': 4, 'train_dataloader.batch_size': 2,
+           'train_dataloader.num_workers': 0, 'model.neck.hid_channels': 8, 'model.neck.out_channels': 8,
+           'model.head.predictor.in_channels': 8, 'model.head.predictor.hid_channels': 4,
+           'model.head.predictor.out_channels': 8, 'default_hooks.checkpoint.interval': 1, 'log_level': 'ERROR',
+           'train_dataloader.dataset.dataset.pipeline.1.transforms.0.0.scale': 32}
+"""As wide as it takes to run in seconds. What the ablations are about stays as their configs say."""
+
+
+@HOOKS.register_module(force=True)
+class SeenHook(Hook):
+    """Notes the network of each iteration and the images that it was given."""
+
+    def before_train(self, runner):
+        runner.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        runner.seen.append([(sample.get('network'), sample.img_path) for sample in data_batch['data_samples']])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_each_ablation_trains(name, tmp_path):
+    """For real, on pictures of noise: each network on the images that the ablation is about, with its loss."""
+    options, count = dict(SMALLER), ABLATIONS[name][0]
+    if count == 0:  # As wide as four groups of the layout of the others.
+        options.update({'model.backbone.base_channels': 10, 'model.neck.in_channels': 80})
+    else:
+        options['model.backbone.base_channels'] = (2, 2)
+    if count == 256:
+        options['model.backbone.routed_blocks'], count = (3, ), 4
+    images = write_images(tmp_path / 'images', 2 * max(count, 12))
+    cfg = load_config(str(CONFIGS / f'ablations/{name}.py'), options)
+    use_epochs(cfg, 1)
+    use_folder(cfg, str(images))
+    names = find_images(str(images))
+    if count:
+        blocks = round(math.log(count, 4))
+        space = SubnetSpace(4, blocks)
+        owner = np.arange(len(names)) % count
+        Clusters(owner, np.eye(count, dtype=np.float32), np.array(space.paths), 4, fingerprint(names), 'test').save(
+            tmp_path / 'clusters.npz')
+        use_clusters(cfg, str(tmp_path / 'clusters.npz'))
+    cfg.work_dir, cfg.custom_hooks = str(tmp_path / 'run'), [*cfg.custom_hooks, dict(type='SeenHook')]
+    runner = train(cfg)
+    written = read_checkpoint(tmp_path / 'run/epoch_1.pth')
+    assert written['meta']['iter'] == len(runner.seen) == len(names) // 2
+    assert len(getattr(runner.model.backbone, 'space', ())) == count
+    seen = [(network, names.index(Path(image).name)) for batch in runner.seen for network, image in batch]
+    if count:
+        assert {True, False} == {network == SUPERNET for network, _ in seen}
+        own = [owner[image] == network for network, image in seen if network != SUPERNET]
+        assert all(own) if name != 'sdr_simsiam_in' else 0 < sum(own) < len(own)
+        kind = L2KDLoss if name == 'sdr_simsiam_l2kd' else SiamKDLoss
+        assert type(runner.model.distillation) is kind
+
+
 BUILD = """
 import sys
 from mmengine.config import Config
@@ -166,12 +319,17 @@ for file in sys.argv[1:]:
 @pytest.mark.slow
 def test_each_config_builds_its_model_in_a_fresh_process():
     """Sub-nets, and weights of the backbone: of ResNet-50 and of the super-net whose sub-nets are one."""
-    files = [*(CONFIGS / name for pair in PAIRS for name in pair), *sorted(CONFIGS.glob('tasks/*.py'))]
+    names = [*(name for pair in PAIRS for name in pair), *(f'ablations/{name}.py' for name in ABLATIONS)]
+    files = [*(CONFIGS / name for name in names), *sorted(CONFIGS.glob('tasks/*.py'))]
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', BUILD, *map(str, files)], capture_output=True,
                           text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert [int(line[0]) for line in lines] == 2 * [0, 256, 0, 16]
+    ablations = lines[8:]
+    assert [int(line[0]) for line in lines[:8]] == 2 * [0, 256, 0, 16]
+    assert [(int(line[0]), int(line[1])) for line in ablations] == [
+        (count, resnet50_parameters(bases)) for count, bases in ABLATIONS.values()]
+    assert int(ablations[0][1]) == 57_314_336
     for first in (0, 4):
         assert [int(line[1]) for line in lines[first:first + 2]] == [23_508_032, 57_314_336]
     assert {line[2] for line in lines} == {'sdr_mm'}
@@ -200,7 +358,7 @@ def test_the_model_index_names_each_training_config_once():
         assert not model.results and not model.weights, 'nothing is claimed that was not measured'
     collection, = index.collections
     assert (ROOT / collection.readme).is_file() and '2205.13267' in collection.paper['URL']
-    for name in (name for pair in PAIRS for name in pair):
+    for name in (*(name for pair in PAIRS for name in pair), *(f'ablations/{name}.py' for name in ABLATIONS)):
         metadata = next(model for model in index.models if model.config == f'configs/{name}').metadata.data
         cfg = Config.fromfile(CONFIGS / name)
         ranks = 8 if 'small' not in name else 1
