@@ -15,7 +15,8 @@ RANDOM, REFERENCES = 'random', 'references'
 """What each study has beside its runs: a network with random weights, and features that nobody learned."""
 CLUSTERS = ('', 'semantic', 'random')
 KINDS: dict[str, Any] = dict(config=str, epochs=int, about=str, start=str, domains=(tuple, list), clusters=str,
-                             paths=str, blocks=int, shared=bool, separate=bool, options=dict, over=(tuple, list))
+                             paths=str, blocks=int, shared=bool, separate=bool, prune=str, options=dict,
+                             over=(tuple, list))
 """What the entries of a run are in a plan."""
 
 
@@ -36,6 +37,9 @@ class Run:
         shared (bool): Whether every sub-net trains on the images of all clusters. Defaults to False.
         separate (bool): Whether a plain network of its own is trained on each cluster, which share nothing. Defaults to
             False.
+        prune (str): ``'weights'`` or ``'channels'``: trains nothing, and prunes the network of ``start`` by magnitude
+            to the size of the first run's. Channels leave a stem one channel narrower than that, because a stem as wide
+            as the first stage has no projection behind it. Defaults to ''.
         options (dict): What else is set in the config, as by ``--cfg-options``. Defaults to {}.
         over (tuple[str, ...]): Runs to show its gains over. Defaults to ().
     """
@@ -50,6 +54,7 @@ class Run:
     blocks: int = 2
     shared: bool = False
     separate: bool = False
+    prune: str = ''
     options: dict[str, Any] = field(default_factory=dict)
     over: tuple[str, ...] = ()
 
@@ -128,6 +133,8 @@ def _run(file: Path, name: str, entry: Any, before: dict[str, Run]) -> Run:
         raise InputError(f'{where} needs the run {unknown[0]}, which is not before it')
     if (run.shared or run.separate) and not run.clusters:
         raise InputError(f'{where}: shared and separate are of runs with clusters')
+    if run.prune not in ('', 'weights', 'channels') or run.prune and not run.start:
+        raise InputError(f"{where}: prune is 'weights' or 'channels' of the run that start names, got {run.prune!r}")
     if run.domains and run.clusters:
         raise InputError(f'{where}: domains are of runs without clusters')
     return run

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from torch import nn
 
 from projects.real_data.mixed import SIZE
 from sdr_mm.clustering import Features, build_clusters, extract_features
@@ -21,7 +22,10 @@ from sdr_mm.engine.work_dir import RECORD
 from sdr_mm.errors import InputError
 from sdr_mm.files import atomic_write
 from sdr_mm.models.backbone import pool_features
+from sdr_mm.models.checkpoints import load_resnet
+from sdr_mm.models.pruning import narrower, num_parameters, prune_channels, prune_weights
 from sdr_mm.models.zoo import load_network
+from sdr_mm.routing import export_subnet
 from sdr_mm.space import SubnetSpace
 
 from .images import StudyImages
@@ -58,6 +62,8 @@ class Training:
             InputError: If its domains have no images.
         """
         run, list_file = self.plan.runs[name], self.images.list_file
+        if run.prune:
+            return self._pruned(run, self.folder / f'{name}.pth')
         if not run.domains:
             return self._trained(run, list_file, self.folder / name)
         names = self.images.of(run.domains)
@@ -79,6 +85,22 @@ class Training:
             list_file = _write_list(folder / f'{cluster}.txt', members)
             files.append(self._trained(replace(run, clusters=''), list_file, folder / str(cluster)))
         return files
+
+    def _pruned(self, run: Run, file: Path) -> Path:
+        """The network that ``run`` begins with, pruned to the size of that of the first run (``tools/prune.py``)."""
+        if not file.exists():
+            _, first = load_resnet(self.checkpoint_of(self.plan.first))
+            network, info = load_resnet(self.checkpoint_of(run.start))
+            width, stem = (first['config'][key] for key in ('base_channels', 'stem_channels'))
+            config = narrower(info['config'], width, stem - (run.prune == 'channels'))
+            pruned: nn.Module = network
+            if run.prune == 'channels':
+                pruned = prune_channels(network, config)
+            else:
+                prune_weights(network, num_parameters(first['config']))
+                config = info['config']
+            export_subnet(pruned, file, config=config, meta=dict(settings=info['settings'].record()))
+        return file
 
     def _trained(self, run: Run, list_file: Path, work_dir: Path) -> Path:
         """The last checkpoint of a run in its folder, which also has how many seconds it took without a break."""

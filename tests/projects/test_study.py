@@ -113,7 +113,8 @@ def test_runs_on_small_images_are_trained_once_and_written(tmp_path, monkeypatch
              for channel, name in enumerate(('red', 'green'))]
     images = StudyImages(tmp_path / 'images', tmp_path / 'pool.txt', tasks)
     monkeypatch.setattr(driver, 'study_images', lambda out, tasks: images)
-    names = ('baseline', 'simsiam', 'byol', 'cluster_batches', 'separate4', 'sdr4')
+    names = ('baseline', 'simsiam', 'byol', 'cluster_batches', 'separate4', 'sdr4', 'wide_18', 'wide_18_weights',
+             'wide_18_channels')
     runs = {name: replace(ROUTING.runs[name], epochs=1, blocks=1, over=()) for name in names}
     runs['sdr4_all'] = replace(runs['sdr4'], shared=True)
     plan = Plan('small', ('red', 'green'), runs)
@@ -127,6 +128,20 @@ def test_runs_on_small_images_are_trained_once_and_written(tmp_path, monkeypatch
     shared, own = (read_checkpoint(tmp_path / f'out/small/seed3/{name}/epoch_1.pth') for name in ('sdr4_all', 'sdr4'))
     assert 'share_images=True' in shared['meta']['cfg'] and 'share_images=True' not in own['meta']['cfg']
     assert not torch.equal(*(part['state_dict']['backbone.conv1.weight'] for part in (shared, own)))
+    plain, wide, weights, channels = (
+        {key.removeprefix('backbone.'): value
+         for key, value in read_state_dict(tmp_path / 'out/small/seed3' / file).items()
+         if 'neck' not in key and 'head' not in key and value.ndim} for file in
+        ('baseline/epoch_1.pth', 'wide_18/epoch_1.pth', 'wide_18_weights.pth', 'wide_18_channels.pth'))
+    left = sum(int(value.count_nonzero()) for key, value in weights.items() if value.ndim == 4)
+    norms = {name: sum(value.numel() for key, value in state.items() if value.ndim == 1) / 2
+             for name, state in dict(plain=plain, wide=wide).items()}
+    assert left + norms['wide'] == sum(value.numel() for value in plain.values() if value.ndim == 4) + norms['plain']
+    kept = weights['conv1.weight'] != 0
+    assert torch.equal(weights['conv1.weight'][kept], wide['conv1.weight'][kept])
+    assert channels['conv1.weight'].shape[0] == 15
+    for name in (f'layer{stage}.1.conv2.weight' for stage in (1, 2, 3, 4)):
+        assert channels[name].shape == plain[name].shape
     iterations = {name: read_checkpoint(tmp_path / f'out/small/seed3/{name}/epoch_1.pth')['meta']['iter']
                   for name in ('baseline', 'cluster_batches', 'sdr4', 'separate4/0')}
     lists = [(tmp_path / f'out/small/seed3/separate4/{cluster}.txt').read_text().splitlines() for cluster in range(4)]
@@ -216,6 +231,7 @@ def test_plans_have_the_runs_that_others_begin_with_first():
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", clusters="kmeans"))', "clusters are .*, got 'kmeans'"),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", paths="x"))', "paths are .*, got 'x'"),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", start="b"))', 'needs the run b, which is not before it'),
+    ('runs = dict(a=dict(config="c.py", epochs=1, about="a", prune="weights"))', "prune is .* that start names, got"),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", shared=True))', 'shared and separate are of runs with'),
     ('runs = dict(a=dict(config="c.py", epochs=1, about="a", clusters="random", domains=("pool", )))',
      'domains are of runs without clusters'),
