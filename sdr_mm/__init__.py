@@ -1,7 +1,8 @@
 """Scalable Dynamic Routing (AAAI 2022): one pre-training run, a backbone for every task.
 
-Importing this package makes the scope ``sdr_mm`` known to every OpenMMLab registry. It imports neither torch nor
-MMPretrain; the names of the front door (:mod:`sdr_mm.api`) are imported when they are first used::
+Importing this package makes the scope ``sdr_mm`` known to every OpenMMLab registry, and the scopes of MMSelfSup and
+MMClassification, whose names are read as MMPretrain's. It imports neither torch nor MMPretrain; the names of the front
+door (:mod:`sdr_mm.api`) are imported when they are first used::
 
     sdr = sdr_mm.load('epoch_200.pth')
     ranking = sdr.route('my_images')
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 warnings.filterwarnings('ignore', message="Only use 'alpha' for pillow backend")
 
-from . import registry  # noqa: E402, F401
+from . import mmselfsup, registry  # noqa: E402, F401
 from .errors import InputError  # noqa: E402
 from .version import __version__  # noqa: E402
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from repository import ROOT
 
-LIGHT = ('arguments', 'cli', 'errors', 'files', 'records', 'registry', 'space', 'text_table',
+LIGHT = ('arguments', 'cli', 'errors', 'files', 'mmselfsup', 'records', 'registry', 'space', 'text_table',
          'zip_files')
 HEAVY = ('torch', 'mmpretrain', 'sklearn', 'scipy', 'matplotlib', 'faiss')
 

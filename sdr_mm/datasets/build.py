@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from ..errors import InputError
 from ..images import read_rgb
+from ..mmselfsup import find_config, read_config, translate
 from ..registry import DATASETS, TRANSFORMS
 
 ReadImage = Callable[[str | PathLike], np.ndarray]
@@ -35,9 +35,9 @@ def dataset_of_config(file: str) -> tuple[BaseDataset, ReadImage]:
     Raises:
         InputError: If the config or its data are missing.
     """
-    if not Path(file).is_file():
+    if not Path(find_config(file)).is_file():
         raise InputError(f'there is no config {file}: give a config with a train_dataloader')
-    outer = Config.fromfile(file).get('train_dataloader', {}).get('dataset')
+    outer = translate(read_config(file)).get('train_dataloader', {}).get('dataset')
     if not outer:
         raise InputError(f'{file} has no train_dataloader.dataset: give a config for training, or use --data')
     inner = image_dataset(outer)

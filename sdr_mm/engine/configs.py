@@ -16,7 +16,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from ..datasets.build import image_dataset
-from ..errors import InputError
+from ..errors import InputError, naming
+from ..mmselfsup import find_config, read_config, translate
 from ..models.eval_settings import EvalSettings
 from ..models.shipped import find_checkpoint
 
@@ -35,16 +36,20 @@ ENTRIES = dict(evaluation=('resize', 'size', 'k'), auto_scale_lr=('base_batch_si
 def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     """Reads a training config and applies ``--cfg-options``.
 
-    With ``num_workers=0`` a loader has no processes to keep, whatever its other entries say.
+    It may be one of MMSelfSup's, with options in the words of that config, or the name of one
+    (:mod:`sdr_mm.mmselfsup`). With ``num_workers=0`` a loader has no processes to keep, whatever its other entries
+    say.
 
     Raises:
         InputError: If there is no such file, it cannot be read, it trains nothing, it needs a package that is not
             there, or an option would change nothing or puts something into an entry that it cannot be.
     """
-    if not Path(file).is_file():
+    if not Path(find_config(file)).is_file():
         raise InputError(f'there is no config {file}: give one of configs/')
     try:
-        cfg = Config.fromfile(file)
+        cfg = read_config(file)
+    except InputError:
+        raise
     except ModuleNotFoundError as error:
         raise InputError(f'{file} builds on a package that this environment lacks ({error}): for detection set up the '
                          "full environment, 'make .venv-full/.installed', and use its python") from error
@@ -59,6 +64,11 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
                              f'config has used already{advice}')
         check_option(cfg, option, value)
         cfg.merge_from_dict({option: value})
+    with naming(file):
+        cfg = translate(cfg)
+    if 'train_dataloader' not in cfg and isinstance(cfg.get('data'), Mapping) and 'train' in cfg.data:
+        raise InputError(f'{file} is a config of the time before MMEngine, as of MMSelfSup 0.x: take that of '
+                         'MMSelfSup 1.x, or of MMPretrain')
     if not all(isinstance(cfg.get(name), Mapping) for name in ('model', 'train_dataloader', 'train_cfg')):
         raise InputError(f'{file} is no training config: it needs a model, a train_dataloader and a train_cfg')
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

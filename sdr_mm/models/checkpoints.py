@@ -338,14 +338,14 @@ def weights_fingerprint(network: nn.Module) -> str:
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The config that MMEngine stored with a checkpoint; empty if there is none that can be read.
+    """The config that MMEngine, or MMSelfSup 0.x, stored with a checkpoint; empty if there is none that can be read.
 
     Note:
         The text is Python and :class:`mmengine.Config` would execute it. Here it is only parsed: assignments of
         literals and of ``dict(…)``, which is what MMEngine writes.
     """
     meta = checkpoint.get('meta')
-    text = meta.get('cfg') if isinstance(meta, dict) else None
+    text = meta.get('cfg', meta.get('config')) if isinstance(meta, dict) else None
     if not isinstance(text, str):
         return {}
     try:

@@ -55,8 +55,10 @@ class EvalSettings:
         """
         stored = config.get('evaluation')
         if not isinstance(stored, Mapping):
-            # The crop of the training pipeline, the smallest if views differ.
-            crop = min(_crops(config.get('train_dataloader')), default=None)
+            # The crop of the training pipeline, the smallest if views differ. MMSelfSup 0.x has it in ``data.train``.
+            data = config.get('data')
+            old = data.get('train') if isinstance(data, Mapping) else None
+            crop = min(_crops([config.get('train_dataloader'), old]), default=None)
             stored = {} if crop is None else dict(size=crop, resize=round(crop * PROTOCOL_RATIO))
         known = {key: stored[key] for key in ('resize', 'size', 'k') if key in stored}
         return cls(normalization_of(config, default), **known)
@@ -73,30 +75,34 @@ class EvalSettings:
 
 
 def normalization_of(config: Mapping[str, Any], default: Normalization = IMAGENET) -> Normalization:
-    """Mean and std of the input, 0 to 255, that a config's ``data_preprocessor`` has; ``default`` if it has none."""
-    for holder in (config.get('model'), config):
-        preprocessor = holder.get('data_preprocessor') if isinstance(holder, Mapping) else None
-        if isinstance(preprocessor, Mapping) and preprocessor.get('mean') and preprocessor.get('std'):
-            mean, std = _channels(preprocessor, 'mean'), _channels(preprocessor, 'std')
+    """Mean and std of the input, 0 to 255, that a config's ``data_preprocessor`` has; ``default`` if it has none.
+
+    MMSelfSup 0.x has them in ``img_norm_cfg``, 0 to 1.
+    """
+    holders = [(config.get('model'), 'data_preprocessor'), (config, 'data_preprocessor'), (config, 'img_norm_cfg')]
+    for holder, name in holders:
+        stored = holder.get(name) if isinstance(holder, Mapping) else None
+        if isinstance(stored, Mapping) and stored.get('mean') and stored.get('std'):
+            mean, std = _channels(stored, name, 'mean'), _channels(stored, name, 'std')
             if len(mean) != len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-                raise InputError(f'mean and std of data_preprocessor must be finite, and std above 0, for each '
-                                 f'channel, got {mean} and {std}')
-            return Normalization(mean, std)
+                raise InputError(f'mean and std of {name} must be finite, and std above 0, for each channel, got '
+                                 f'{mean} and {std}')
+            scale = 255 if name == 'img_norm_cfg' and max(mean + std) <= 1 else 1  # That of others is 0 to 255.
+            return Normalization(*(tuple(scale * value for value in values) for values in (mean, std)))
     return default
 
 
-def _channels(preprocessor: Mapping[str, Any], name: str) -> tuple[float, ...]:
+def _channels(stored: Mapping[str, Any], where: str, name: str) -> tuple[float, ...]:
     try:
-        return tuple(map(float, preprocessor[name]))
+        return tuple(map(float, stored[name]))
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f'{name} of data_preprocessor must be a number for each channel, got {preprocessor[name]!r}') \
-            from error
+        raise InputError(f'{name} of {where} must be a number for each channel, got {stored[name]!r}') from error
 
 
 def _crops(value: Any) -> Iterator[int]:
     """Sides of the random crops in a pipeline, the shorter one of each."""
     if isinstance(value, Mapping):
-        scale = value.get('scale')
+        scale = value.get('size', value.get('scale'))  # MMSelfSup's, whose scale is another thing, and MMPretrain's.
         sides = scale if isinstance(scale, (list, tuple)) else [scale]
         crops = str(value.get('type')).split('.')[-1] in ('RandomResizedCrop', 'ResizedCrop')
         if crops and sides and all(isinstance(side, int) for side in sides):

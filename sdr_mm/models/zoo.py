@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, naming
 from ..images import IMAGENET, ZERO_TO_ONE, Normalization
+from ..mmselfsup import config_name
 from ..only_weights import only_weights
 from .baselines import find_baseline
 from .checkpoint_loaders import cached_file, locate
@@ -58,8 +59,9 @@ def load_network(spec: str, where: str = '') -> Network:
     Args:
         spec (str): A weight file of a ResNet in any known layout (:func:`load_resnet`), ``pool-r18-baseline``, which
             ships, or the name of an architecture, ``torchvision:NAME``, ``timm:NAME`` or ``mmpretrain:NAME``, with the
-            library's own pre-trained weights, or with those of a file as ``…:NAME@FILE``. ``baseline:NAME@FILE`` is a
-            file of :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalization that it was trained with.
+            library's own pre-trained weights, or with those of a file as ``…:NAME@FILE``. ``mmselfsup:NAME`` is
+            MMPretrain's model of that recipe. ``baseline:NAME@FILE`` is a file of
+            :data:`sdr_mm.models.baselines.BASELINES`, which knows the normalization that it was trained with.
         where (str): What it is for, put before its name in messages, such as ``'--candidates'``. Defaults to ''.
 
     Returns:
@@ -175,6 +177,9 @@ def _timm(name: str, file: str | None, label: str) -> tuple[nn.Module, Normaliza
 
 
 def _mmpretrain(name: str, file: str | None, label: str) -> tuple[nn.Module, Normalization]:
+    if name not in list_models():
+        with naming(label):
+            name = config_name(name) or name
     try:
         weights = ModelHub.get(name).weights
     except ValueError as error:
@@ -250,7 +255,7 @@ def _baseline(name: str, file: str | None, label: str) -> tuple[nn.Module, Norma
 
 
 _KINDS: dict[str, Callable[[str, str | None, str], tuple[nn.Module, Normalization]]] = dict(
-    torchvision=_torchvision, timm=_timm, mmpretrain=_mmpretrain, baseline=_baseline)
+    torchvision=_torchvision, timm=_timm, mmpretrain=_mmpretrain, mmselfsup=_mmpretrain, baseline=_baseline)
 
 
 def _read(file: str, label: str) -> State:
