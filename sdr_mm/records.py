@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import UnionType
@@ -26,10 +26,23 @@ def read_json(file: str | Path, advice: str) -> Any:
     Raises:
         InputError: If there is no such file, or it is no JSON, or names an entry twice.
     """
+    return _read(file, _parse, advice)
+
+
+def read_json_lines(file: str | Path, advice: str) -> list[Any]:
+    """What each line of a log holds, as :func:`read_json`; a last one that has no end was not written to its end.
+
+    Raises:
+        InputError: If there is no such file, or another line is no JSON, or names an entry twice.
+    """
+    return _read(file, lambda text: [_parse(line) for line in text.split('\n')[:-1]], advice)
+
+
+def _read(file: str | Path, parse: Callable[[str], T], advice: str) -> T:
     if not Path(file).is_file():
         raise InputError(f'there is no file {file}: {advice}')
     try:
-        return json.loads(decode(Path(file).read_bytes()), object_pairs_hook=_entries, parse_constant=lambda _: None)
+        return parse(decode(Path(file).read_bytes()))
     except RecursionError as error:
         raise InputError(f'{file} cannot be read as JSON (it is nested too deeply): {advice}') from error
     except OSError as error:
@@ -37,6 +50,10 @@ def read_json(file: str | Path, advice: str) -> Any:
     except ValueError as error:
         reason = ' '.join(str(error).split())
         raise InputError(f'{file} cannot be read as JSON ({reason}): {advice}') from error
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_entries, parse_constant=lambda _: None)
 
 
 def _entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -147,6 +147,7 @@ FILES = (  # Programs with an output, and inputs that are not there.
     'tools.train ROOT/configs/small/simsiam_resnet18_b64-15e_32px.py --data nowhere --work-dir OUT',
     'projects.demo.__main__ --data nowhere --task nowhere --out OUT',
     'projects.paper_tables.__main__ --networks a=nowhere.pth --tasks nowhere --out OUT',
+    'projects.paper_tables.__main__ --table 2 --networks a=nowhere --out OUT',
     'projects.real_data.__main__ animal_silhouettes --out OUT',
     'projects.study.publish --work-dir new --out OUT',
     'projects.study.__main__ nowhere.py --out new --page OUT',

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import pytest
 
 from sdr_mm.errors import InputError
-from sdr_mm.records import build, check, read_json
+from sdr_mm.records import build, check, read_json, read_json_lines
 
 
 @pytest.mark.parametrize('content, message', [
@@ -97,3 +97,15 @@ def test_a_part_of_one_of_several_kinds_is_named():
         check(['a'], list[int] | None, 'it')
     with pytest.raises(ValueError, match='^it is "a", not a list or null'):
         check('a', list[int] | None, 'it')
+
+
+def test_a_log_is_read_line_by_line_but_for_a_last_one_that_was_cut_off(tmp_path):
+    file = tmp_path / 'log.json'
+    file.write_text('{"a": 1}\n{"a": NaN}\n{"a": 3')
+    assert read_json_lines(file, 'give another') == [{'a': 1}, {'a': None}]
+    for text in ('{"a": 1\n{"a": 2}\n', '{"a": 1}\n\n', '{"a": 1, "a": 2}\n', f'{"[" * 100_000}\n'):
+        file.write_text(text)
+        with pytest.raises(InputError, match=r'^\S+ cannot be read as JSON \(.*\): give another$'):
+            read_json_lines(file, 'give another')
+    with pytest.raises(InputError, match='there is no file'):
+        read_json_lines(tmp_path / 'none.json', 'give another')

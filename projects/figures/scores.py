@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from projects.paper_tables.table1 import FORMAT
+from projects.paper_tables.table import FORMAT
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Evaluation
 from sdr_mm.records import check, read_json
@@ -25,11 +25,11 @@ class Line(TypedDict):
     """A network of a table."""
 
     network: str
-    tasks: dict[str, Entry]
+    scores: dict[str, Entry]
 
 
 class Column(TypedDict):
-    """A task of a table."""
+    """A column of a table."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Column(TypedDict):
 class Table(TypedDict):
     """What ``table.json`` has, among other things."""
 
-    tasks: list[Column]
+    columns: list[Column]
     rows: list[Line]
 
 
@@ -63,21 +63,21 @@ def read_scores(files: Sequence[str | Path]) -> Scores:
 def _of_table(table: Any, file: str | Path, advice: str) -> Scores:
     try:
         check(table, Table, 'it')
-        keys = [column['name'] for column in table['tasks']]
+        keys = [column['name'] for column in table['columns']]
         for line in table['rows']:
-            if set(line['tasks']) != set(keys):
+            if set(line['scores']) != set(keys):
                 raise ValueError(f'{line["network"]} has other tasks than the table')
         names = [line['network'] for line in table['rows']]
         if len(set(names)) < len(names) or len(set(keys)) < len(keys):
             raise ValueError('it has a network or a task twice')
     except ValueError as error:
         raise InputError(f'{file} is no table ({error}): {advice}') from error
-    rows = {line['network']: [line['tasks'][key]['ours'] for key in keys] for line in table['rows']}
+    rows = {line['network']: [line['scores'][key]['ours'] for key in keys] for line in table['rows']}
     known = {name: scores for name, scores in rows.items() if any(score is not None for score in scores)}
     if not known:
         raise InputError(f'{file} has no scores of our own: {advice}')
     values = np.array([[np.nan if score is None else score for score in scores] for scores in known.values()])
-    return Scores([*known], [column['title'] for column in table['tasks']], values)
+    return Scores([*known], [column['title'] for column in table['columns']], values)
 
 
 def _of_evaluations(evaluations: Sequence[Evaluation], files: Sequence[str | Path]) -> Scores:

@@ -338,16 +338,19 @@ def weights_fingerprint(network: nn.Module) -> str:
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The config that MMEngine, or MMSelfSup 0.x, stored with a checkpoint; empty if there is none that can be read.
+    """The config that MMEngine, or MMSelfSup 0.x, stored with a checkpoint, see :func:`parse_config`; {} if none."""
+    meta = checkpoint.get('meta')
+    text = meta.get('cfg', meta.get('config')) if isinstance(meta, dict) else None
+    return parse_config(text) if isinstance(text, str) else {}
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """A config as MMEngine writes it down; empty if it cannot be read.
 
     Note:
         The text is Python and :class:`mmengine.Config` would execute it. Here it is only parsed: assignments of
         literals and of ``dict(…)``, which is what MMEngine writes.
     """
-    meta = checkpoint.get('meta')
-    text = meta.get('cfg', meta.get('config')) if isinstance(meta, dict) else None
-    if not isinstance(text, str):
-        return {}
     try:
         return {line.targets[0].id: _literal(line.value) for line in ast.parse(text).body
                 if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)}

@@ -15,6 +15,9 @@ import pytest
 from detection_data import voc_folder
 from repository import ROOT, load_tool
 
+from projects.paper_tables import __main__ as tool
+from projects.paper_tables.detection import TEST2007, read_run
+from projects.paper_tables.paper import DETECTION_ITERATIONS
 from projects.real_data import prepare
 from sdr_mm.engine.configs import load_config, use_folder
 from sdr_mm.errors import InputError, NotFiniteError
@@ -170,3 +173,36 @@ def test_folder_without_lists_ends_the_tool_with_one_line(mine, tmp_path, monkey
     (tmp_path / 'JPEGImages').mkdir()
     with pytest.raises(InputError, match='there is no file .*ImageSets/Main/trainval.txt'):
         train(monkeypatch, mine, '--data', tmp_path, '--work-dir', tmp_path / 'run', '--cfg-options', *TINY)
+
+
+@pytest.mark.slow
+def test_the_papers_table_reads_what_a_training_and_its_test_leave(run, mine, tmp_path):
+    scores = tmp_path / 'scores.json'
+    main('test.py', mine, run / 'iter_4.pth', '--work-dir', tmp_path / 'test', '--out', scores, '--cfg-options', *TINY)
+    tool.main(['--table', '2', '--networks', f'SimSiam={run}', f'tested={scores}', '--out', str(tmp_path / 'table')])
+    trained, tested = json.loads((tmp_path / 'table' / 'table.json').read_text())['rows']
+    for name in ('AP', 'AP50', 'AP75'):
+        assert trained['scores'][name]['ours'] == logged(run)[-1][f'pascal_voc/{name}']
+        assert tested['scores'][name]['ours'] == pytest.approx(trained['scores'][name]['ours'], abs=1e-3)
+    assert trained['source'][0]['iterations'] == 4
+    assert not trained['compared']  # It is no VOC, whatever it is called.
+    longer = tmp_path / 'longer'
+    for file in run.glob('*/vis_data/*'):
+        (longer / file.relative_to(run)).parent.mkdir(parents=True, exist_ok=True)
+        (longer / file.relative_to(run)).write_text(file.read_text().replace('max_iters=4', 'max_iters=5'))
+    with pytest.raises(InputError, match='no AP after iteration 5 and ends at 4'):
+        read_run(str(longer))
+
+
+@pytest.mark.parametrize('name', ['sdr_fpn', 'sdr-path_fpn', 'sdr_c4'])
+def test_the_configs_of_the_protocol_are_compared_with_the_paper(name, tmp_path):
+    cfg = load_config(str(VOC.with_name(f'faster-rcnn_{name}_24k_voc0712.py')))
+    folder = tmp_path / '20260101_000000' / 'vis_data'
+    folder.mkdir(parents=True)
+    cfg.dump(folder / 'config.py')  # As MMEngine does.
+    # The log must name the last iteration, of which it is the interval that decides.
+    assert cfg.train_cfg.max_iters % cfg.default_hooks.logger.interval == 0
+    lines = [{'iter': 24000, 'step': 24000}, {'pascal_voc/AP': 50.0, 'pascal_voc/AP50': 80.0, 'pascal_voc/AP75': 55.0}]
+    (folder / 'scalars.json').write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    result = read_run(str(tmp_path))
+    assert result.iterations == DETECTION_ITERATIONS and result.images == TEST2007

@@ -14,7 +14,8 @@ from routing_data import make_run
 
 from projects.figures.__main__ import main
 from projects.figures.scores import read_scores
-from projects.paper_tables.table1 import FORMAT
+from projects.paper_tables.paper import TABLE1
+from projects.paper_tables.table import make_entry, make_row, make_table
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Evaluation
 from sdr_mm.models.checkpoints import weights_fingerprint
@@ -42,15 +43,14 @@ def root(tmp_path_factory):
 
 
 def table():
-    """As projects.paper_tables writes it; the third network has only the paper's numbers."""
+    """By the writer of projects.paper_tables; the third network has only the paper's numbers."""
     scores = {'Subset-A': [51.9, 60.5], 'full': [51.3, None], 'SwAV': [None, None]}
-    return dict(format=FORMAT, settings=dict(protocol='linear'), notes=[],
-                tasks=[dict(name='fgvc_aircraft', title='Aircraft', error=None, metric='mean_per_class'),
-                       dict(name='sun397', title='SUN', error='gone', metric=None)],
-                rows=[dict(network=name, spec=None, epochs=None, average={},
-                           tasks={key: dict(ours=score, deviation=None, paper=1.0, difference=None)
-                                  for key, score in zip(('fgvc_aircraft', 'sun397'), values)})
-                      for name, values in scores.items()])
+    columns = [dict(name='fgvc_aircraft', title='Aircraft', error=None, metric='mean_per_class'),
+               dict(name='sun397', title='SUN', error='gone', metric=None)]
+    rows = [make_row(name, None, TABLE1, {column['name']: make_entry(score, 1.0 if name == 'SwAV' else None)
+                                          for column, score in zip(columns, values)})
+            for name, values in scores.items()]
+    return make_table(TABLE1, 'Frozen networks.', columns, rows, [])
 
 
 def evaluation(network, task, *scores, protocol='knn'):
@@ -81,11 +81,11 @@ def test_scores_of_evaluations_are_the_means_over_their_splits(tmp_path):
 @pytest.mark.parametrize('change, message', [
     (lambda t: t.update(format='x'), 'cannot be read as an evaluation'),
     (lambda t: t.pop('rows'), 'is no table .it has no rows.'),
-    (lambda t: t['rows'][0]['tasks'].pop('sun397'), 'Subset-A has other tasks than the table'),
-    (lambda t: t['rows'][0]['tasks']['sun397'].update(ours='60'), 'is no table'),
+    (lambda t: t['rows'][0]['scores'].pop('sun397'), 'Subset-A has other tasks than the table'),
+    (lambda t: t['rows'][0]['scores']['sun397'].update(ours='60'), 'is no table'),
     (lambda t: t['rows'][1].update(network='Subset-A'), 'has a network or a task twice'),
     (lambda t: t.update(rows=t['rows'][2:]), 'has no scores of our own'),
-    (lambda t: t.update(rows=[], tasks=[]), 'has no scores of our own')])
+    (lambda t: t.update(rows=[], columns=[]), 'has no scores of our own')])
 def test_a_file_that_is_no_table_is_one_line(change, message, tmp_path):
     content, file = table(), tmp_path / 'table.json'
     change(content)

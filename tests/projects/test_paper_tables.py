@@ -1,4 +1,4 @@
-"""The paper's Table 1 with numbers of our own: what is computed, stored, computed again and written."""
+"""The paper's Tables 1, 3 and 4 with numbers of our own: what is computed, stored, computed again and written."""
 
 import csv
 import io
@@ -21,16 +21,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from projects.paper_tables import __main__ as tool
 from projects.paper_tables import paper
-from projects.paper_tables.table1 import (
-    Column,
-    Row,
-    evaluate_missing,
-    evaluation_file,
-    markdown,
-    paper_rows,
-    read_columns,
-    tabulate,
-)
+from projects.paper_tables.classification import tabulate
+from projects.paper_tables.evaluations import Column, evaluate_missing, evaluation_file, read_columns
+from projects.paper_tables.rows import Row, baseline_rows
+from projects.paper_tables.table import markdown
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Evaluation, Protocol, Split, Task, evaluate_network, load_task
 from sdr_mm.evaluation.evaluate import task_fingerprint
@@ -107,19 +101,41 @@ def counts(capsys):
 
 
 def scores(content):
-    return {(row['network'], task): entry['ours'] for row in content['rows'] for task, entry in row['tasks'].items()}
+    return {(row['network'], task): entry['ours'] for row in content['rows'] for task, entry in row['scores'].items()}
 
 
 # The paper
 
 
 def test_each_average_of_the_paper_is_the_mean_of_its_row():
-    slips = {name: row.average - np.mean(row.scores) for name, row in paper.TABLE1.items()
-             if abs(row.average - np.mean(row.scores)) > 0.005 + 1e-9}
-    assert {name: round(slip, 4) for name, slip in slips.items()} == {'InsDis': 0.0055}
-    assert len(paper.TABLE1) == 18 and all(len(row.scores) == len(paper.TASKS) == 11 for row in paper.TABLE1.values())
+    for table, size, exceptions in ((paper.TABLE1, 18, {'InsDis': 0.0055}), (paper.TABLE3, 6, {})):
+        slips = {name: row.average - np.mean(list(row.scores.values())) for name, row in table.rows.items()}
+        assert {name: round(slip, 4) for name, slip in slips.items() if abs(slip) > 0.005 + 1e-9} == exceptions
+        assert len(slips) == size and all([*row.scores] == [*paper.TASKS] for row in table.rows.values())
+    assert len(paper.TASKS) == 11
+
+
+def test_gains_that_the_paper_prints_are_differences_of_its_rows():
+    first, second = paper.TABLE1.rows, paper.TABLE2.rows
     for name, baseline, gain in (('SDR (SimSiam)', 'SimSiam', 2.38), ('SDR (BYOL)', 'BYOL (400 epochs)', 2.28)):
-        assert paper.TABLE1[name].average - paper.TABLE1[baseline].average == pytest.approx(gain)
+        assert first[name].average - first[baseline].average == pytest.approx(gain)
+    for name, baseline, gains in (('SDR (SimSiam)', 'SimSiam', (1.48, 1.07, 1.31)),
+                                  ('SDR (BYOL)', 'BYOL', (0.78, 0.86, 0.90))):
+        assert [second[name].scores[key] - second[baseline].scores[key] for key in ('AP', 'AP50', 'AP75')
+                ] == pytest.approx(gains)
+    assert len(second) == 17 and all(50 < row.scores['AP50'] > row.scores['AP75'] > row.scores['AP'] > 40
+                                     for row in second.values())
+
+
+def test_tables_of_the_paper_agree_on_what_two_of_them_have():
+    for name in ('SimSiam', 'SDR (SimSiam)'):
+        assert paper.TABLE3.rows[name].scores == paper.TABLE1.rows[name].scores
+        assert paper.TABLE3.rows[name].average == paper.TABLE1.rows[name].average
+    # Section 5.3: 58.13 with 256 sub-nets, "a total training cost less than twice of the SSL baseline".
+    rows = list(paper.TABLE4.rows.values())
+    assert [row.facts for row in rows] == [('1', '260', '1.00'), ('4', '370', '1.42'), ('16', '400', '1.54'),
+                                           ('64', '460', '1.77'), ('256', '500', '1.92')]
+    assert [row.average for row in rows] == [53.42, 55.77, 56.83, 57.83, 58.13]
 
 
 def test_the_columns_are_the_tasks_of_our_configs():
@@ -127,7 +143,7 @@ def test_the_columns_are_the_tasks_of_our_configs():
 
 
 def test_an_average_of_the_paper_is_over_the_tasks_that_are_shown():
-    row = paper.TABLE1['SwAV']
+    row = paper.TABLE1.rows['SwAV']
     assert row.mean(list(paper.TASKS)) == 77.09
     assert row.mean(['dtd', 'food101']) == pytest.approx((78.09 + 75.92) / 2)
     assert row.mean(['dtd', 'my_images']) is None
@@ -167,8 +183,8 @@ def test_linear_scores_are_those_of_the_linear_probe_and_say_their_l2(root):
     for row, file in zip(content['rows'], ('1.pth', '2.pth')):
         task = load_task(root / 'official')
         result = linear_probe(features(root / file, task), task.labels, task.splits[0], num_classes=2)
-        assert row['tasks']['official']['ours'] == pytest.approx(result.score)
-        assert row['tasks']['official']['l2'] == pytest.approx([result.l2])
+        assert row['scores']['official']['ours'] == pytest.approx(result.score)
+        assert row['scores']['official']['l2'] == pytest.approx([result.l2])
     assert content['settings'] == dict(protocol='linear', resize=32, size=32)
 
 
@@ -222,11 +238,11 @@ def test_several_splits_give_a_mean_and_a_deviation(root):
     content = table(root, '--splits', 3)
     text = (root / 'out' / 'table.md').read_text()
     for row in content['rows']:
-        entry = row['tasks']['plain']
+        entry = row['scores']['plain']
         assert f'{entry["ours"]:.2f} ± {entry["deviation"]:.2f}' in text
-        assert row['tasks']['official']['deviation'] is None
+        assert row['scores']['official']['deviation'] is None
     path, = (root / 'out' / 'evaluations').glob('first-plain-*')
-    assert np.std(Evaluation.load(path).scores['k = 5']) == content['rows'][0]['tasks']['plain']['deviation']
+    assert np.std(Evaluation.load(path).scores['k = 5']) == content['rows'][0]['scores']['plain']['deviation']
     assert 'plain: mean ± standard deviation over 3 random splits' in text
 
 
@@ -382,7 +398,7 @@ def test_a_task_that_cannot_be_read_leaves_the_others(root, capsys):
     content = table(root, '--tasks', root / 'plain', root / 'dtd.py', status=2)
     found, lines = counts(capsys)
     assert found == (2, 0, 0) and sum(line.startswith('DTD cannot be read: ') for line in lines) == 1
-    assert [task['error'] is None for task in content['tasks']] == [True, False]
+    assert [task['error'] is None for task in content['columns']] == [True, False]
 
 
 # What is written
@@ -395,13 +411,14 @@ def test_markdown_csv_and_json_agree(root):
     rows = list(csv.DictReader(io.StringIO((root / 'out' / 'table.csv').read_text())))
     expected = {}
     for row in content['rows']:
-        entries = {**{task['title']: row['tasks'][task['name']] for task in content['tasks']}, 'Avg.': row['average']}
+        entries = {column['title']: row['scores'][column['name']] for column in content['columns']}
+        entries['Avg.'] = row['average']
         for title, entry in entries.items():
             expected[row['network'], title] = entry
-    assert {(row['network'], row['task']) for row in rows} == set(expected) and len(rows) == len(expected) == 6
+    assert {(row['network'], row['column']) for row in rows} == set(expected) and len(rows) == len(expected) == 6
     for row in rows:
         for key in ('ours', 'deviation', 'paper', 'difference'):
-            number = expected[row['network'], row['task']][key]
+            number = expected[row['network'], row['column']][key]
             assert row[key] == '' if number is None else float(row[key]) == pytest.approx(number, abs=1e-4)
     lines = [[cell.strip() for cell in line.strip('|').split('|')]
              for line in (root / 'out' / 'table.md').read_text().splitlines() if line.startswith('|')]
@@ -417,8 +434,10 @@ def test_markdown_csv_and_json_agree(root):
             assert value == '–' if number is None else float(value) == pytest.approx(number, abs=0.00501)
     # The paper has DTD but not the folder, so no average of it can stand beside ours.
     assert kinds['SimSiam', 'paper'] == ['–', '72.99', '–']
-    assert lines[2][:2] == ['SimSiam', '200'] and lines[5][:2] == ['mine', '']
-    assert "- The paper's table has no row mine." in (root / 'out' / 'table.md').read_text()
+    # How long it was pre-trained is what the paper says of its network, not of ours.
+    assert lines[2][:3] == ['SimSiam', '', 'ours'] and lines[3][:3] == ['', '200', 'paper']
+    assert lines[5][:2] == ['mine', '']
+    assert "- The paper's Table 1 has no row mine." in (root / 'out' / 'table.md').read_text()
 
 
 def made_columns(keys=tuple(paper.TASKS)):
@@ -435,10 +454,11 @@ def made(name, score, protocol, train=300, network=LARGE):
     return Evaluation(name, 'made', 'accuracy', settings, {}, {'k = 5': [score]}, 2, train, 100, 0, 1.)
 
 
-def made_table(values, keys=('dtd', 'food101'), protocol=SMALL):
+def made_table(values, keys=('dtd', 'food101'), protocol=SMALL, published=None):
     """A table from numbers: ``{network: {task: score}}``."""
     found = {(name, key): made(name, score, protocol) for name, row in values.items() for key, score in row.items()}
-    return tabulate([Row(name, f'{name}.pth') for name in values], made_columns(keys), protocol, found)
+    published = published or (paper.TABLE1 if protocol.name == 'linear' else paper.TABLE4)
+    return tabulate([Row(name, f'{name}.pth') for name in values], made_columns(keys), protocol, found, published)
 
 
 def test_best_and_second_are_marked_in_each_column_the_supervised_network_apart():
@@ -464,22 +484,67 @@ def test_averages_are_compared_over_the_same_tasks():
     linear = Protocol('linear')
     row = made_table({'SwAV': dict(dtd=70., food101=80.)}, protocol=linear)['rows'][0]
     assert row['average']['ours'] == 75 and row['average']['paper'] == pytest.approx((78.09 + 75.92) / 2)
-    assert row['tasks']['dtd']['difference'] == pytest.approx(70 - 78.09) and row['epochs'] == 400
+    assert row['scores']['dtd']['difference'] == pytest.approx(70 - 78.09) and row['facts'] == dict(epochs='400')
     complete = dict.fromkeys(paper.TASKS, 70.)
     row = made_table({'SwAV': complete}, tuple(paper.TASKS), linear)['rows'][0]
     assert row['average']['paper'] == 77.09 and row['average']['difference'] == pytest.approx(-7.09)
     row = made_table({'SwAV': {**complete, 'dtd': 80.}, }, tuple(paper.TASKS)[:-1], linear)['rows'][0]
-    assert row['average']['paper'] == pytest.approx(np.mean(paper.TABLE1['SwAV'].scores[:-1]))
+    assert row['average']['paper'] == pytest.approx(np.mean(list(paper.TABLE1.rows['SwAV'].scores.values())[:-1]))
 
 
-def test_knn_is_compared_with_the_two_averages_that_the_paper_has():
+def test_knn_is_compared_with_the_averages_that_the_paper_has():
     complete = dict.fromkeys(paper.TASKS, 50.)
-    values = {'SimSiam': complete, 'SDR (SimSiam)': complete, 'SwAV': complete}
-    lines = made_table(values, tuple(paper.TASKS), Protocol('knn'))['rows']
-    assert [line['average']['paper'] for line in lines] == [53.42, 58.13, None]
-    assert all(entry['paper'] is None for line in lines for entry in line['tasks'].values())
+    values = {'SimSiam': complete, 'SDR (SimSiam), 16 sub-nets': complete, 'SDR (SimSiam)': complete, 'SwAV': complete}
+    content = made_table(values, tuple(paper.TASKS), Protocol('knn'))
+    lines = content['rows']
+    assert [line['average']['paper'] for line in lines] == [53.42, 56.83, 58.13, None]
+    assert lines[1]['facts'] == {'sub-nets': '16', 'GPU hours': '400', 'times the baseline': '1.54'}
+    assert lines[1]['average']['difference'] == pytest.approx(50 - 56.83)
+    assert content['notes'] == ["The paper's Table 4 has no row SwAV."]
+    assert all(entry['paper'] is None for line in lines for entry in line['scores'].values())
     for keys, protocol in ((tuple(paper.TASKS), SMALL), (tuple(paper.TASKS)[1:], Protocol('knn'))):
-        assert all(line['epochs'] is None for line in made_table(values, keys, protocol)['rows'])
+        assert not any(line['compared'] for line in made_table(values, keys, protocol)['rows'])
+
+
+def test_another_k_of_one_network_takes_the_papers_averages_from_it_alone():
+    protocol, columns = Protocol('knn'), made_columns()
+    names = ['SimSiam', 'SDR (SimSiam)', 'SDR (SimSiam), 4 sub-nets']
+    small = EvalSettings(resize=36, size=32, k=20)
+    found = {(name, column.key): made(name, 50., protocol, network=network)
+             for name, network in ((names[0], LARGE), (names[1], small)) for column in columns}
+    rows = [Row(names[0], 'a.pth'), Row(names[1], 'b.pth'), Row(names[2])]
+    lines = tabulate(rows, columns, protocol, found, paper.TABLE4)['rows']
+    assert [line['average']['paper'] for line in lines] == [53.42, None, 55.77]
+
+
+def test_rows_of_table_3_are_compared_by_their_names_in_it():
+    complete = dict.fromkeys(paper.TASKS, 60.)
+    values = {'SDR (random clusters)': complete, 'SimSiam 56.3M pruned to 22.6M': complete, 'SwAV': complete}
+    content = made_table(values, tuple(paper.TASKS), Protocol('linear'), paper.TABLE3)
+    random, pruned, other = content['rows']
+    assert random['average']['paper'] == 70.70 and random['scores']['dtd']['paper'] == 72.29
+    assert random['facts'] == {'data set': 'Random', 'parameters': '22.6M'}
+    assert pruned['scores']['sun397']['difference'] == pytest.approx(60 - 32.72) and not other['compared']
+    lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in markdown(content).splitlines()
+             if line.startswith('|')]
+    assert lines[0][:4] == ['network', 'data set', 'parameters', '']
+    assert lines[3][:4] == ['', 'Random', '22.6M', 'paper']
+    assert content['notes'] == ["The paper's Table 3 has no row SwAV."]
+
+
+def test_the_table_is_that_of_the_protocol_and_all_its_rows_can_be_had(root):
+    for options, number, rows in ((['--protocol', 'knn', '--k', '5'], 4, paper.TABLE4),
+                                  (['--table', '4', '--k', '5'], 4, paper.TABLE4),
+                                  (['--table', '3'], 3, paper.TABLE3), ([], 1, paper.TABLE1)):
+        tool.main(['--networks', f'mine={root}/1.pth', '--tasks', str(root / 'dtd.py'), *FAST, *options, '--all-rows',
+                   '--out', str(root / 'out')])
+        content = json.loads((root / 'out' / 'table.json').read_text())
+        assert content['paper_table'] == number
+        assert content['settings']['protocol'] == ('knn' if number == 4 else 'linear')
+        assert [row['network'] for row in content['rows']] == [*rows.rows, 'mine']
+        assert content['rows'][-1]['average']['ours'] is not None
+        shown = [row['scores']['dtd']['paper'] for row in content['rows'][:-1]]
+        assert shown == [row.scores.get('dtd') for row in rows.rows.values()]
 
 
 def test_networks_of_different_sizes_share_a_table_that_says_so():
@@ -487,7 +552,7 @@ def test_networks_of_different_sizes_share_a_table_that_says_so():
     rows = [Row('small', 'small.pth'), Row('large', 'large.pth')]
     found = {('small', 'dtd'): made('small', 50., protocol, 15, EvalSettings(resize=36, size=32, k=20)),
                 ('large', 'dtd'): made('large', 60., protocol, 15)}
-    table = tabulate(rows, columns, protocol, found)
+    table = tabulate(rows, columns, protocol, found, paper.TABLE4)
     assert table['settings'] == dict(protocol='knn', temperature=0.07)
     assert 'k = what fits each network, T = 0.07; images of the size that fits each network' in markdown(table)
     assert 'DTD: k = 15, the number of training images.' in table['notes']
@@ -499,7 +564,7 @@ def test_a_folder_that_is_called_as_a_task_of_the_paper_is_not_compared(root):
     rows = [Row('SimSiam', f'{root}/1.pth')]
     linear = Protocol('linear')
     found = {('SimSiam', column.key): made('SimSiam', 50., linear) for column in columns}
-    assert tabulate(rows, columns, linear, found)['rows'][0]['epochs'] is None
+    assert not tabulate(rows, columns, linear, found, paper.TABLE1)['rows'][0]['compared']
 
 
 def test_the_papers_rows_stand_there_with_and_without_a_weight_file(root):
@@ -509,11 +574,11 @@ def test_the_papers_rows_stand_there_with_and_without_a_weight_file(root):
     tool.main(['--weights', str(weights), '--networks', f'SDR (SimSiam)={root}/1.pth', f'mine={root}/2.pth', '--tasks',
                str(root / 'dtd.py'), *FAST, '--out', str(root / 'out')])
     content = json.loads((root / 'out' / 'table.json').read_text())
-    assert [row['network'] for row in content['rows']] == [*paper.TABLE1, 'mine']
+    assert [row['network'] for row in content['rows']] == [*paper.TABLE1.rows, 'mine']
     ours = {row['network'] for row in content['rows'] if row['average']['ours'] is not None}
     assert ours == {'SwAV', 'SDR (SimSiam)', 'BYOL (400 epochs)', 'mine'}
-    shown = {row['network']: row['tasks']['dtd']['paper'] for row in content['rows'][:-1]}
-    assert shown == {name: row.score('dtd') for name, row in paper.TABLE1.items()}
+    shown = {row['network']: row['scores']['dtd']['paper'] for row in content['rows'][:-1]}
+    assert shown == {name: row.scores['dtd'] for name, row in paper.TABLE1.rows.items()}
     notes = {note.partition(':')[0]: note for note in content['notes']}
     assert 'has no moco_v2_800ep_pretrain.pth.tar (from github.com/facebookresearch/moco)' in notes['MoCo-v2']
     assert 'a file of 1000 epochs' in notes['BYOL (400 epochs)'] and '--networks' in notes['SDR (BYOL)']
@@ -524,7 +589,7 @@ def test_the_papers_rows_stand_there_with_and_without_a_weight_file(root):
 
 def test_of_several_files_for_a_row_the_first_that_is_there_counts(root):
     (root / 'checkpoint_0099.pth.tar').touch()
-    rows = {row.name: row for row in paper_rows(root)}
+    rows = {row.name: row for row in baseline_rows(root)}
     assert rows['SimSiam'].spec == f'baseline:SimSiam-100@{root}/checkpoint_0099.pth.tar'
     assert rows['SimSiam'].note.startswith('a file of 100 epochs')
 
@@ -560,7 +625,7 @@ def test_two_processes_share_the_evaluations_and_find_what_one_finds(root, monke
     assert len(others) == 3 and sum('no result' in line for line in others + lines[:1]) == 2
     assert sorted(line[:5] for line in lines[:1] + others) == ['[1/4]', '[2/4]', '[3/4]', '[4/4]']
     assert computed == 1 and [isinstance(one, Evaluation) for one in found.values()] == [True, True, False, False]
-    assert json.loads(json.dumps(tabulate(rows, columns, SMALL, found))) == alone
+    assert json.loads(json.dumps(tabulate(rows, columns, SMALL, found, paper.TABLE4))) == alone
 
 
 def test_a_process_that_waits_takes_what_the_other_has_found(root):
@@ -602,6 +667,8 @@ with open(sys.argv[1], 'w') as lock:
     (['--tasks', 'plain', 'copy/plain'], "--tasks has 'plain' twice"),
     (['--weights', 'nowhere'], 'there is no folder nowhere: give --weights'),
     (['--protocol', 'linear'], '--k and --temperature are options of kNN'),
+    (['--table', '4', '--protocol', 'linear'], 'Table 4 is by the protocol knn'),
+    (['--table', '3'], "Table 3 is by the protocol linear: leave out --protocol knn"),
     (['--k', '0'], '--k: it is a whole number of at least 1'),
     (['--size', '64'], '0 < size <= resize'),
     (['--out', 'plain'], 'plain has files in it that are no table'),
