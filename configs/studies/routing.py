@@ -20,11 +20,13 @@ simsiam = {
 }
 
 
-def cluster_batches(epochs, blocks=2, over=(), start='baseline'):
+def cluster_batches(epochs, blocks=2, over=(), start='baseline', supernet_prob=0.0):
     scratch = '' if start else ', from scratch'
+    batches = f'{"batches of one" if supernet_prob == 0 else "the batches of SDR"} of {4 ** blocks} clusters'
     return dict(
         config='../small/simclr_cluster-batches_resnet18_b128-10e_32px.py', epochs=epochs, start=start, blocks=blocks,
-        clusters='semantic', over=over, about=f'one network, batches of one of {4 ** blocks} clusters{scratch}')
+        clusters='semantic', over=over, about=f'one network, {batches}{scratch}',
+        options={'custom_hooks.0.supernet_prob': supernet_prob})
 
 
 def separate(blocks, epochs=more):
@@ -61,6 +63,7 @@ runs = dict(
     byol=dict(config=byol, epochs=first, about='BYOL'),
     longer=dict(config=simclr, epochs=more, about='SimCLR, trained on', start='baseline'),
     cluster_batches=cluster_batches(more, over=('longer', )),
+    cluster_batches_w0=cluster_batches(more, over=('longer', 'cluster_batches'), supernet_prob=w0),
     separate4=separate(1),
     separate16=separate(2),
     sdr4=sdr('SDR, 4 sub-nets', blocks=1),
@@ -70,7 +73,7 @@ runs = dict(
     sdr16_random=sdr('SDR, 16 sub-nets, random clusters', clusters='random', over=('sdr16', )),
     sdr16_all=sdr('SDR, 16 sub-nets, each on all images', shared=True, over=('sdr16', )),
     sdr16_w0=sdr('SDR, 16 sub-nets, super-net in a fifth of the iterations', supernet_prob=w0,
-                 over=('longer', 'cluster_batches', 'sdr16')),
+                 over=('longer', 'cluster_batches_w0', 'sdr16')),
     sdr16_siamkd=sdr('the same with SiamKD', supernet_prob=w0, distillation=dict(type='SiamKDLoss'),
                      over=('sdr16_w0', )),
     sdr16_l2=sdr('the same with the L2 distillation', supernet_prob=w0, distillation=dict(type='L2KDLoss'),
@@ -83,6 +86,8 @@ runs = dict(
                      over=('sdr16', )),
     baseline_18=dict(config=simclr, epochs=first + more, about='SimCLR, from scratch'),
     cluster_batches_18=cluster_batches(first + more, start='', over=('baseline_18', )),
+    cluster_batches_phases_18=cluster_batches(
+        first + more, start='', over=('baseline_18', 'cluster_batches_18'), supernet_prob=None),
     # A plain network of nearly as many parameters as the super-net of sdr16: 1.99 million against 2.03.
     wide_18=dict(
         config=simclr, epochs=first + more, about='SimCLR of the size of the super-net, from scratch',
@@ -94,7 +99,7 @@ runs = dict(
         config=simclr, epochs=first + more, about='the same, channels pruned to the size of a sub-net', start='wide_18',
         prune='channels', over=('baseline_18', )),
     sdr16_cold=sdr('SDR, 16 sub-nets, from scratch by Algorithm 1', first + more, start='', supernet_prob=None,
-                   phases=True, over=('baseline_18', 'cluster_batches_18', 'sdr16')),
+                   phases=True, over=('baseline_18', 'cluster_batches_phases_18', 'sdr16')),
     longer_16=dict(config=simclr, epochs=2 * more, about='SimCLR, trained on', start='baseline'),
     cluster_batches_16=cluster_batches(2 * more, over=('longer_16', )),
     cluster_batches4_16=cluster_batches(2 * more, blocks=1, over=('longer_16', )),

@@ -32,7 +32,7 @@ SMALL = 'small/{}simsiam_resnet18_b64-15e_32px.py'
 SMALL_BYOL = 'small/{}byol_resnet18_b128-10e_32px.py'
 PAIRS = [('simsiam.py', 'sdr_simsiam.py'), (SMALL.format(''), SMALL.format('sdr_')), ('byol.py', 'sdr_byol.py'),
          (SMALL_BYOL.format(''), SMALL_BYOL.format('sdr_'))]
-TRAINING = [path for path in sorted(CONFIGS.rglob('*.py')) if not {'_base_', 'tasks'} & {*path.parts}]
+TRAINING = [path for path in sorted(CONFIGS.rglob('*.py')) if not {'_base_', 'studies', 'tasks'} & {*path.parts}]
 
 
 def resolved(name, epochs=None):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from mmengine.hooks import Hook
 from repository import ROOT
-from small_runs import TINY, assert_same_training, write_clusters, write_images
+from small_runs import TINY, assert_same_training, small_config, write_clusters, write_images
 
+from sdr_mm.engine.cluster_batches_hook import ClusterBatchesHook
 from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder, use_on_error
 from sdr_mm.engine.training import train
 from sdr_mm.errors import InputError
@@ -49,6 +50,28 @@ def test_a_batch_has_images_of_one_cluster_and_all_clusters_have_their_turn(imag
     assert len(clusters) == 24 and all(len(found) == 1 for found in clusters)
     counts = np.bincount([found.pop() for found in clusters], minlength=4)
     assert (counts >= 2).all()
+
+
+def test_batches_are_those_of_sdr_with_the_same_options(images, tmp_path):
+    clusters = write_clusters(tmp_path / 'clusters.npz', images)
+    hook, drawn = dict(type='ImagesHook'), {}
+    for name, cfg, share in (('algorithm 1', config(images, tmp_path / 'phases', clusters, epochs=6), None),
+                             ('half', config(images, tmp_path / 'half', clusters, epochs=6), 0.5),
+                             ('sdr', small_config(images, tmp_path / 'sdr', clusters, hooks=[hook], epochs=6), '')):
+        if share != '':
+            cfg.custom_hooks[0].supernet_prob = share
+        ImagesHook.batches.clear()
+        train(cfg)
+        drawn[name] = list(ImagesHook.batches)
+    assert drawn['algorithm 1'] == drawn['sdr'] and len(drawn['sdr']) == 36
+    mixed = {name: [len({number // 6 for number in batch}) > 1 for batch in batches]
+             for name, batches in drawn.items()}
+    # Four of 24 images at random are of one cluster in 60 of 10,626 cases. In the second phase one network of five is
+    # the super-net.
+    assert sum(mixed['sdr'][:18]) >= 17 and sum(mixed['sdr'][18:]) <= 9
+    assert 9 <= sum(mixed['half']) <= 27
+    with pytest.raises(InputError, match='supernet_prob of ClusterBatchesHook is a probability from 0 to 1, got 2'):
+        ClusterBatchesHook(supernet_prob=2)
 
 
 def test_a_resumed_run_ends_like_one_that_was_not_interrupted(images, tmp_path):
