@@ -99,7 +99,7 @@ runs = dict(
         config=simclr, epochs=first + more, about='the same, channels pruned to the size of a sub-net', start='wide_18',
         prune='channels', over=('baseline_18', )),
     sdr16_cold=sdr('SDR, 16 sub-nets, from scratch by Algorithm 1', first + more, start='', supernet_prob=None,
-                   phases=True, over=('baseline_18', 'cluster_batches_phases_18', 'sdr16')),
+                   phases=True, over=('baseline_18', 'cluster_batches_18', 'cluster_batches_phases_18', 'sdr16')),
     longer_16=dict(config=simclr, epochs=2 * more, about='SimCLR, trained on', start='baseline'),
     cluster_batches_16=cluster_batches(2 * more, over=('longer_16', )),
     cluster_batches4_16=cluster_batches(2 * more, blocks=1, over=('longer_16', )),
