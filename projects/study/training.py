@@ -131,16 +131,15 @@ class Training:
 
     def _clusters_of(self, run: Run) -> Path:
         """The clusters that a run trains on, by the features of the network it begins with."""
-        kind = run.clusters if run.paths == 'index' else f'{run.clusters}_{run.paths}'
-        file = self.folder / f'clusters_{kind}_{4 ** run.blocks}.npz'
+        source = run.start or self.plan.first
+        file = self.folder / f'clusters_{source}_{run.clusters}_{run.paths}_{4 ** run.blocks}.npz'
         if not file.exists():
-            features = self._features_of(run.start or self.plan.first)
+            features = self._features_of(source)
             options: dict[str, Any] = dict(method='random')
             if run.clusters == 'semantic':
                 options = dict(method='sinkhorn', epochs=10, assign='posterior')
             space = SubnetSpace(num_groups=4, num_blocks=run.blocks)
-            build_clusters(features, space, seed=self.seed, min_size=BATCH, paths=run.paths,
-                           **options).save(file)
+            build_clusters(features, space, seed=self.seed, min_size=BATCH, paths=run.paths, **options).save(file)
         return file
 
     def _features_of(self, name: str) -> Features:

@@ -20,6 +20,7 @@ from projects.study.plan import RANDOM, Plan, read_plan
 from projects.study.publish import score_table
 from projects.study.tables import MARKERS, cells, read_results, tables
 from projects.study.training import Training
+from sdr_mm.clusters import Clusters
 from sdr_mm.datasets.pool import load_pool
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Split, Task, task_features
@@ -192,7 +193,9 @@ def test_a_run_on_some_domains_sees_their_images_alone_as_often(tmp_path):
     (tmp_path / 'pool.txt').write_text('\n'.join(names) + '\n')
     images = StudyImages(tmp_path / 'images', tmp_path / 'pool.txt', [])
     run = replace(ROUTING.runs['baseline'], epochs=2)
-    plan = Plan('small', (), dict(all=run, a=replace(run, domains=('a', )), small=replace(run, domains=('ab', ))))
+    batches = replace(ROUTING.runs['cluster_batches'], epochs=1, blocks=1)
+    plan = Plan('small', (), dict(all=run, a=replace(run, domains=('a', )), small=replace(run, domains=('ab', )),
+                                  on_all=replace(batches, start='all'), on_a=replace(batches, start='a')))
     training = Training(plan, 0, images, tmp_path / 'out')
     # 530 images are 4 batches of 128, twice; those of a are one.
     file = training.checkpoint_of('a')
@@ -201,6 +204,10 @@ def test_a_run_on_some_domains_sees_their_images_alone_as_often(tmp_path):
     assert pool.paths == [str(tmp_path / 'images' / name) for name in names[:130]]
     assert driver.pool_of(images, ('a', 'ab')).paths == [str(tmp_path / 'images' / name) for name in names[:230]]
     assert training.checkpoint_of('all').name == 'epoch_2.pth'
+    # Each of the two divides the pool by the features of the network that it begins with.
+    stored = [stored_config(read_checkpoint(training.checkpoint_of(name))) for name in ('on_all', 'on_a')]
+    files = [config['train_dataloader']['dataset']['clusters'] for config in stored]
+    assert not np.array_equal(*(Clusters.load(file).centroids for file in files))
     with pytest.raises(InputError, match='run small: the domains ab have 100 images of the pool, and a batch has 128'):
         training.checkpoint_of('small')
 
