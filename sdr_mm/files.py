@@ -6,7 +6,7 @@ import codecs
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,19 @@ def read_lines(file: str | Path) -> list[str]:
     # Not splitlines, which ends a line at characters that names may have.
     lines = (line.strip().replace('\\', '/') for line in text.replace('\r', '\n').split('\n'))
     return [line for line in lines if line]
+
+
+def write_lines(file: str | Path, names: Sequence[str], overwrite: bool = False) -> None:
+    """Writes a list that :func:`read_lines` reads back as it is, whole or not at all.
+
+    Raises:
+        InputError: If a name has line breaks, backslashes or white space at its ends, or the file cannot be written.
+    """
+    with atomic_write(file, overwrite) as temporary:
+        temporary.write_text(''.join(f'{name}\n' for name in names), encoding='utf-8', errors='surrogateescape')
+        if read_lines(temporary) != list(names):
+            raise InputError(f'names for {file} have line breaks, backslashes or spaces at their end, which a list '
+                             'cannot hold: rename these images')
 
 
 def out_of_space(path: str | Path) -> InputError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sdr_mm.arguments import Parser
 from sdr_mm.cli import run
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write, check_output, read_lines
+from sdr_mm.files import check_output, write_lines
 from sdr_mm.images import find_images
 
 from .splits import SPLITS, Split, read_split
@@ -49,15 +49,6 @@ def list_parts(root: Path, split: Split) -> dict[str, list[str]]:
     return parts
 
 
-def write_list(file: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Writes a list of images; an InputError if it would not be read as it was written."""
-    with atomic_write(file, overwrite) as temporary:
-        temporary.write_text(''.join(f'{name}\n' for name in names), encoding='utf-8', errors='surrogateescape')
-        if read_lines(temporary) != list(names):
-            raise InputError(f'names for {file} have line breaks, backslashes or spaces at their end, which a list '
-                             'cannot hold: rename these images')
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument('imagenet', metavar='IMAGENET', help='the folder that holds train/')
@@ -74,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts = list_parts(root, split)
     total = sum(map(len, parts.values()))
     for part, names in parts.items():
-        write_list(files[part], names, args.overwrite)
+        write_lines(files[part], names, args.overwrite)
         found = len({name.split('/')[0] for name in names})
         print(f'{files[part]}: {len(names):,} images of {found} of the {list(split.values()).count(part)} classes of '
               f'{part}; --epochs {round(EPOCHS * total / len(names))} are as many images as {EPOCHS} epochs of all')

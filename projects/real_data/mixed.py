@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdr_mm.evaluation import Split, Task, stratified_splits
-from sdr_mm.files import atomic_write
+from sdr_mm.files import write_lines
 from sdr_mm.images import ImageStore, find_images
 
 from .preparation import prepare
@@ -36,8 +36,7 @@ class MixedPool:
 
     def write_list(self, file: Path) -> str:
         """Writes the names of the pool, one a line, and returns the absolute path of the file."""
-        with atomic_write(file, overwrite=True) as temporary:
-            temporary.write_text('\n'.join(self.names) + '\n', encoding='utf-8')
+        write_lines(file, self.names, overwrite=True)
         return str(file.resolve())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from sdr_mm.engine import configs
 from sdr_mm.engine.training import train
 from sdr_mm.engine.work_dir import RECORD
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write
+from sdr_mm.files import write_lines
 from sdr_mm.models.backbone import pool_features
 from sdr_mm.models.checkpoints import load_resnet
 from sdr_mm.models.pruning import narrower, num_parameters, prune_channels, prune_weights
@@ -71,7 +70,9 @@ class Training:
             raise InputError(f'run {name}: the domains {", ".join(run.domains)} have {len(names)} images of the pool, '
                              f'and a batch has {BATCH}')
         iterations = run.epochs * (len(self.images.of(())) // BATCH)
-        list_file = _write_list(self.folder / name / 'images.txt', names)
+        list_file = self.folder / name / 'images.txt'
+        list_file.parent.mkdir(parents=True, exist_ok=True)
+        write_lines(list_file, names, overwrite=True)
         return self._trained(replace(run, epochs=round(iterations / (len(names) // BATCH))), list_file,
                              self.folder / name)
 
@@ -80,9 +81,11 @@ class Training:
         run, folder = self.plan.runs[name], self.folder / name
         clusters = Clusters.load(self._clusters_of(run))
         names, files = self.images.of(()), []
+        folder.mkdir(parents=True, exist_ok=True)
         for cluster in range(clusters.num_clusters):
             members = [names[number] for number in np.flatnonzero(clusters.assignment == cluster)]
-            list_file = _write_list(folder / f'{cluster}.txt', members)
+            list_file = folder / f'{cluster}.txt'
+            write_lines(list_file, members, overwrite=True)
             files.append(self._trained(replace(run, clusters=''), list_file, folder / str(cluster)))
         return files
 
@@ -150,11 +153,3 @@ class Training:
         pool = ImageFolder(str(self.images.root), ann_file=str(self.images.list_file.resolve()))
         network = load_network(str(self.checkpoint_of(name))).module
         return extract_features(network, pool, folder, pool=pool_features, resize=SIZE, size=SIZE, batch_size=256)
-
-
-def _write_list(file: Path, names: Sequence[str]) -> Path:
-    """Writes the names of images, one a line."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file, overwrite=True) as temporary:
-        temporary.write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
-    return file
