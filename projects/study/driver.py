@@ -61,7 +61,7 @@ def write(file: Path, work: Callable[..., dict[str, Any]], *args: Any) -> None:
 def references(images: StudyImages) -> dict[str, Any]:
     """Scores of what nobody learned, and how many images train and test."""
     sizes = {task.name: [len(task.splits[SCORE].train), len(task.splits[SCORE].test)] for task in images.tasks}
-    return dict(run='references', pool=len(images.of(())), tasks=sizes, scores=score_references(images.tasks))
+    return dict(run=REFERENCES, pool=len(images.of(())), tasks=sizes, scores=score_references(images.tasks))
 
 
 def measured(name: str, training: Training) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def measured(name: str, training: Training) -> dict[str, Any]:
     seconds = file.parent / 'seconds'  # Is not there if the training was interrupted.
     content: dict[str, Any] = dict(run=name, seed=seed, epochs=run.epochs, scores={}, subnets={},
                                    seconds=int(seconds.read_text()) if seconds.exists() else None)
-    own = pool_of(training.images, run.domains)
+    own, sdr = pool_of(training.images, run.domains), is_sdr(run)
     for bn in BN:
-        if is_sdr(run):
+        if sdr:
             mode = bn if bn == 'task' else 'all' if run.shared else 'cluster'
             content['scores'][bn], content['subnets'][bn] = score_subnets(file, tasks, mode)
         else:

@@ -93,16 +93,16 @@ class Training:
         """The network that ``run`` begins with, pruned to the size of that of the first run (``tools/prune.py``)."""
         if not file.exists():
             _, first = load_resnet(self.checkpoint_of(self.plan.first))
+            network: nn.Module
             network, info = load_resnet(self.checkpoint_of(run.start))
-            width, stem = (first['config'][key] for key in ('base_channels', 'stem_channels'))
-            config = narrower(info['config'], width, stem - (run.prune == 'channels'))
-            pruned: nn.Module = network
+            config = info['config']
             if run.prune == 'channels':
-                pruned = prune_channels(network, config)
+                width, stem = (first['config'][key] for key in ('base_channels', 'stem_channels'))
+                config = narrower(config, width, stem - 1)
+                network = prune_channels(network, config)
             else:
                 prune_weights(network, num_parameters(first['config']))
-                config = info['config']
-            export_subnet(pruned, file, config=config, meta=dict(settings=info['settings'].record()))
+            export_subnet(network, file, config=config, meta=dict(settings=info['settings'].record()))
         return file
 
     def _trained(self, run: Run, list_file: Path, work_dir: Path) -> Path:
