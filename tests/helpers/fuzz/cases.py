@@ -414,6 +414,8 @@ COMMANDS = tuple(line.split() for line in (
     'export_subnet sdr.pth --routing routing.json --bn-images 8 --out out',
     'knn_eval subnet.pth --task official --resize 36 --size 32 --k 3 5 --temperature 0.1 --batch-size 8 --out out',
     'linear_eval subnet.pth --task task --resize 36 --size 32 --l2 1 0.1 --tol 0.001 --splits 1 --out out',
+    'prune subnet.pth --base-channels 4 --data pool --resize 36 --size 32 --bn-images 8 --batch-size 8 --out out',
+    'prune subnet.pth --structured --base-channels 4 --stem-channels 4 --seed 1 --out out',
     'check_tasks configs/tasks/dtd.py --data-root pool',
     'test tiny.py sdr.pth --work-dir out'))
 OTHER_FILES = ('sdr.pth', 'subnet.pth', 'clusters.npz', 'routing.json', 'tiny.py', 'pool', 'task', 'features',
