@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from ..errors import InputError
-from ..models.sliced import Slices, put, take
+from ..models.sliced import Slices, put, rectangles, take
 from ..registry import OPTIM_WRAPPERS
 
 Selection = dict[nn.Parameter, Slices]
@@ -24,7 +26,7 @@ class _SubnetStep:
 
     The gradient of a sub-net's batch is zero outside the sub-net, but weight decay and momentum would move the other
     groups all the same. So the optimizer is shown the selected parts only, as parameters of their own with their own
-    part of its state, and the result is written back. What is outside keeps its weights and state bit for bit.
+    part of its state. What is outside keeps its weights and state bit for bit.
 
     The steps of a network are those that it would take alone if the optimizer's state is tensors of the parameter's
     shape: SGD with momentum, and LARS, which is layer-wise. Adam and AdamW keep one number of steps for a parameter,
@@ -56,45 +58,70 @@ class _SubnetStep:
 
 @contextmanager
 def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
-    """Shows ``optimizer`` only the selected parts of its parameters, and writes back what it did.
+    """Shows ``optimizer`` only the selected parts of its parameters, and its state of them.
 
-    The state of the optimizer is, for each parameter, tensors of its shape and scalars. Parameters that are not named
-    are shown whole.
+    SGD treats each element alone, so it is shown views and works in place. Any other optimizer, which may look at a
+    layer as a whole, is shown copies, and what it did is written back. The state is, for each parameter, tensors of
+    its shape and scalars. Parameters that are not named are shown whole.
     """
     full = [group['params'] for group in optimizer.param_groups]
+    in_place = _is_plain_sgd(optimizer)
     parts: list[tuple[nn.Parameter, nn.Parameter, Slices]] = []
     try:
         for group in optimizer.param_groups:
             shown = []
             for parameter in group['params']:
                 slices = selection.get(parameter, ())
-                if parameter.grad is None or all(index is None for index in slices):
+                if parameter.grad is None or all(runs is None for runs in slices):
                     shown.append(parameter)
                     continue
-                part = nn.Parameter(take(parameter.detach(), slices))
-                part.grad = take(parameter.grad, slices)
-                optimizer.state[part] = {name: take(value, slices) if _is_sliced(value, parameter) else value
-                                         for name, value in optimizer.state.get(parameter, {}).items()}
-                parts.append((parameter, part, slices))
-                shown.append(part)
+                if in_place and group['momentum'] and optimizer.state[parameter].get('momentum_buffer') is None:
+                    optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
+                for cut in _cuts(slices, in_place):
+                    part = nn.Parameter(cut(parameter.detach()))
+                    part.grad = cut(parameter.grad)
+                    optimizer.state[part] = {name: cut(value) if _is_sliced(value, parameter) else value
+                                             for name, value in optimizer.state.get(parameter, {}).items()}
+                    parts.append((parameter, part, slices))
+                    shown.append(part)
             group['params'] = shown
         yield
-        with torch.no_grad():
-            for parameter, part, slices in parts:
-                put(parameter, slices, part)
-                state = optimizer.state[parameter]
-                for name, value in optimizer.state.get(part, {}).items():
-                    if not _is_sliced(value, part):
-                        state[name] = value
-                        continue
-                    if not isinstance(state.get(name), Tensor):
-                        state[name] = torch.zeros_like(parameter, dtype=value.dtype)
-                    put(state[name], slices, value)
+        if not in_place:
+            _write_back(optimizer, parts)
     finally:
         for group, parameters in zip(optimizer.param_groups, full):
             group['params'] = parameters
         for _, part, _ in parts:
             optimizer.state.pop(part, None)
+
+
+def _is_plain_sgd(optimizer: Optimizer) -> bool:
+    """Whether what it does to an element depends on that element alone, whatever the strides.
+
+    The fused kernel counts on dense tensors. With dampening the first step, which knows no momentum, is another one.
+    """
+    return type(optimizer) is SGD and not any(group['fused'] or group['dampening'] for group in optimizer.param_groups)
+
+
+def _cuts(slices: Slices, in_place: bool) -> list[Callable[[Tensor], Tensor]]:
+    """What makes the parts that are shown of a tensor: views of its rectangles, or one copy."""
+    if not in_place:
+        return [partial(take, slices=slices)]
+    return [itemgetter(where) for where, _ in rectangles(slices)]
+
+
+@torch.no_grad()
+def _write_back(optimizer: Optimizer, parts: list[tuple[nn.Parameter, nn.Parameter, Slices]]) -> None:
+    for parameter, part, slices in parts:
+        put(parameter, slices, part)
+        state = optimizer.state[parameter]
+        for name, value in optimizer.state.get(part, {}).items():
+            if not _is_sliced(value, part):
+                state[name] = value
+                continue
+            if not isinstance(state.get(name), Tensor):
+                state[name] = torch.zeros_like(parameter, dtype=value.dtype)
+            put(state[name], slices, value)
 
 
 def _is_sliced(value: Any, parameter: Tensor) -> bool:

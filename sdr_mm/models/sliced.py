@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 from typing import Any, TypeVar
 
 import torch
@@ -21,8 +23,11 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 PathLike = Sequence[int] | Tensor
 """One group per routed block: a tuple, or an integer tensor of shape ``(num_blocks,)``."""
 
-Slices = tuple[Tensor | None, ...]
-"""For each leading dimension of a tensor, the selected indices, or ``None`` for all of them."""
+Runs = tuple[tuple[int, int], ...]
+"""Channels that are selected: (first, last + 1) of each unbroken run of them."""
+
+Slices = tuple[Runs | Tensor | None, ...]
+"""For each leading dimension of a tensor what is selected: runs, indices, or ``None`` for all."""
 
 T = TypeVar('T')
 
@@ -81,6 +86,12 @@ class ChannelLayout:
         return (torch.cat([shared, self.shared + rest % max(1, self.individual)]),
                 torch.cat([torch.full_like(shared, -1), rest // max(1, self.individual)]))
 
+    def runs(self, group: int) -> Runs:
+        """The channels of a sub-net that has this group."""
+        first = self.shared + group * self.individual
+        end = first + self.individual
+        return ((0, end), ) if first == self.shared else ((0, self.shared), (first, end))
+
     def table(self) -> Tensor | None:
         """Channel indices by group, ``(num_groups, active)``, or ``None`` if there is nothing to choose."""
         if self.block is None or self.group is not None:
@@ -92,6 +103,8 @@ class ChannelLayout:
 
 def take(tensor: Tensor, slices: Slices) -> Tensor:
     """The selected sub-tensor, as a differentiable copy (or ``tensor`` itself if all is selected)."""
+    if any(isinstance(part, tuple) for part in slices):
+        return _TakeRuns.apply(tensor, slices)
     for dim, index in enumerate(slices):
         if index is not None:
             tensor = tensor.index_select(dim, index)
@@ -99,15 +112,53 @@ def take(tensor: Tensor, slices: Slices) -> Tensor:
 
 
 def put(tensor: Tensor, slices: Slices, values: Tensor) -> None:
-    """Writes ``values`` into the selected sub-tensor, the inverse of :func:`take`, in place."""
-    if all(index is None for index in slices):
-        tensor.copy_(values)
-        return
-    grid = [
-        (torch.arange(size, device=tensor.device) if index is None else index).view(-1, *[1] * (len(slices) - 1 - dim))
-        for dim, (index, size) in enumerate(zip(slices, tensor.shape))
-    ]
-    tensor[tuple(grid)] = values
+    """Writes ``values`` into the selected runs, the inverse of :func:`take`, in place."""
+    for ours, theirs in rectangles(slices):
+        tensor[ours] = values[theirs]
+
+
+@lru_cache(maxsize=4096)
+def rectangles(slices: tuple[Runs | None, ...]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """The rectangles that make up a selection of runs: where each is in the whole tensor, and where in the selection.
+
+    Taken one by one they are views, on which what is done to each element alone can be done in place.
+    """
+    sides: list[list[tuple[slice, slice]]] = []
+    for runs in slices:
+        side, at = [], 0
+        for first, end in runs or ():
+            side.append((slice(first, end), slice(at, at + end - first)))
+            at += end - first
+        sides.append(side if runs is not None else [(slice(None), slice(None))])
+    return [(tuple(ours for ours, _ in corner), tuple(theirs for _, theirs in corner)) for corner in product(*sides)]
+
+
+class _TakeRuns(torch.autograd.Function):
+    """Copies whole runs, both ways, where ``index_select`` copies one dimension after the other.
+
+    The copy has the memory format of the tensor, so that a convolution in channels-last finds its weight so, and the
+    gradient has its strides.
+    """
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor, slices: tuple[Runs | None, ...]) -> Tensor:
+        ctx.slices, ctx.shape, ctx.strides = slices, tensor.shape, tensor.stride()
+        shape = list(tensor.shape)
+        for dim, runs in enumerate(slices):
+            if runs is not None:
+                shape[dim] = sum(end - first for first, end in runs)
+        channels_last = (torch.channels_last if tensor.dim() == 4 and not tensor.is_contiguous() and
+                         tensor.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format)
+        taken = torch.empty(shape, dtype=tensor.dtype, device=tensor.device, memory_format=channels_last)
+        for ours, theirs in rectangles(slices):
+            taken[theirs] = tensor[ours]
+        return taken
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        whole = torch.empty_strided(ctx.shape, ctx.strides, dtype=grad.dtype, device=grad.device).zero_()
+        put(whole, ctx.slices, grad)
+        return whole, None
 
 
 class SlicedLayer(nn.Module, metaclass=ABCMeta):
@@ -128,17 +179,17 @@ class SlicedLayer(nn.Module, metaclass=ABCMeta):
 
     def slices(self, path: PathLike | None) -> dict[str, Slices]:
         """For each own parameter and buffer that ``path`` slices, which part of it the sub-net is."""
-        return self.by_name(_row(self.in_table, self.in_layout.block, path),
-                            _row(self.out_table, self.out_layout.block, path))
+        return self.by_name(_selected(self.in_layout, self.in_table, path),
+                            _selected(self.out_layout, self.out_table, path))
 
 
-def _row(table: Tensor | None, block: int | None, path: PathLike | None) -> Tensor | None:
-    """Indices of the channels on ``path``; ``None`` for all."""
-    if path is None or table is None or block is None:
+def _selected(layout: ChannelLayout, table: Tensor | None, path: PathLike | None) -> Runs | Tensor | None:
+    """The channels on ``path``; ``None`` for all."""
+    if path is None or table is None or layout.block is None:
         return None
-    group = path[block]
+    group = path[layout.block]
     # A tensor as index keeps the group out of a compiled graph: one graph then serves all sub-nets.
-    return table.index_select(0, group.view(1)).squeeze(0) if isinstance(group, Tensor) else table[group]
+    return table.index_select(0, group.view(1)).squeeze(0) if isinstance(group, Tensor) else layout.runs(group)
 
 
 class SlicedConv2d(SlicedLayer, nn.Conv2d):
@@ -229,7 +280,10 @@ class SlicedBatchNorm(SlicedLayer, _InstanceNorm):
         """
         if x.dim() not in (2, 4):
             raise ValueError(f'expected 2-D or 4-D input, got {x.dim()}-D')
-        part = {name: take(getattr(self, name), index) for name, index in self.slices(path).items()}
+        slices = self.slices(path)
+        names = ['weight', 'bias'] if self.affine else []
+        part = {name: take(getattr(self, name), slices[name])
+                for name in (names if self.training else [*names, 'running_mean', 'running_var'])}
         weight, bias = part.get('weight'), part.get('bias')
         if not self.training:
             return F.batch_norm(x, part['running_mean'], part['running_var'], weight, bias, False, 0., self.eps)
@@ -240,7 +294,7 @@ class SlicedBatchNorm(SlicedLayer, _InstanceNorm):
             self.num_batches_tracked.add_(1)
         elif path is None and torch.is_grad_enabled():
             # A pass that checkpointing repeats has to save as many tensors as the first one. A teacher saves none.
-            mean, var = part['running_mean'].clone(), part['running_var'].clone()
+            mean, var = self.running_mean.clone(), self.running_var.clone()  # type: ignore[union-attr]
         if self.sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             return _sync_batch_norm(x, weight, bias, mean, var, self.eps, self.momentum)
         return F.batch_norm(x, mean, var, weight, bias, True, self.momentum, self.eps)

@@ -1,5 +1,6 @@
 """Sliced layers: selection, batch norm, synchronization over ranks."""
 
+import numpy as np
 import pytest
 import sync_worker
 import torch
@@ -14,6 +15,7 @@ from sdr_mm.models.sliced import (
     SlicedConv2d,
     SlicedLinear,
     put,
+    rectangles,
     subnet_state_dict,
     take,
 )
@@ -36,19 +38,63 @@ def test_layer_without_routing_has_all_channels_in_every_network():
     assert layout.table() is None and layout.active == layout.total == 7
 
 
-@given(st.data())
-def test_put_is_the_inverse_of_take_and_leaves_the_rest(data):
-    shape = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    slices = tuple(
-        data.draw(st.none() | st.lists(st.integers(0, size - 1), min_size=1, unique=True).map(torch.tensor))
-        for size in shape[:2])
+@st.composite
+def selections(draw):
+    """A tensor of up to four dimensions, in either memory format, and runs in its first two."""
+    shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    slices = []
+    for size in shape[:2]:
+        cuts = sorted(draw(st.lists(st.integers(0, size), min_size=2, max_size=4, unique=True)))
+        runs = tuple(zip(cuts[::2], cuts[1::2]))
+        slices.append(draw(st.sampled_from([None, runs])))
     tensor = torch.arange(float(torch.Size(shape).numel())).view(shape)
-    written = tensor.clone()
-    put(written, slices, -take(tensor, slices) - 1)
-    torch.testing.assert_close(take(written, slices), -take(tensor, slices) - 1)
-    marked = torch.zeros(shape)
-    put(marked, slices, torch.ones_like(take(tensor, slices)))
-    assert torch.equal(written[marked == 0], tensor[marked == 0])
+    if len(shape) == 4 and draw(st.booleans()):
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    return tensor, tuple(slices)
+
+
+@given(selections())
+def test_runs_are_what_numpy_selects_with_their_numbers(selection):
+    tensor, slices = selection
+    numbers = [np.arange(size) if runs is None else np.concatenate([np.arange(*run) for run in runs])
+               for runs, size in zip(slices, tensor.shape)]
+    numbers += [np.arange(size) for size in tensor.shape[len(slices):]]
+    where = np.ix_(*numbers)
+    tensor.requires_grad_()
+    taken = take(tensor, slices)
+    assert np.array_equal(taken.detach(), tensor.detach().numpy()[where])
+    weights = torch.randn(taken.shape)
+    (taken * weights).sum().backward()
+    expected = np.zeros(tensor.shape, dtype=np.float32)
+    expected[where] = weights
+    assert np.array_equal(tensor.grad, expected) and tensor.grad.stride() == tensor.stride()
+    written, expected = tensor.detach().clone(), tensor.detach().numpy().copy()
+    put(written, slices, weights)
+    expected[where] = weights
+    assert np.array_equal(written, expected)
+    # Rectangle by rectangle it is the same, in place.
+    counts = torch.zeros(tensor.shape)
+    for ours, theirs in rectangles(slices):
+        assert torch.equal(tensor[ours], taken[theirs])
+        counts[ours] += 1
+    assert counts.sum() == taken.numel() and counts.max() == 1
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 6))
+def test_runs_of_a_group_are_its_row_of_the_table(shared, individual, num_groups):
+    layout = ChannelLayout(shared, individual, num_groups, block=0)
+    for group, row in enumerate(layout.table()):
+        runs = layout.runs(group)
+        assert [channel for run in runs for channel in range(*run)] == row.tolist()
+        assert len(runs) == (1 if group == 0 else 2), 'as few as can be'
+
+
+@pytest.mark.parametrize('group', (0, 2))
+def test_weight_of_a_channels_last_convolution_stays_so(group):
+    conv = SlicedConv2d(ROUTED, ROUTED, 3).to(memory_format=torch.channels_last)
+    weight = take(conv.weight, conv.slices((group, ))['weight'])
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert take(SlicedConv2d(ROUTED, ROUTED, 3).weight, conv.slices((group, ))['weight']).is_contiguous()
 
 
 def test_linear_and_convolution_use_the_rows_and_columns_of_the_path():
