@@ -106,7 +106,7 @@ def take(tensor: Tensor, slices: Slices) -> Tensor:
     if any(isinstance(part, tuple) for part in slices):
         return _TakeRuns.apply(tensor, slices)
     for dim, index in enumerate(slices):
-        if index is not None:
+        if isinstance(index, Tensor):
             tensor = tensor.index_select(dim, index)
     return tensor
 

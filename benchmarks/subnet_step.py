@@ -1,0 +1,94 @@
+"""A sub-net inside the super-net against the plain ResNet that it is: passes and optimizer steps, in one run.
+
+    python benchmarks/subnet_step.py --threads 1
+    python benchmarks/subnet_step.py --size 224 --batch-size 64 --channels-last --amp
+
+Both sides have the same weights and batch. A sub-net copies its channels out of the super-net's weights, and its
+gradients into theirs; its optimizer step may move nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from mmpretrain.engine.optimizers import LARS
+from rounds import Comparison, compare, report
+from torch import nn
+
+import sdr_mm  # noqa: F401
+from sdr_mm.cli import run
+from sdr_mm.engine.subnet_optim_wrapper import confined
+from sdr_mm.models import SDRResNet
+from sdr_mm.models.sliced import iter_slices, subnet_state_dict
+from sdr_mm.registry import MODELS
+
+# Of the images that a plain network takes in a second, a sub-net is to take as good as all.
+PASSES, STEP = 1 / 0.97, 1.3
+OPTIMIZERS = dict(
+    SGD=lambda parameters: torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4),
+    LARS=lambda parameters: LARS(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-6))
+
+
+def measure(args: argparse.Namespace, device: torch.device) -> list[Comparison]:
+    torch.manual_seed(0)
+    model = SDRResNet(args.depth)
+    plain: nn.Module = MODELS.build(model.subnet_config())
+    random = np.random.default_rng(0)
+    plain.load_state_dict(subnet_state_dict(model, model.space.path(0)))
+    images = torch.randn(args.batch_size, 3, args.size, args.size, device=device)
+    if args.channels_last:
+        model, plain, images = (part.to(memory_format=torch.channels_last) for part in (model, plain, images))
+    for network in (model, plain):
+        network.to(device).train()
+
+    def passes(network: nn.Module, *path: tuple[int, ...]) -> None:
+        network.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16) if args.amp else nullcontext():
+            loss = network(images, *path)[-1].square().mean()
+        loss.backward()
+
+    def path() -> tuple[int, ...]:
+        return model.space.path(int(random.integers(len(model.space))))
+
+    name = f'ResNet-{args.depth}'
+    found = [compare(f'{name}, forward and backward', lambda: passes(model, path()), lambda: passes(plain), PASSES,
+                     args.rounds)]
+    passes(model)  # Every parameter has a gradient then.
+    parameters = dict(model.named_parameters())
+    for title, make in OPTIMIZERS.items():
+        whole, reference = make(model.parameters()), make(plain.parameters())
+        whole.step()  # Every parameter has its momentum then.
+
+        def step(whole: torch.optim.Optimizer = whole) -> None:
+            slices = dict(iter_slices(model, path()))
+            with confined(whole, {parameters[key]: part for key, part in slices.items() if key in parameters}):
+                whole.step()
+
+        found.append(compare(f'{name}, step of {title}', step, reference.step, STEP, args.rounds))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--depth', type=int, choices=(18, 34, 50, 101, 152), default=50, help='(default: 50)')
+    parser.add_argument('--size', type=int, default=64, help='side of the images in pixels (default: 64)')
+    parser.add_argument('--batch-size', type=int, default=32, help='(default: 32)')
+    parser.add_argument('--rounds', type=int, default=10, help='times of each side (default: 10)')
+    parser.add_argument('--channels-last', action='store_true', help='memory format of weights and images')
+    parser.add_argument('--amp', action='store_true', help='bfloat16 where autocasting chooses it')
+    parser.add_argument('--threads', type=int, help='threads of torch')
+    parser.add_argument('--json', metavar='FILE', help='where to write the numbers too')
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    report(measure(args, device),
+           f'{args.size} px, batches of {args.batch_size}, {"channels-last, " * args.channels_last}'
+           f'{"mixed precision, " * args.amp}medians of {args.rounds} rounds', args.json)
+
+
+if __name__ == '__main__':
+    run(main)
