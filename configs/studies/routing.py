@@ -29,10 +29,10 @@ def cluster_batches(epochs, blocks=2, over=(), start='baseline', supernet_prob=0
         options={'custom_hooks.0.supernet_prob': supernet_prob})
 
 
-def separate(blocks, epochs=more):
+def separate(blocks):
     return dict(
-        config=simclr, epochs=epochs, start='baseline', clusters='semantic', blocks=blocks, separate=True,
-        about=f'{4 ** blocks} separate networks, one a cluster')
+        config=simclr, epochs=more, start='baseline', clusters='semantic', blocks=blocks, separate=True,
+        over=('cluster_batches', ), about=f'{4 ** blocks} separate networks, one a cluster')
 
 
 # Sub-nets, unless told otherwise from the baseline, all of them from the first iteration on, and nothing else.
@@ -66,10 +66,10 @@ runs = dict(
     cluster_batches_w0=cluster_batches(more, over=('longer', 'cluster_batches'), supernet_prob=w0),
     separate4=separate(1),
     separate16=separate(2),
-    sdr4=sdr('SDR, 4 sub-nets', blocks=1),
-    sdr4_own=sdr('SDR, 4 sub-nets with a last stage each', blocks=1, groups=own),
+    sdr4=sdr('SDR, 4 sub-nets', blocks=1, over=('longer', 'cluster_batches')),
+    sdr4_own=sdr('SDR, 4 sub-nets with a last stage each', blocks=1, groups=own, over=('cluster_batches', 'sdr4')),
     sdr16=sdr('SDR, 16 sub-nets', over=('longer', 'cluster_batches')),
-    sdr64=sdr('SDR, 64 sub-nets', blocks=3, over=('longer', )),
+    sdr64=sdr('SDR, 64 sub-nets', blocks=3, over=('longer', 'sdr16')),
     sdr16_random=sdr('SDR, 16 sub-nets, random clusters', clusters='random', over=('sdr16', )),
     sdr16_all=sdr('SDR, 16 sub-nets, each on all images', shared=True, over=('sdr16', )),
     sdr16_w0=sdr('SDR, 16 sub-nets, super-net in a fifth of the iterations', supernet_prob=w0,
@@ -103,9 +103,6 @@ runs = dict(
     longer_16=dict(config=simclr, epochs=2 * more, about='SimCLR, trained on', start='baseline'),
     cluster_batches_16=cluster_batches(2 * more, over=('longer_16', )),
     cluster_batches4_16=cluster_batches(2 * more, blocks=1, over=('longer_16', )),
-    separate4_16=separate(1, 2 * more),
     sdr4_own_16=sdr('SDR, 4 sub-nets with a last stage each', 2 * more, blocks=1, groups=own,
                     over=('longer_16', 'cluster_batches4_16')),
-    sdr16_16=sdr('SDR, 16 sub-nets', 2 * more, over=('longer_16', 'cluster_batches_16')),
-    sdr64_16=sdr('SDR, 64 sub-nets', 2 * more, blocks=3, over=('longer_16', )),
 )
