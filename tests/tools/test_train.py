@@ -503,6 +503,33 @@ def test_every_subnet_starts_as_a_copy_of_the_baseline(images, clusters, tmp_pat
         train.configure(train.parse_args())
 
 
+def test_a_warm_start_takes_no_optimizer_and_resumes_bit_for_bit(images, clusters, tmp_path, monkeypatch):
+    run_tool(monkeypatch, BASELINE, '--data', images, '--work-dir', tmp_path / 'baseline', '--epochs', '1',
+             '--cfg-options', *TINY)
+    trained = read_checkpoint(tmp_path / 'baseline/epoch_1.pth')
+    for state in trained['optimizer']['state'].values():
+        state['momentum_buffer'].fill_(1e3)
+    torch.save(trained, tmp_path / 'pushed.pth')
+    torch.save(dict(state_dict=trained['state_dict']), tmp_path / 'weights.pth')
+
+    def run(name, start, *more):
+        run_tool(monkeypatch, SDR, '--data', images, '--clusters', clusters, '--work-dir', tmp_path / name,
+                 '--init-from', tmp_path / start, '--epochs', '2', *more, '--cfg-options', *TINY)
+        return read_checkpoint(tmp_path / name / 'epoch_2.pth')
+
+    pushed, weights = run('pushed', 'pushed.pth'), run('weights', 'weights.pth')
+    assert pushed['meta']['iter'] == weights['meta']['iter'] > 0
+    (tmp_path / 'resumed').mkdir()
+    first = Path(shutil.copy(tmp_path / 'weights/epoch_1.pth', tmp_path / 'resumed'))
+    written = first.stat().st_mtime_ns
+    resumed = run('resumed', 'weights.pth', '--resume')
+    assert first.stat().st_mtime_ns == written, 'it began again'
+    for other in (pushed, resumed):
+        assert all(torch.equal(value, other['state_dict'][key]) for key, value in weights['state_dict'].items())
+        for number, state in weights['optimizer']['state'].items():
+            assert torch.equal(state['momentum_buffer'], other['optimizer']['state'][number]['momentum_buffer'])
+
+
 def test_the_contrastive_recipe_trains(images, clusters, tmp_path, monkeypatch):
     run_tool(monkeypatch, SDR.replace('sdr_simsiam_resnet18_b64-15e', 'sdr_simclr_resnet18_b128-10e'), '--data', images,
              '--clusters', clusters, '--work-dir', tmp_path / 'run', '--epochs', '1', '--cfg-options', *TINY)
