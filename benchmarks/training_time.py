@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
+from rounds import timed
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdr_mm.cli import progress, run
@@ -82,14 +82,6 @@ class Training:
         if self.hook is not None:
             self.hook.before_train_iter(self.runner, 0, batch)
         self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-
-
-def timed(step: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
 
 
 def multiply_adds(step: Callable[[], None]) -> float:
