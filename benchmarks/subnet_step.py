@@ -20,9 +20,9 @@ from torch import nn
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
-from sdr_mm.engine.subnet_optim_wrapper import confined
+from sdr_mm.engine.subnet_optim_wrapper import confined, selection_of
 from sdr_mm.models import SDRResNet
-from sdr_mm.models.sliced import iter_slices, subnet_state_dict
+from sdr_mm.models.sliced import subnet_state_dict
 from sdr_mm.registry import MODELS
 
 # Of the images that a plain network takes in a second, a sub-net is to take as good as all.
@@ -57,14 +57,12 @@ def measure(args: argparse.Namespace, device: torch.device) -> list[Comparison]:
     found = [compare(f'{name}, forward and backward', lambda: passes(model, path()), lambda: passes(plain), PASSES,
                      args.rounds)]
     passes(model)  # Every parameter has a gradient then.
-    parameters = dict(model.named_parameters())
     for title, make in OPTIMIZERS.items():
         whole, reference = make(model.parameters()), make(plain.parameters())
         whole.step()  # Every parameter has its momentum then.
 
         def step(whole: torch.optim.Optimizer = whole) -> None:
-            slices = dict(iter_slices(model, path()))
-            with confined(whole, {parameters[key]: part for key, part in slices.items() if key in parameters}):
+            with confined(whole, selection_of(model, path())):
                 whole.step()
 
         found.append(compare(f'{name}, step of {title}', step, reference.step, STEP, args.rounds))

@@ -14,11 +14,17 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from ..errors import InputError
-from ..models.sliced import Slices, put, rectangles, take
+from ..models.sliced import PathLike, Slices, iter_slices, put, rectangles, take
 from ..registry import OPTIM_WRAPPERS
 
 Selection = dict[nn.Parameter, Slices]
 """Which part of each sliced parameter belongs to the network being trained."""
+
+
+def selection_of(model: nn.Module, path: PathLike) -> Selection:
+    """What a step of the sub-net on ``path`` may move of a model's sliced parameters; the others are moved whole."""
+    slices = dict(iter_slices(model, path))
+    return {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}
 
 
 class _SubnetStep:

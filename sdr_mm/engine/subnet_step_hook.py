@@ -9,10 +9,9 @@ from mmengine.runner import Runner
 
 from ..distributed import unwrap
 from ..errors import InputError
-from ..models.sliced import iter_slices
 from ..registry import HOOKS
 from ..space import SUPERNET
-from .subnet_optim_wrapper import Selection
+from .subnet_optim_wrapper import Selection, selection_of
 
 
 @HOOKS.register_module()
@@ -36,6 +35,5 @@ class SubnetStepHook(Hook):
         selection: Selection | None = None
         if SUPERNET not in networks:
             model: Any = unwrap(runner.model)
-            slices = dict(iter_slices(model, model.backbone.space.path(networks.pop())))
-            selection = {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}
+            selection = selection_of(model, model.backbone.space.path(networks.pop()))
         runner.optim_wrapper.confine(selection)

@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.engine.optimizers import LARS
 from torch import nn
 
-from sdr_mm.engine.subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
+from sdr_mm.engine.subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper, selection_of
 from sdr_mm.errors import InputError
 from sdr_mm.models.sdr_resnet import SDRResNet
 from sdr_mm.models.sliced import iter_slices, put, subnet_state_dict, take
@@ -29,14 +29,9 @@ def network():
     return SDRResNet(18, (5, 3), stem_channels=8)
 
 
-def selection(model, path):
-    slices = dict(iter_slices(model, path))
-    return {parameter: slices[name] for name, parameter in model.named_parameters() if name in slices}
-
-
 def step(wrapper, model, path, image):
     if path is not None:
-        wrapper.confine(selection(model, path))
+        wrapper.confine(selection_of(model, path))
     wrapper.update_params(model(image, path)[0].square().mean())
 
 
@@ -80,11 +75,26 @@ def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(optimizer):
         torch.testing.assert_close(state[name], parameter.detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_steps_in_place_are_those_on_copies_to_the_last_bit(monkeypatch):
+    results = []
+    for in_place in (True, False):
+        if not in_place:
+            monkeypatch.setattr('sdr_mm.engine.subnet_optim_wrapper._is_plain_sgd', lambda optimizer: False)
+        torch.manual_seed(0)
+        model = network().train()
+        wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()))
+        for path in [*PATHS, None, (0, 0, 0, 0)]:
+            step(wrapper, model, path, torch.randn(4, 3, 32, 32))
+        results.append([*model.state_dict().values(),
+                        *(wrapper.optimizer.state[parameter]['momentum_buffer'] for parameter in model.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_frozen_stages_stay_and_the_others_step():
     model = SDRResNet(18, (5, 3), stem_channels=8, routed_blocks=(2, 3), frozen_stages=3).train()
     wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()))
     before = copy.deepcopy(model)
-    chosen = selection(model, (0, 1))
+    chosen = selection_of(model, (0, 1))
     assert chosen[model.layer3[0].conv1.weight] and not model.layer3[0].conv1.weight.requires_grad
     wrapper.confine(chosen)
     wrapper.update_params(model(torch.randn(4, 3, 32, 32), (0, 1))[0].square().mean())
