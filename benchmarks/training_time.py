@@ -5,8 +5,9 @@
 
 Times a training step of the baseline, of the super-net, and of a random sub-net with its teacher, in turns and on
 images in memory, and adds them up in the shares of Algorithm 1: phases of equal length, each network as often as any
-other of its phase. The multiply-adds of the same steps are counted beside it. Where images are few or small a step is
-mostly work on the weights, which it is not in the paper.
+other of its phase. The multiply-adds of the same steps are counted beside it. A faster recipe leaves out the teacher,
+``model.distillation=None``. Where images are few or small a step is mostly work on the weights, which it is not in the
+paper.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from sdr_mm.text_table import text_table
 CONFIGS = Path(__file__).parents[1] / 'configs/small'
 PAPER_HOURS = {1: 260, 4: 370, 16: 400, 64: 460, 256: 500}
 """Table 4: GPU hours by the number of sub-nets; the one is the baseline."""
+SUBNET_STEPS = ('sub-net', 'sub-net without teacher')
 
 
 def supernet_share(space: SubnetSpace) -> float:
@@ -72,11 +74,13 @@ class Training:
         self.runner.optim_wrapper = self.runner.build_optim_wrapper(cfg.optim_wrapper)
         self.runner.model.train()
         self.hook = None if blocks is None else SubnetStepHook()
+        self.distillation = getattr(self.runner.model, 'distillation', None)
         self.views = [torch.randint(0, 256, (args.batch_size, 3, args.size, args.size), dtype=torch.uint8)
                       for _ in range(2)]
 
-    def step(self, network: int = SUPERNET) -> None:
+    def step(self, network: int = SUPERNET, distill: bool = True) -> None:
         """One iteration, as the training loop does it."""
+        self.runner.model.distillation = self.distillation if distill else None
         samples = [DataSample(metainfo=dict(network=network)) for _ in self.views[0]]
         batch = dict(inputs=self.views, data_samples=samples)
         if self.hook is not None:
@@ -100,8 +104,9 @@ def measure(args: argparse.Namespace, work_dir: str) -> None:
     random = np.random.default_rng(0)
     for count, training in trainings.items():
         steps[count, 'super-net'] = training.step
-        steps[count, 'sub-net'] = lambda training=training, count=count: training.step(  # type: ignore[misc]
-            int(random.integers(count)))
+        for name in SUBNET_STEPS:
+            steps[count, name] = lambda training=training, count=count, name=name: training.step(  # type: ignore[misc]
+                int(random.integers(count)), distill=name == SUBNET_STEPS[0])
     work = {name: multiply_adds(step) for name, step in progress(steps.items(), desc='counting')}
     times: dict[tuple[int, str], list[float]] = {name: [] for name in steps}
     for _ in progress(range(args.rounds), desc='timing'):
@@ -110,15 +115,17 @@ def measure(args: argparse.Namespace, work_dir: str) -> None:
     # The median of the ratios to the baseline of the same round, which other work on the machine slows down alike.
     ratios = {name: median(value / base for value, base in zip(values, times[1, 'baseline']))
               for name, values in times.items()}
-    rows = [['1', '', '', '', '1.00', '1.00', '1.00']]
+    rows = [['1', '', '', '', '', '1.00', '1.00', '1.00', '1.00', '1.00']]
     for count, space in spaces.items():
         share = supernet_share(space)
-        whole = [share * part[count, 'super-net'] + (1 - share) * part[count, 'sub-net'] for part in (ratios, work)]
-        rows.append([str(count), f'{share:.1%}', f'{ratios[count, "super-net"]:.2f}', f'{ratios[count, "sub-net"]:.2f}',
-                     f'{whole[0]:.2f}', f'{whole[1] / work[1, "baseline"]:.2f}',
-                     f'{PAPER_HOURS[count] / PAPER_HOURS[1]:.2f}'])
-    print(text_table(['sub-nets', 'super-net drawn', 'step of super-net', 'step of sub-net', 'whole training',
-                      'multiply-adds', "paper's hours"], rows, left=()))
+        # Time and multiply-adds, with and without the teacher.
+        whole = [(share * part[count, 'super-net'] + (1 - share) * part[count, name]) / part[1, 'baseline']
+                 for name in SUBNET_STEPS for part in (ratios, work)]
+        parts = [ratios[count, name] for name in ('super-net', *SUBNET_STEPS)]
+        rows.append([str(count), f'{share:.1%}',
+                     *(f'{value:.2f}' for value in (*parts, *whole, PAPER_HOURS[count] / PAPER_HOURS[1]))])
+    print(text_table(['sub-nets', 'super-net drawn', 'step of super-net', 'of sub-net', 'without teacher',
+                      'training', 'multiply-adds', 'without teacher', 'multiply-adds', "paper's hours"], rows, left=()))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{torch.get_num_threads()} thread(s)'
     print(f'times the SimSiam baseline of ResNet-{args.depth}, {args.size} px, batches of {args.batch_size}, '
           f'{"mixed precision, " * args.amp}whose step takes {median(times[1, "baseline"]):.3g} s and '

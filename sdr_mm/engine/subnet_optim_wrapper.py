@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmpretrain.engine.optimizers import LARS
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
@@ -66,16 +67,19 @@ class _SubnetStep:
 def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
     """Shows ``optimizer`` only the selected parts of its parameters, and its state of them.
 
-    SGD treats each element alone, so it is shown views and works in place. Any other optimizer, which may look at a
-    layer as a whole, is shown copies, and what it did is written back. The state is, for each parameter, tensors of
-    its shape and scalars. Parameters that are not named are shown whole.
+    SGD treats each element alone and LARS each layer, so they are shown views and work in place. Any other optimizer
+    is shown copies, and what it did is written back. The state is, for each parameter, tensors of its shape and
+    scalars. Parameters that are not named are shown whole.
     """
     full = [group['params'] for group in optimizer.param_groups]
-    in_place = _is_plain_sgd(optimizer)
+    layer_wise = type(optimizer) is LARS
+    in_place = _works_on_views(optimizer)
     parts: list[tuple[nn.Parameter, nn.Parameter, Slices]] = []
+    layers: list[dict[str, Any]] = []
+    rates = optimizer.register_step_pre_hook(partial(_set_rates, layers)) if in_place and layer_wise else None
     try:
         for group in optimizer.param_groups:
-            shown = []
+            shown: list[nn.Parameter] = []
             for parameter in group['params']:
                 slices = selection.get(parameter, ())
                 if parameter.grad is None or all(runs is None for runs in slices):
@@ -83,30 +87,53 @@ def confined(optimizer: Optimizer, selection: Selection) -> Iterator[None]:
                     continue
                 if in_place and group['momentum'] and optimizer.state[parameter].get('momentum_buffer') is None:
                     optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
+                pieces = []
                 for cut in _cuts(slices, in_place):
                     part = nn.Parameter(cut(parameter.detach()))
                     part.grad = cut(parameter.grad)
                     optimizer.state[part] = {name: cut(value) if _is_sliced(value, parameter) else value
                                              for name, value in optimizer.state.get(parameter, {}).items()}
                     parts.append((parameter, part, slices))
-                    shown.append(part)
+                    pieces.append(part)
+                if rates and not group.get('lars_exclude'):
+                    layers.append({**group, 'params': pieces})
+                else:
+                    shown += pieces
             group['params'] = shown
+        optimizer.param_groups += layers
         yield
         if not in_place:
             _write_back(optimizer, parts)
     finally:
+        if rates:
+            rates.remove()
+        del optimizer.param_groups[len(full):]
         for group, parameters in zip(optimizer.param_groups, full):
             group['params'] = parameters
         for _, part, _ in parts:
             optimizer.state.pop(part, None)
 
 
-def _is_plain_sgd(optimizer: Optimizer) -> bool:
-    """Whether what it does to an element depends on that element alone, whatever the strides.
+def _works_on_views(optimizer: Optimizer) -> bool:
+    """Whether what it does to an element depends on that element, and the norms of its layer, alone.
 
     The fused kernel counts on dense tensors. With dampening the first step, which knows no momentum, is another one.
     """
-    return type(optimizer) is SGD and not any(group['fused'] or group['dampening'] for group in optimizer.param_groups)
+    return type(optimizer) in (SGD, LARS) and not any(
+        group.get('fused') or group['dampening'] for group in optimizer.param_groups)
+
+
+def _set_rates(layers: list[dict[str, Any]], optimizer: Optimizer, *_: Any) -> None:
+    """Gives each layer that is shown in pieces the rate that LARS has for it, which then takes it as it is.
+
+    Comes right before the step, when gradients have been clipped and are no longer scaled.
+    """
+    for layer in layers:
+        weight, gradient = (float(torch.stack([torch.norm(piece) for piece in pieces]).norm()) for pieces in (
+            layer['params'], [part.grad for part in layer['params']]))
+        if weight and gradient:
+            layer['lr'] *= layer['eta'] * weight / (gradient + layer['weight_decay'] * weight + optimizer.eps)
+        layer['lars_exclude'] = True
 
 
 def _cuts(slices: Slices, in_place: bool) -> list[Callable[[Tensor], Tensor]]:

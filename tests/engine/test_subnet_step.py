@@ -57,15 +57,17 @@ def test_step_of_a_subnet_moves_the_subnet_and_nothing_else(optimizer):
         assert moved > 0.9, f'{name} did not move inside the sub-net'
 
 
-@pytest.mark.parametrize('optimizer', OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(optimizer):
+@pytest.mark.parametrize('name, clip', [*((name, None) for name in OPTIMIZERS), ('SGD', 1e-3), ('LARS', 1e-3)])
+def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(name, clip):
     """Three steps, weight decay and momentum included, from a fresh optimizer."""
+    optimizer, clip_grad = OPTIMIZERS[name], clip and dict(max_norm=clip)
     model = network().train()
     path = PATHS[0]
     alone = MODELS.build(model.subnet_config())
     alone.load_state_dict(subnet_state_dict(model, path))
     alone.train()
-    wrapper, reference = SubnetOptimWrapper(optimizer(model.parameters())), OptimWrapper(optimizer(alone.parameters()))
+    wrapper = SubnetOptimWrapper(optimizer(model.parameters()), clip_grad=clip_grad)
+    reference = OptimWrapper(optimizer(alone.parameters()), clip_grad=clip_grad)
     for seed in range(3):
         image = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
         step(wrapper, model, path, image)
@@ -75,19 +77,26 @@ def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(optimizer):
         torch.testing.assert_close(state[name], parameter.detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_steps_in_place_are_those_on_copies_to_the_last_bit(monkeypatch):
+@pytest.mark.parametrize('name', ['SGD', 'LARS'])
+def test_steps_in_place_are_those_on_copies(monkeypatch, name):
+    """To the last bit where each element steps alone; the norm of a layer is added up in another order."""
     results = []
     for in_place in (True, False):
         if not in_place:
-            monkeypatch.setattr('sdr_mm.engine.subnet_optim_wrapper._is_plain_sgd', lambda optimizer: False)
+            monkeypatch.setattr('sdr_mm.engine.subnet_optim_wrapper._works_on_views', lambda optimizer: False)
         torch.manual_seed(0)
         model = network().train()
-        wrapper = SubnetOptimWrapper(OPTIMIZERS['SGD'](model.parameters()))
+        # Norms and biases of the recipe for BYOL have no rate of their layer.
+        norms, others = ([parameter for parameter in model.parameters() if (parameter.dim() == 1) == norm]
+                         for norm in (True, False))
+        wrapper = SubnetOptimWrapper(OPTIMIZERS[name]([dict(params=norms, lars_exclude=True), dict(params=others)]))
         for path in [*PATHS, None, (0, 0, 0, 0)]:
             step(wrapper, model, path, torch.randn(4, 3, 32, 32))
         results.append([*model.state_dict().values(),
                         *(wrapper.optimizer.state[parameter]['momentum_buffer'] for parameter in model.parameters())])
-    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    tolerance = dict(rtol=0, atol=0) if name == 'SGD' else dict(rtol=1e-3, atol=1e-4)
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
 
 
 def test_frozen_stages_stay_and_the_others_step():
@@ -192,14 +201,15 @@ def outside_of(model, path):
     return hook
 
 
-def test_amp_wrapper_confines_its_steps_and_scales_its_losses(monkeypatch):
+@pytest.mark.parametrize('name', ['SGD', 'LARS'])
+def test_amp_wrapper_confines_its_steps_and_scales_its_losses(monkeypatch, name):
     """With a real scaler, which torch has for CPUs too; only MMEngine's wrapper asks for a GPU."""
     monkeypatch.setattr('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
     model = network().train()
     plain = copy.deepcopy(model)
-    wrapper = AmpSubnetOptimWrapper(optimizer=OPTIMIZERS['SGD'](model.parameters()))
+    wrapper = AmpSubnetOptimWrapper(optimizer=OPTIMIZERS[name](model.parameters()))
     wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.**10)
-    reference = SubnetOptimWrapper(OPTIMIZERS['SGD'](plain.parameters()))
+    reference = SubnetOptimWrapper(OPTIMIZERS[name](plain.parameters()))
     for path in (None, PATHS[0]):  # The first gives every parameter momentum.
         image = torch.randn(4, 3, 32, 32)
         step(wrapper, model, path, image)
