@@ -49,8 +49,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest='figure', required=True, metavar='FIGURE', parser_class=Parser)
     bars = commands.add_parser('bars', parents=[output], help='scores of networks on tasks')
     bars.add_argument('scores', nargs='+', metavar='FILE',
-                      help='table.json of projects.paper_tables, or JSON files of tools/knn_eval.py or '
-                           'tools/linear_eval.py')
+                      help='table.json of projects.paper_tables, JSON files of tools/knn_eval.py or '
+                           'tools/linear_eval.py, or the folder that projects.study keeps its numbers in')
     bars.add_argument('--networks', nargs='+', metavar='NAME', help='those to show, in this order (default: all)')
     gains = commands.add_parser('gains', parents=[rankings, output], help='gains of all sub-nets over tasks')
     gains.add_argument('--sort', dest='order', action='store_const', const='mean', default='given',

@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from projects.paper_tables.table import FORMAT
+from projects.study.plan import REFERENCES
+from projects.study.tables import Score, read_results
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation import Evaluation
 from sdr_mm.records import check, read_json
@@ -43,14 +45,19 @@ class Table(TypedDict):
 
 
 def read_scores(files: Sequence[str | Path]) -> Scores:
-    """Reads the ``table.json`` of ``projects.paper_tables``, or the JSON files of evaluations.
+    """Reads the ``table.json`` of ``projects.paper_tables``, the JSON files of evaluations, or the folder of a study.
 
-    Networks without a score of our own are left out. Networks and tasks of evaluations come as they first occur.
+    Networks without a score of our own are left out. Networks and tasks of evaluations come as they first occur. The
+    scores of a study are kNN with the task's BN statistics, means over its seeds.
 
     Raises:
         InputError: If a file is something else, evaluations are by different protocols, or two are of one network on
             one task.
     """
+    if any(Path(file).is_dir() for file in files):
+        if len(files) > 1:
+            raise InputError(f'a study is a picture by itself, here are {len(files)} files: give one folder')
+        return _of_study(Path(files[0]))
     advice = 'give the table.json of projects.paper_tables, or what tools/knn_eval.py or tools/linear_eval.py wrote'
     contents = [read_json(file, advice) for file in files]
     if any(isinstance(content, dict) and content.get('format') == FORMAT for content in contents):
@@ -94,3 +101,16 @@ def _of_evaluations(evaluations: Sequence[Evaluation], files: Sequence[str | Pat
             raise InputError(f'{file} is the second evaluation of {one.network} on {one.task}: give one of them')
         values[place] = one.mean
     return Scores(networks, tasks, values)
+
+
+def _of_study(folder: Path) -> Scores:
+    runs: dict[str, list[dict[str, Score]]] = {}
+    for result in read_results(folder):
+        if result['run'] != REFERENCES:
+            runs.setdefault(result['run'], []).append(result['scores']['task'])
+    if not runs:
+        raise InputError(f'{folder} has no results of a study: give what python -m projects.study keeps')
+    tasks = list(next(iter(runs.values()))[0])
+    values = np.array([[np.mean([scores[task]['knn'] for scores in seeds]) for task in tasks]
+                       for seeds in runs.values()])
+    return Scores([*runs], tasks, values)

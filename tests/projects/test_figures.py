@@ -78,6 +78,29 @@ def test_scores_of_evaluations_are_the_means_over_their_splits(tmp_path):
         read_scores([files[0], files[4]])
 
 
+def test_scores_of_a_study_are_the_means_over_its_seeds(tmp_path):
+    def keep(name, run, **others):
+        (tmp_path / f'{name}.json').write_text(json.dumps(dict(run=run, **others)))
+
+    def both(a, b):
+        return dict(dtd=dict(knn=a, linear=1), pets=dict(knn=b, linear=2))
+
+    keep('references', 'references', tasks=dict(dtd=[1, 1], pets=[1, 1]), scores={'raw pixels': both(7, 7)})
+    for seed, a in enumerate((40, 44)):
+        keep(f'all-{seed}', 'all', seed=seed, scores=dict(task=both(a, 60), own=both(3, 3)))
+    keep('only_cats-0', 'only_cats', seed=0, scores=dict(task=both(30, 70), own=both(3, 3)))
+    scores = read_scores([tmp_path])
+    assert (scores.networks, scores.tasks) == (['all', 'only_cats'], ['dtd', 'pets'])
+    np.testing.assert_array_equal(scores.values, [[42, 60], [30, 70]])
+    main(['bars', str(tmp_path), '--out', str(tmp_path / 'bars.png')])
+    assert (tmp_path / 'bars.png').stat().st_size > 5000
+    with pytest.raises(InputError, match='a study is a picture by itself'):
+        read_scores([tmp_path, tmp_path / 'all-0.json'])
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(InputError, match='empty has no results of a study'):
+        read_scores([tmp_path / 'empty'])
+
+
 @pytest.mark.parametrize('change, message', [
     (lambda t: t.update(format='x'), 'cannot be read as an evaluation'),
     (lambda t: t.pop('rows'), 'is no table .it has no rows.'),
