@@ -10,20 +10,21 @@ quarters are the sub-net's own.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
-import torch
 from networks import sdr_network
+from rounds import Comparison, parse, parser_of, report
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.evaluation.agreement import rank_correlation
 from sdr_mm.routing import Exact, Halving, Ranking, RoutingEvaluator, Scorer, Search
 
+AT_MOST = 1 / 20
+"""Of the images through a network one by one: a twentieth."""
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument('tasks', nargs='+', metavar='TASK', help='folders of labeled images, or task configs')
     parser.add_argument('--checkpoint', metavar='FILE', help='an SDRNet (default: random weights)')
     parser.add_argument('--size', type=int, default=32, help='side of the images in pixels (default: 32)')
@@ -33,11 +34,9 @@ def main() -> None:
                              'of them, at least 768), for each run of halving (default: %(default)s)')
     parser.add_argument('--splits', type=int, default=5,
                         help='random splits of each task, over which scores are means (default: 5)')
-    parser.add_argument('--threads', type=int, help='threads of torch')
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    args = parse(parser)
     backbone, normalization = sdr_network(args.checkpoint, depth=18, stem_channels=16, base_channels=(4, 12))
+    found = []
     for task in args.tasks:
         def ranked(search: Search, task: str = task) -> Ranking:
             evaluator = RoutingEvaluator(dict(source=task, splits=args.splits), search=search, bn='task',
@@ -63,6 +62,9 @@ def main() -> None:
                   f'passes, 1/{halved.cost.one_by_one / halved.cost.passes:.1f} of one by one, '
                   f'{halved.cost.seconds:6.1f} s; rank {rank} of the exact ranking, '
                   f'{scores[0] - halved.best.score:.2f} points below its winner', flush=True)
+            passes = halved.cost.passes, exact.cost.one_by_one
+            found.append(Comparison(f'{exact.task}, {setting} finalists', *passes, passes[0] / passes[1], AT_MOST, ''))
+    report(found, f'images through a network, halving against one by one, {args.size} px', args.json)
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from rounds import Comparison, parse, parser_of, report
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -97,9 +98,8 @@ def show(name: str, score: float, l2: float, seconds: float, unconverged: int) -
     print(f'  {name:34} {score:6.2f}  l2 = {l2:<9.4g} {seconds:8.2f} s  {fits}'.rstrip(), flush=True)
 
 
-def compare(folder: str, network: Network, args: argparse.Namespace) -> tuple[float, float]:
-    """Prints the lines of a task, and returns how many times as fast ours is at the same convergence, and the
-    difference of the scores."""
+def compare(folder: str, network: Network, args: argparse.Namespace) -> Comparison:
+    """Prints the lines of a task, and compares the times at the same convergence."""
     task = load_task(folder)
     if task.multi_label or len(task.classes) == 2:
         raise InputError(f'{task.name}: this benchmark takes tasks of three classes or more and one label an image')
@@ -118,11 +118,12 @@ def compare(folder: str, network: Network, args: argparse.Namespace) -> tuple[fl
     print(f'  {seconds / ours.seconds:.1f} times as fast as scikit-learn at the same convergence, score '
           f'{ours.score - score:+.2f} points; {theirs.seconds / ours.seconds:.1f} times as fast as in ssl-transfer, '
           f'score {ours.score - theirs.score:+.2f} points', flush=True)
-    return seconds / ours.seconds, abs(ours.score - score)
+    return Comparison(f'{task.name}, scores {ours.score:.2f} and {score:.2f}', ours.seconds, seconds,
+                      ours.seconds / seconds, 1.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument('tasks', nargs='+', metavar='TASK', help='folders of labeled images, or configs')
     parser.add_argument('--network', help='a checkpoint of a ResNet, timm:NAME, … (default: random weights)')
     parser.add_argument('--depth', type=int, default=18,
@@ -131,16 +132,11 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=64, help='side of the images in pixels (default: 64)')
     parser.add_argument('--steps', type=int, default=20000,
                         help='most steps of a fit of scikit-learn that is to converge (default: 20000)')
-    parser.add_argument('--threads', type=int, help='threads of both sides')
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    args = parse(parser)
     network = load_network(args.network) if args.network else random_network(args.depth, args.base_channels)
     with threadpool_limits(torch.get_num_threads()):
         found = [compare(folder, network, args) for folder in args.tasks]
-    print(f'{torch.get_num_threads()} thread(s), {len(L2_GRID)} l2 weights: at the same convergence '
-          f'{", ".join(f"{ratio:.1f}" for ratio, _ in found)} times as fast as scikit-learn, scores within '
-          f'{max(difference for _, difference in found):.2f} points')
+    report(found, f'{len(L2_GRID)} l2 weights, against scikit-learn at the same convergence', args.json)
 
 
 if __name__ == '__main__':

@@ -8,17 +8,19 @@ Without a checkpoint: 256 ResNet-50 sub-nets of random weights.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
 import numpy as np
-import torch
 from networks import sdr_network
+from rounds import Comparison, parse, parser_of, report
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
 from sdr_mm.evaluation import Task, stratified_splits
 from sdr_mm.routing import BNReset, Exact, RoutingEvaluator, Scorer
+
+AT_MOST = 1 / 3
+"""Of the time one by one: three times as fast."""
 
 
 def part_of(task: Task, count: int) -> Task:
@@ -32,15 +34,12 @@ def part_of(task: Task, count: int) -> Task:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument('--task', required=True, metavar='FOLDER', help='labeled images, CLASS/…')
     parser.add_argument('--checkpoint', metavar='FILE', help='an SDRNet (default: random weights, ResNet-50)')
     parser.add_argument('--images', type=int, default=60, help='images of the task (default: 60)')
     parser.add_argument('--size', type=int, default=64, help='side of the images in pixels (default: 64)')
-    parser.add_argument('--threads', type=int, help='threads of torch')
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    args = parse(parser)
     backbone, normalization = sdr_network(args.checkpoint)
     task = part_of(Task.from_folder(args.task), args.images)
     results = {}
@@ -48,16 +47,17 @@ def main() -> None:
         evaluator = RoutingEvaluator(task, search=Exact(share), bn=BNReset('task', batch_size=100), scorer=Scorer(k=5),
                                      resize=args.size, size=args.size)
         results[name] = evaluator.evaluate(backbone, normalization=normalization)
-        cost = results[name].cost
-        print(f'{name:17} {cost.passes:9,.0f} images through a network  {cost.seconds:7.1f} s')
     alone, tree = results['one by one'], results['tree of prefixes']
     same = [network.name for network in alone.networks] == [network.name for network in tree.networks]
     scores = all(network.scores == tree.network(network.name).scores  # type: ignore[union-attr]
                  for network in alone.networks)
-    fewer, faster = alone.cost.passes / tree.cost.passes, alone.cost.seconds / tree.cost.seconds
-    print(f'{len(alone.subnets)} sub-nets, {len(task.paths)} images of {task.name}, {args.size} px: the tree takes '
-          f'1/{fewer:.2f} of the passes and 1/{faster:.2f} of the time; ranking '
-          f'{"the same" if same else "NOT the same"}, scores {"equal" if scores else "NOT equal"}')
+    if not (same and scores):
+        raise RuntimeError('the tree ranks otherwise than one by one')
+    passes, seconds = ((getattr(tree.cost, unit), getattr(alone.cost, unit)) for unit in ('passes', 'seconds'))
+    report([Comparison('images through a network', *passes, passes[0] / passes[1], AT_MOST, ''),
+            Comparison('time of the tree against one by one', *seconds, seconds[0] / seconds[1], AT_MOST)],
+           f'{len(alone.subnets)} sub-nets, {len(task.paths)} images of {task.name}, {args.size} px, the same ranking '
+           'and scores', args.json)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from mmpretrain.engine.optimizers import LARS
-from rounds import Comparison, compare, report
+from rounds import Comparison, compare, parse, parser_of, report
 from torch import nn
 
 import sdr_mm  # noqa: F401
@@ -70,18 +70,13 @@ def measure(args: argparse.Namespace, device: torch.device) -> list[Comparison]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, rounds=10)
     parser.add_argument('--depth', type=int, choices=(18, 34, 50, 101, 152), default=50, help='(default: 50)')
     parser.add_argument('--size', type=int, default=64, help='side of the images in pixels (default: 64)')
     parser.add_argument('--batch-size', type=int, default=32, help='(default: 32)')
-    parser.add_argument('--rounds', type=int, default=10, help='times of each side (default: 10)')
     parser.add_argument('--channels-last', action='store_true', help='memory format of weights and images')
     parser.add_argument('--amp', action='store_true', help='bfloat16 where autocasting chooses it')
-    parser.add_argument('--threads', type=int, help='threads of torch')
-    parser.add_argument('--json', metavar='FILE', help='where to write the numbers too')
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    args = parse(parser)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     report(measure(args, device),
            f'{args.size} px, batches of {args.batch_size}, {"channels-last, " * args.channels_last}'

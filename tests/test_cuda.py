@@ -110,8 +110,8 @@ def test_trains_in_mixed_precision_and_resumes(tmp_path, precision):
     def run(epochs, resume):
         cfg = small_config(images, tmp_path / 'run', clusters, epochs=epochs, resume=resume)
         if precision != 'float32':
-            use_amp(cfg)
             cfg.optim_wrapper.dtype = precision
+            use_amp(cfg)
         return train(cfg)
 
     runner = run(2, False)

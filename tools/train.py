@@ -33,7 +33,12 @@ def parse_args() -> argparse.Namespace:
                         help='continue from this checkpoint, or from the newest whole one in the work directory')
     parser.add_argument('--init-from', metavar='CHECKPOINT',
                         help="start from a trained ResNet of anybody's, of a sub-net's size: every sub-net is its copy")
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--amp', action='store_true',
+                        help="mixed precision, in float16 unless the config's optim_wrapper.dtype is 'bfloat16'")
+    parser.add_argument('--compile', action='store_true', help='compile the backbone')
+    parser.add_argument('--profile', nargs='?', const=True, type=COUNT, metavar='N',
+                        help='record a few iterations after the first N of this run: a trace, and a table in the log '
+                             '(default: 20)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun of old passed the rank as an argument; launch scripts of users still may.
@@ -66,6 +71,10 @@ def configure(args: argparse.Namespace) -> Config:
         configs.use_init_from(cfg, args.init_from)
     if args.amp:
         configs.use_amp(cfg)
+    if args.compile:
+        configs.use_compile(cfg)
+    if args.profile:
+        configs.use_profile(cfg, None if args.profile is True else args.profile)
     if args.auto_scale_lr:
         cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or dict(base_batch_size=256), enable=True)
     if args.resume:

@@ -7,14 +7,16 @@ from .fixed_lr_hook import FixedLRHook
 from .interrupt_hook import InterruptHook
 from .loops import SDRTrainLoop
 from .non_finite_hook import NonFiniteHook
+from .profile_hook import ProfileHook
 from .progress_bar_hook import ProgressBarHook
 from .progressive_training_hook import ProgressiveTrainingHook
 from .skip_count_hook import SkipCountHook
 from .subnet_optim_wrapper import AmpSubnetOptimWrapper, SubnetOptimWrapper
 from .subnet_step_hook import SubnetStepHook
+from .throughput_hook import ThroughputHook
 
 __all__ = [
     'AmpSubnetOptimWrapper', 'ClusterBatchesHook', 'CollapseMonitorHook', 'FixedLRHook', 'InterruptHook',
-    'NonFiniteHook', 'ProgressBarHook', 'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook',
-    'SubnetOptimWrapper', 'SubnetStepHook', 'WholeCheckpointHook'
+    'NonFiniteHook', 'ProfileHook', 'ProgressBarHook', 'ProgressiveTrainingHook', 'SDRTrainLoop', 'SkipCountHook',
+    'SubnetOptimWrapper', 'SubnetStepHook', 'ThroughputHook', 'WholeCheckpointHook'
 ]

@@ -175,11 +175,29 @@ def amp_wrapper(kind: str) -> str:
 
 
 def use_amp(cfg: Config) -> None:
-    """Trains in mixed precision, with dynamic loss scaling; an InputError if there is no wrapper or no GPU for it."""
+    """Trains in mixed precision, of the config's ``optim_wrapper.dtype`` or float16.
+
+    Loss is scaled for float16. The gradients of bfloat16 have the range of float32's and need no scaling.
+
+    Raises:
+        InputError: If there is no wrapper or no GPU for it.
+    """
     cfg.optim_wrapper.type = amp_wrapper(cfg.optim_wrapper.get('type', 'OptimWrapper'))
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    scaled = cfg.optim_wrapper.get('dtype') != 'bfloat16'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic' if scaled else dict(enabled=False))
     if not torch.cuda.is_available():
         raise InputError('--amp needs a GPU, and torch finds none: leave it out')
+
+
+def use_compile(cfg: Config) -> None:
+    """Compiles the backbone, with the options for ``torch.compile`` that the config may have."""
+    cfg.compile = cfg.get('compile') or True
+
+
+def use_profile(cfg: Config, start: int | None = None) -> None:
+    """Profiles some iterations after the first ``start`` ones, see :class:`ProfileHook`; None is its default."""
+    hook = dict(type='sdr_mm.ProfileHook') | ({} if start is None else dict(start=start))
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def use_epochs(cfg: Config, epochs: int) -> None:

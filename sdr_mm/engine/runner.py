@@ -15,12 +15,15 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
+from mmpretrain.models import BaseSelfSupervisor
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..distributed import unwrap
 from ..files import atomic_write
 from ..models.checkpoints import read_checkpoint
 from ..models.sliced import ChannelLayout, SlicedBatchNorm
+from .compiling import compile_backbones
 from .configs import building
 from .interrupt_hook import ENDING, end_workers, ignore_signals
 from .non_finite_hook import NonFiniteHook
@@ -70,8 +73,9 @@ class TrainingRunner(Runner):
         return loader
 
     def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
-        """Registers them, with a checkpoint hook that keeps the old file until the new one is whole."""
+        """Registers them, with a checkpoint hook that keeps the old file until the new one is whole, and throughput."""
         hooks = dict(hooks or {})
+        hooks.setdefault('throughput', dict(type='sdr_mm.ThroughputHook'))
         checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
         if isinstance(checkpoint, dict) and checkpoint.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
             hooks['checkpoint'] = {**checkpoint, 'type': 'sdr_mm.WholeCheckpointHook'}
@@ -120,6 +124,16 @@ class TrainingRunner(Runner):
         check_fits(checkpoint, self, filename)
         with resuming(filename):
             super().resume(filename, *args, **kwargs)
+
+    def _maybe_compile(self, target: str) -> None:
+        """With ``compile`` in the config: the backbones of a self-supervised model, not the whole step as MMEngine."""
+        options, model = self.cfg.get('compile'), unwrap(self.model)
+        if not options or not isinstance(model, BaseSelfSupervisor):
+            super()._maybe_compile(target)
+            return
+        with building(self.cfg):
+            compile_backbones(model, {} if options is True else dict(options))
+        self.logger.info('The backbone is compiled at its first forward passes, which takes minutes.')
 
     # What follows is built while the training begins.
 

@@ -123,7 +123,7 @@ def _works_on_views(optimizer: Optimizer) -> bool:
         group.get('fused') or group['dampening'] for group in optimizer.param_groups)
 
 
-def _set_rates(layers: list[dict[str, Any]], optimizer: Optimizer, *_: Any) -> None:
+def _set_rates(layers: list[dict[str, Any]], optimizer: LARS, *_: Any) -> None:
     """Gives each layer that is shown in pieces the rate that LARS has for it, which then takes it as it is.
 
     Comes right before the step, when gradients have been clipped and are no longer scaled.

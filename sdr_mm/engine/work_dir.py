@@ -99,9 +99,10 @@ def training_identity(runner: Runner) -> dict[str, Any]:
     Files are known by what is in them, not by how their paths are spelled or where they lie. Transforms, learning
     rates and, where the order of the networks does not depend on it, the length may change between two parts of a run;
     what is learned, and from what, may not.
+    Computing activations again (``with_cp``) changes nothing but time and memory.
     """
     dataset = runner.train_dataloader.dataset
-    run = flatten(dict(model=runner.cfg.model.to_dict()), leave_out=('_scope_', ))
+    run = flatten(dict(model=runner.cfg.model.to_dict()), leave_out=('_scope_', 'with_cp'))
     run = {name: _content(value) for name, value in run.items()}
     if isinstance(dataset, ClusterDataset):
         sampler = runner.train_dataloader.batch_sampler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import torch
@@ -103,8 +104,9 @@ class SDRResidual(nn.Module):
 
     def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         if self.with_cp and x.requires_grad:
-            updates = iter([update_stats])  # Computing it again must not count the batch again.
-            x = cp.checkpoint(lambda x: self._add(x, path, next(updates, False)), x, use_reentrant=False)
+            # Computing it again must not count the batch again, which what is compiled does by itself.
+            updates = repeat(update_stats) if torch.compiler.is_compiling() else chain([update_stats], repeat(False))
+            x = cp.checkpoint(lambda x: self._add(x, path, next(updates)), x, use_reentrant=False)
         else:
             x = self._add(x, path, update_stats)
         return self.relu(x)

@@ -40,6 +40,7 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
     """
 
     backbone: SDRBackbone
+    paths: Tensor | None
 
     def __init__(self,
                  backbone: dict | nn.Module,
@@ -57,6 +58,7 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
         super().__init__(network, neck, pretrained=pretrained, data_preprocessor=preprocessor, init_cfg=init_cfg)
         self.head = _build(head)
         self.distillation = None if distillation is None else _build(distillation)
+        self.register_buffer('paths', None, persistent=False)
 
     @abstractmethod
     def network_loss(self, views: Sequence[Tensor], network: int) -> dict[str, Tensor]:
@@ -72,7 +74,16 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
 
     def path(self, network: int) -> PathLike | None:
         """The path of a network: ``None`` for ``SUPERNET``."""
-        return None if network == SUPERNET else self.backbone.space.path(network)
+        if network == SUPERNET:
+            return None
+        return self.backbone.space.path(network) if self.paths is None else self.paths[network]
+
+    def use_path_tensors(self) -> None:
+        """Lets :meth:`path` give tensors from now on, for a compiled backbone: one graph then serves all sub-nets.
+
+        They are rows of one table beside the weights, so a GPU does not wait for them.
+        """
+        self.paths = torch.tensor(self.backbone.space.paths, device=next(self.parameters()).device)
 
     def project(self, image: Tensor, path: PathLike | None, update_stats: bool = True) -> Tensor:
         """``f_W(x)``: the projection ``(N, C)`` of images ``(N, 3, H, W)`` by the network on ``path``."""

@@ -16,7 +16,7 @@ from repository import ROOT
 from small_runs import small_config, tell, write_images
 
 from sdr_mm.engine.checkpoint_hook import WholeCheckpointHook
-from sdr_mm.engine.configs import check_epochs, load_config, use_epochs, use_launcher
+from sdr_mm.engine.configs import check_epochs, load_config, use_amp, use_epochs, use_launcher
 from sdr_mm.engine.runner import sync_on_cpus
 from sdr_mm.engine.training import build_runner, train
 from sdr_mm.errors import InputError, Interrupted
@@ -88,6 +88,17 @@ def test_processes_of_torchrun_are_joined_unasked(asked, world, launcher, monkey
     cfg = Config(dict())
     use_launcher(cfg, asked)
     assert cfg.launcher == launcher
+
+
+@pytest.mark.parametrize('options, scale', [
+    ({}, 'dynamic'), ({'optim_wrapper.dtype': 'float16'}, 'dynamic'),
+    ({'optim_wrapper.dtype': 'bfloat16'}, dict(enabled=False)),
+    ({'optim_wrapper.dtype': 'bfloat16', 'optim_wrapper.loss_scale': 8.0}, 8.0)])
+def test_bfloat16_scales_no_loss(options, scale, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = load_config(BASELINE, options)
+    use_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.loss_scale == scale
 
 
 @pytest.mark.parametrize('channels_last', [True, False])

@@ -145,7 +145,7 @@ def test_another_run_is_refused(name, place, sdr, tmp_path):
 
 def test_equivalent_options_are_the_same_run(sdr, tmp_path):
     copy = half_of(sdr, tmp_path / 'copy')
-    cfg = small_config(copy / 'images', copy / 'run', copy / 'clusters.npz', resume=True)
+    cfg = small_config(copy / 'images', copy / 'run', copy / 'clusters.npz', resume=True, model__backbone__with_cp=True)
     cfg.custom_hooks[0].update(phase_epochs=[0, 1])
     train(cfg, guard=True)
     assert_same_training(copy / 'run/epoch_2.pth', sdr / 'run/epoch_2.pth')
