@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
+from .cluster_order import ClusterOrder, count
 from .errors import InputError
 from .files import atomic_write
 from .space import SubnetSpace
+from .stored_array import Chunks, StoredArray, write_npz
 from .zip_files import open_zip, read_member
 
 FORMAT = 'sdr_mm clusters 1'
@@ -43,18 +46,27 @@ class Clusters:
     method: str
 
     def __post_init__(self) -> None:
-        for name, dtype, ndim in (('assignment', np.int64, 1), ('centroids', np.float32, 2), ('paths', np.int64, 2)):
-            array = np.asarray(getattr(self, name))
-            whole = np.issubdtype(array.dtype, np.integer)
-            if array.ndim != ndim or not (whole or (dtype == np.float32 and np.issubdtype(array.dtype, np.floating))):
-                raise InputError(f'{name} of the clusters must have {ndim} dimension(s) of type '
-                                 f'{np.dtype(dtype).name}, got {array.ndim} of {array.dtype}: cluster again')
-            object.__setattr__(self, name, array.astype(dtype, copy=False))
+        self._convert('assignment', np.int64, 1)
+        self._check_paths()
+        self._check_range(self.assignment)
+
+    def _convert(self, name: str, dtype: type, ndim: int) -> None:
+        array = np.asarray(vars(self)[name])
+        whole = np.issubdtype(array.dtype, np.integer)
+        if array.ndim != ndim or not (whole or (dtype == np.float32 and np.issubdtype(array.dtype, np.floating))):
+            raise InputError(f'{name} of the clusters must have {ndim} dimension(s) of type '
+                             f'{np.dtype(dtype).name}, got {array.ndim} of {array.dtype}: cluster again')
+        vars(self)[name] = array.astype(dtype, copy=False)
+
+    def _check_paths(self) -> None:
+        """Checks all but the images."""
+        self._convert('centroids', np.float32, 2)
+        self._convert('paths', np.int64, 2)
         groups = np.asarray(self.num_groups)
         if groups.ndim or not np.issubdtype(groups.dtype, np.integer):
             raise InputError(f'num_groups of the clusters must be one whole number, got {groups.shape} of '
                              f'{groups.dtype}: cluster again')
-        object.__setattr__(self, 'num_groups', int(self.num_groups))
+        vars(self)['num_groups'] = int(self.num_groups)
         if not np.isfinite(self.centroids).all():
             raise InputError('the centroids of the clusters are not finite (NaN or infinity): cluster again')
         space = self.space
@@ -64,9 +76,16 @@ class Clusters:
                 f'({space.num_groups} groups, {space.num_blocks} blocks): cluster again with the right number')
         if {tuple(path) for path in self.paths.tolist()} != set(space.paths):
             raise InputError('the paths of the clusters are not each path of the space once: cluster again')
-        if self.assignment.size and not -1 <= self.assignment.min() <= self.assignment.max() < self.num_clusters:
-            raise InputError(f'the assignment has values from {self.assignment.min()} to {self.assignment.max()}, but '
+
+    def _check_range(self, assignment: np.ndarray) -> None:
+        if assignment.size and not -1 <= assignment.min() <= assignment.max() < self.num_clusters:
+            raise InputError(f'the assignment has values from {assignment.min()} to {assignment.max()}, but '
                              f'there are {self.num_clusters} clusters (and -1 for none): cluster again')
+
+    @property
+    def num_images(self) -> int:
+        """Length of the image list, images of no cluster included."""
+        return len(self.assignment)
 
     @property
     def space(self) -> SubnetSpace:
@@ -85,32 +104,59 @@ class Clusters:
 
     def sizes(self) -> np.ndarray:
         """(k,) int64, images in each cluster."""
-        return np.bincount(self.assignment[self.assignment >= 0], minlength=self.num_clusters)
+        return count(self.assignment, self.num_clusters)
+
+    @cached_property
+    def order(self) -> ClusterOrder:
+        """The images sorted by the sub-net that they belong to."""
+        return ClusterOrder.of(self.assignment, self.subnets)
 
     def in_path_order(self) -> Clusters:
         """The same clusters, numbered so that cluster ``i`` has path ``i`` of the space."""
         number = self.subnets
         order = np.argsort(number)
         assignment = np.where(self.assignment < 0, -1, number[self.assignment])
-        return replace(self, assignment=assignment, centroids=self.centroids[order], paths=self.paths[order])
+        return Clusters(assignment, self.centroids[order], self.paths[order], self.num_groups, self.fingerprint,
+                        self.method)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Writes the clusters as ``.npz``, whole or not at all.
 
+        The assignment is written in the smallest type, and beside it :attr:`order`, so that a training need not sort.
+        That takes 4 bytes an image in memory, 8 from 2³² images on.
+
         Raises:
             InputError: If the file exists and ``overwrite`` is off, or the disk is full.
         """
+        images = self.order.images
+        assert isinstance(images, np.ndarray)
         with atomic_write(path, overwrite=overwrite) as temporary, open(temporary, 'wb') as file:
-            fields: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
-            np.savez_compressed(file, format=np.array(FORMAT), **fields)
+            write_clusters(file, self, Chunks.of(self.assignment, np.min_scalar_type(-self.num_clusters)),
+                           Chunks.of(images, images.dtype), self.sizes())
 
     @classmethod
     def load(cls, path: str | Path) -> Clusters:
-        """Reads what :meth:`save` wrote. Nothing in the file is executed.
+        """Reads what :meth:`save` wrote, all of it. Nothing in the file is executed.
 
         Raises:
             InputError: If the file is missing or something else.
         """
+        return cls._read(path, whole=True)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Clusters:
+        """As :meth:`load`, but the images stay in the file, and as many of them are read as are asked for.
+
+        What cannot be checked at once is checked where it is used, see :meth:`ClusterOrder.take`. A file of an earlier
+        version has no order of the images, and is loaded.
+
+        Raises:
+            InputError: If the file is missing or something else.
+        """
+        return cls._read(path, whole=False)
+
+    @classmethod
+    def _read(cls, path: str | Path, whole: bool) -> Clusters:
         path = Path(path)
         advice = 'give the clusters.npz that tools/cluster.py wrote'
         if not path.is_file():
@@ -120,12 +166,17 @@ class Clusters:
                 kind = str(_array(read_member(archive, 'format.npy')))
                 if kind != FORMAT:
                     raise InputError(f'{path} is of the format {kind[:40]!r}, not {FORMAT!r}: {advice}')
+                whole = whole or 'order.npy' not in archive.namelist()
                 data = {name: _array(read_member(archive, f'{name}.npy')) for name in (
-                    'assignment', 'centroids', 'paths', 'num_groups', 'fingerprint', 'method')}
-            digest, method = str(data['fingerprint']), str(data['method'])
-            if not re.fullmatch('[0-9a-f]{64}', digest) or not re.fullmatch(r'[\w -]{1,40}', method):
-                raise InputError(f'{path} names no image list by its fingerprint, or no method: {advice}')
-            return cls(data['assignment'], data['centroids'], data['paths'], data['num_groups'].item(), digest, method)
+                    'assignment' if whole else 'sizes', 'centroids', 'paths', 'num_groups', 'fingerprint', 'method')}
+                digest, method = str(data['fingerprint']), str(data['method'])
+                if not re.fullmatch('[0-9a-f]{64}', digest) or not re.fullmatch(r'[\w -]{1,40}', method):
+                    raise InputError(f'{path} names no image list by its fingerprint, or no method: {advice}')
+                rest = data['centroids'], data['paths'], data['num_groups'].item(), digest, method
+                if whole:
+                    return Clusters(data['assignment'], *rest)
+                assignment, order = (StoredArray(file, archive, name) for name in ('assignment', 'order'))
+                return StoredClusters(assignment, order, data['sizes'], *rest)
         except InputError as error:
             raise InputError(str(error) if str(path) in str(error) else f'{path}: {error}') from error
         except PermissionError as error:
@@ -148,8 +199,8 @@ class Clusters:
             raise InputError(f'{where}: the clusters were made from another image list (fingerprint '
                              f'{self.fingerprint[:12]}, this list has {fingerprint[:12]}): extract features of this '
                              'data set and cluster again')
-        if num_images != len(self.assignment):
-            raise InputError(f'{where}: {len(self.assignment)} images are assigned to clusters, but the list has '
+        if num_images != self.num_images:
+            raise InputError(f'{where}: {self.num_images} images are assigned to clusters, but the list has '
                              f'{num_images}: cluster again')
 
     def check_space(self, space: SubnetSpace, where: str) -> None:
@@ -163,6 +214,66 @@ class Clusters:
     def check_sizes(self, minimum: int, where: str) -> None:
         """Raises an InputError if a cluster is empty or has fewer than ``minimum`` images, the batch over all ranks."""
         check_sizes(self.sizes(), minimum, where)
+
+
+class StoredClusters(Clusters):
+    """Clusters whose images are in the file, see :meth:`Clusters.open`.
+
+    Args:
+        stored (StoredArray): The assignment.
+        images (StoredArray): The images sorted by the sub-net that they belong to.
+        sizes (np.ndarray): (k,) images in each cluster.
+        centroids, paths, num_groups, fingerprint, method: As of :class:`Clusters`.
+
+    Raises:
+        InputError: If the parts do not fit together.
+    """
+
+    _stored: StoredArray
+    _sizes: np.ndarray
+
+    def __init__(self, stored: StoredArray, images: StoredArray, sizes: np.ndarray, centroids: np.ndarray,
+                 paths: np.ndarray, num_groups: int, fingerprint: str, method: str) -> None:
+        vars(self).update(centroids=centroids, paths=paths, num_groups=num_groups, fingerprint=fingerprint,
+                          method=method, _stored=stored, _sizes=sizes)
+        self._check_paths()
+        self._convert('_sizes', np.int64, 1)
+        sizes, subnets = self._sizes, self.subnets
+        # Sums of Python, which do not overflow.
+        if len(sizes) != len(subnets) or sizes.min() < 0 or not sum(sizes.tolist()) == images.size <= stored.size:
+            raise InputError(f'{len(sizes)} sizes of the clusters, with {sum(sizes.tolist())} images together, do not '
+                             f'fit {len(subnets)} clusters with {images.size} of {stored.size} images: cluster again')
+        offsets = np.concatenate([[0], np.cumsum(sizes[np.argsort(subnets)])])
+        vars(self)['order'] = ClusterOrder(images, offsets, subnets, stored)
+
+    @property
+    def num_images(self) -> int:
+        """Length of the image list, images of no cluster included."""
+        return self._stored.size
+
+    @cached_property
+    def assignment(self) -> np.ndarray:  # type: ignore[override]
+        """(n,) int64, the cluster of each image, read and checked as a whole."""
+        assignment = self._stored.read_all().astype(np.int64)
+        self._check_range(assignment)
+        if not np.array_equal(count(assignment, self.num_clusters), self.sizes()):
+            raise InputError('the assignment and the sizes of the clusters differ: cluster again')
+        return assignment
+
+    def sizes(self) -> np.ndarray:
+        """(k,) int64, images in each cluster."""
+        return self._sizes
+
+
+def write_clusters(file: BinaryIO, clusters: Clusters, assignment: Chunks, order: Chunks, sizes: np.ndarray) -> None:
+    """Writes ``clusters`` with images that need not be in memory; what :meth:`Clusters.save` stands on.
+
+    ``assignment``, ``order`` and ``sizes`` are as a :class:`StoredClusters` has them, and must fit together.
+    """
+    packed = dict(format=FORMAT, centroids=clusters.centroids, paths=clusters.paths, num_groups=clusters.num_groups,
+                  fingerprint=clusters.fingerprint, method=clusters.method, sizes=sizes)
+    write_npz(file, {name: np.asarray(value) for name, value in packed.items()},
+              dict(assignment=assignment, order=order))
 
 
 def _array(data: bytes) -> np.ndarray:

@@ -78,6 +78,17 @@ def _check_header(file: BinaryIO, member: zipfile.ZipInfo) -> int:
     return member.header_offset + _LOCAL.size + name_size + extra_size + member.compress_size
 
 
+def stored_place(file: BinaryIO, member: zipfile.ZipInfo) -> tuple[int, int]:
+    """First byte and length of the content of a member that is not packed, in an archive of :func:`open_zip`.
+
+    Raises:
+        BadZipFile: If it is packed, or of two lengths.
+    """
+    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+        raise zipfile.BadZipFile(f'{member.filename!r} is packed, or has two lengths')
+    return _check_header(file, member) - member.compress_size, member.file_size
+
+
 def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo) -> bytes:
     """The content of a member, no more of it unpacked than its size says, and its checksum compared.
 

@@ -11,12 +11,14 @@ import torch
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
 
+from ..cluster_order import ClusterOrder
 from ..clusters import Clusters, check_sizes
 from ..errors import InputError
 from ..images import fingerprint, image_names
 from ..permutation import hash64
 from ..registry import DATASETS
 from ..space import SUPERNET, SubnetSpace
+from ..stored_array import CHUNK
 
 MAX_TRIES = 100
 """Images tried in place of one that cannot be decoded before the data set gives up."""
@@ -54,8 +56,9 @@ class ClusterDataset(Dataset):
         dataset (dict | BaseDataset): The data set of images, of any class of MMPretrain or ours, or its config. Its
             pipeline ends with ``PackInputs``.
         clusters (str | Clusters, optional): ``clusters.npz`` of the same image list, or its content. Cluster ``c``
-            belongs to the sub-net on ``clusters.paths[c]``. One integer per image, and one per sub-net, is kept of it.
-            Defaults to None: there is one network only, which trains on all images.
+            belongs to the sub-net on ``clusters.paths[c]``. Of a file as many images are read as are drawn, each
+            checked then; of its content, or a file of an earlier version, one integer per image is kept. Defaults to
+            None: there is one network only, which trains on all images.
         share_images (bool): Whether each sub-net trains on the images of all clusters, in an order of its own: SDR-IN
             in table 3 of the paper, a control in which sub-nets have nothing to specialize in. Defaults to False.
         lazy_init (bool): Whether to leave reading the list and the clusters to :meth:`full_init`. Defaults to False.
@@ -68,6 +71,7 @@ class ClusterDataset(Dataset):
                  share_images: bool = False, lazy_init: bool = False) -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.clusters, self.share_images = clusters, share_images
+        self._order: ClusterOrder | None = None  # Without clusters a network has all images as they come.
         self._read = False
         if not lazy_init:
             self.full_init()
@@ -81,19 +85,14 @@ class ClusterDataset(Dataset):
         clusters, self._where = self.clusters, 'the clusters'
         if clusters is None:
             self._space, self._subnets = SubnetSpace(num_groups=1, num_blocks=0), np.zeros(1, dtype=np.int64)
-            self._order, self._offsets = np.arange(len(self.dataset)), np.zeros(2, dtype=np.int64)
             return
         if not isinstance(clusters, Clusters):
-            clusters, self._where = Clusters.load(clusters), str(clusters)
+            clusters, self._where = Clusters.open(clusters), str(clusters)
         names = image_names(self.dataset)
         clusters.check_images(fingerprint(names), len(names), self._where)
         clusters.check_sizes(1, self._where)
         self._space, self._subnets = clusters.space, clusters.subnets
-        # Sub-net i has the images _order[_offsets[i]:_offsets[i + 1]]; images of no cluster come first.
-        owner = np.where(clusters.assignment < 0, SUPERNET, self._subnets[clusters.assignment])
-        first = int((owner == SUPERNET).sum())
-        self._order = np.argsort(owner, kind='stable')[first:].copy()
-        self._offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[owner >= 0], minlength=len(self._space)))])
+        self._order = clusters.order
         self.clusters = None
 
     @property
@@ -107,20 +106,44 @@ class ClusterDataset(Dataset):
         """Meta information of the wrapped data set."""
         return self.dataset.metainfo
 
-    def members(self, network: int) -> np.ndarray:
-        """Images that ``network``, ``SUPERNET`` or a sub-net, trains on: int64 indices, a view.
+    def size(self, network: int) -> int:
+        """How many images ``network``, ``SUPERNET`` or a sub-net, trains on.
 
-        Those of the super-net are the images of all clusters, without the ones that are in none.
+        The super-net trains on the images of all clusters, without the ones that are in none.
         """
         self.full_init()
-        if network == SUPERNET or self.share_images:
-            return self._order
-        return self._order[self._offsets[network]:self._offsets[network + 1]]
+        if self._order is None:
+            return len(self.dataset) if network == SUPERNET else 0
+        return self._order.size(self._list_of(network))
+
+    def take(self, network: int, places: np.ndarray) -> np.ndarray:
+        """(n,) int64: the images at the (n,) places, from 0 on, among those that ``network`` trains on.
+
+        Raises:
+            InputError: If the file of the clusters is found to be damaged there, or was changed since.
+        """
+        self.full_init()
+        return places if self._order is None else self._order.take(self._list_of(network), places)
+
+    def chunks(self, network: int) -> Iterator[np.ndarray]:
+        """All images that ``network`` trains on, int64, some at a time; what a file has is not checked here."""
+        self.full_init()
+        if self._order is not None:
+            return self._order.chunks(self._list_of(network))
+        size = self.size(network)
+        return (np.arange(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))
+
+    def members(self, network: int) -> np.ndarray:
+        """All images that ``network`` trains on as one array, see :meth:`chunks`."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self.chunks(network)])
+
+    def _list_of(self, network: int) -> int:
+        return SUPERNET if self.share_images else network
 
     def check_sizes(self, minimum: int) -> None:
         """Raises an InputError if a network has fewer than ``minimum`` images, the batch size over all ranks."""
         self.full_init()
-        check_sizes(np.array([self.members(int(subnet)).size for subnet in self._subnets]), minimum, self._where)
+        check_sizes(np.array([self.size(int(subnet)) for subnet in self._subnets]), minimum, self._where)
 
     def __len__(self) -> int:
         """All images, those that are in no cluster included."""
@@ -144,12 +167,11 @@ class ClusterDataset(Dataset):
     def _draw(self, image: int, network: int, seed: int) -> dict:
         # BaseDataset.__getitem__ would replace an undecodable image by one of any cluster.
         prepare = getattr(self.dataset, 'prepare_data', self.dataset.__getitem__)
-        members = self.members(network)
         for skipped in range(MAX_TRIES + 1):
             data = prepare(image)
             if data is None:
                 # Another image of the same network, and the same one in every run.
-                image = int(members[int(hash64(seed, skipped)) % members.size])
+                image = int(self.take(network, np.array([int(hash64(seed, skipped)) % self.size(network)]))[0])
                 continue
             if not isinstance(data, dict) or 'data_samples' not in data:
                 raise InputError(

@@ -94,7 +94,7 @@ class ClusterAwareSampler(Sampler):
 
     def __len__(self) -> int:
         """Iterations of an epoch, as many as the super-net takes for one pass over the whole data set."""
-        return max(1, self.dataset.members(SUPERNET).size // self.total_batch_size)
+        return max(1, self.dataset.size(SUPERNET) // self.total_batch_size)
 
     def __iter__(self) -> Iterator[list[Triple]]:
         """Yields the batches of this rank from the start to the end of its epoch.
@@ -124,14 +124,14 @@ class ClusterAwareSampler(Sampler):
 
     def _batch(self, network: int, number: int) -> list[Triple]:
         """The part of this rank in batch ``number`` of a network's stream."""
-        members = self.dataset.members(network)
+        size = self.dataset.size(network)
         first = number * self.total_batch_size + self.rank * self.batch_size
         stream = np.arange(first, first + self.batch_size)
-        passes, positions = np.divmod(stream, members.size)
+        passes, positions = np.divmod(stream, size)
         for number in np.unique(passes):
             places = passes == number
             key = int(hash64(_PASS, self.seed, network, int(number)))
-            positions[places] = permute(positions[places], members.size, key)
+            positions[places] = permute(positions[places], size, key)
         # A bit less, so that the seeds fit signed 64-bit integers.
         seeds = hash64(_IMAGE, self.seed, network, stream) >> np.uint64(1)
-        return list(zip(members[positions].tolist(), [network] * self.batch_size, seeds.tolist()))
+        return list(zip(self.dataset.take(network, positions).tolist(), [network] * self.batch_size, seeds.tolist()))

@@ -115,4 +115,4 @@ def check_clusters(runner: Runner) -> None:
     dataset = runner.cfg.train_dataloader.get('dataset') or {}
     space = getattr(getattr(unwrap(runner.model), 'backbone', None), 'space', None)
     if isinstance(space, SubnetSpace) and isinstance(dataset.get('clusters'), str):
-        Clusters.load(dataset['clusters']).check_space(space, dataset['clusters'])
+        Clusters.open(dataset['clusters']).check_space(space, dataset['clusters'])

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -136,8 +135,9 @@ def _clusters(dataset: ClusterDataset) -> str:
     """A hash of which images belong to which sub-net; of all images once, if each sub-net trains on them."""
     digest = hashlib.sha256(repr(dataset.space).encode())
     for network in [SUPERNET] if dataset.share_images else range(len(dataset.space)):
-        digest.update(str(len(dataset.members(network))).encode())
-        digest.update(np.ascontiguousarray(dataset.members(network), dtype=np.int64).tobytes())
+        digest.update(str(dataset.size(network)).encode())
+        for images in dataset.chunks(network):
+            digest.update(images.tobytes())
     return digest.hexdigest()
 
 

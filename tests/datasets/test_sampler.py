@@ -1,5 +1,6 @@
 """The order of the images, over iterations, ranks and workers."""
 
+import hashlib
 import tracemalloc
 from collections import Counter, defaultdict
 from itertools import chain, islice
@@ -20,6 +21,8 @@ from sdr_mm.datasets.cluster_dataset import ClusterDataset
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.datasets.sampler import ClusterAwareSampler
 from sdr_mm.datasets.schedule import PhaseSchedule
+from sdr_mm.engine.training import check_clusters
+from sdr_mm.engine.work_dir import _clusters
 from sdr_mm.errors import InputError
 from sdr_mm.images import fingerprint
 from sdr_mm.space import SUPERNET, SubnetSpace
@@ -134,6 +137,95 @@ def test_images_of_no_cluster_are_never_drawn(root):
     assert drawn == set(np.flatnonzero(assignment >= 0).tolist())
 
 
+def clusters_with_gaps():
+    """Clusters of 200 images, of which some are in none, with paths in another order than their numbers."""
+    random = np.random.default_rng(4)
+    names = [f'{i}.png' for i in range(200)]
+    paths = random.permutation(np.array(SubnetSpace(2, 2).paths))
+    return names, Clusters(random.integers(-1, 4, 200), np.ones((4, 2), np.float32), paths, 2, fingerprint(names),
+                           'random')
+
+
+def all_batches(dataset):
+    """Of two ranks and two schedules."""
+    return [walk(make_sampler(dataset, 5, rank, 2, seed=9, num_iters=60, **options), 80)
+            for options in (dict(), dict(joint=True)) for rank in range(2)]
+
+
+@pytest.mark.parametrize('share_images, digest', [
+    (False, '9543a382496baa444d36db67e1000623f40c1d6118b651f92b1ab0ef050bcc99'),
+    (True, 'e5361be8ebb356d0edfc500dc2a87f093692e3a887b254c397f1039480043ed8')])
+def test_a_file_an_older_one_and_clusters_in_memory_give_the_batches_that_a_sorted_assignment_gave(
+        root, tmp_path, monkeypatch, share_images, digest):
+    names, clusters = clusters_with_gaps()
+    (root / 'list.txt').write_text('\n'.join(names))
+    clusters.save(tmp_path / 'new.npz')
+    fields = 'assignment', 'centroids', 'paths', 'num_groups', 'fingerprint', 'method'
+    np.savez_compressed(tmp_path / 'old.npz', format=np.array('sdr_mm clusters 1'),
+                        **{name: np.asarray(getattr(clusters, name)) for name in fields})
+    owner = np.where(clusters.assignment < 0, -1, clusters.subnets[clusters.assignment])
+    order = np.argsort(owner, kind='stable')[(owner < 0).sum():]
+    lists = {network: order if share_images or network == SUPERNET else order[owner[order] == network]
+             for network in range(-1, 4)}
+
+    class SortedOnce:
+        space = clusters.space
+
+        def __len__(self):
+            return len(names)
+
+        def size(self, network):
+            return len(lists[network])
+
+        def take(self, network, places):
+            return lists[network][places]
+
+    wanted = all_batches(SortedOnce())
+    assert hashlib.sha256(repr(wanted).encode()).hexdigest() == digest, 'as it was before clusters stayed in the file'
+    for source in (clusters, str(tmp_path / 'new.npz'), str(tmp_path / 'old.npz')):
+        images = ImageFolder(str(root), ann_file='list.txt')
+        dataset = ClusterDataset(images, source, share_images=share_images)
+        assert all_batches(dataset) == wanted
+        content = hashlib.sha256(repr(clusters.space).encode())
+        for network in [SUPERNET] if share_images else range(4):
+            content.update(str(len(lists[network])).encode() + lists[network].astype(np.int64).tobytes())
+            assert dataset.members(network).tolist() == lists[network].tolist()
+        assert _clusters(dataset) == content.hexdigest(), 'a run is known by the same hash'
+
+
+def test_neither_the_data_set_nor_the_checks_before_a_training_read_the_clusters_whole(root, tmp_path, monkeypatch):
+    names, clusters = clusters_with_gaps()
+    (root / 'list.txt').write_text('\n'.join(names))
+    file = str(tmp_path / 'clusters.npz')
+    clusters.save(file)
+    monkeypatch.setattr('sdr_mm.stored_array.StoredArray.read_all', lambda self: pytest.fail('it was read whole'))
+    monkeypatch.setattr('sdr_mm.stored_array.StoredArray.read', lambda *args: pytest.fail('it was read in order'))
+    dataset = ClusterDataset(ImageFolder(str(root), ann_file='list.txt'), file)
+    sampler = make_sampler(dataset, 5, num_iters=20)
+    sampler.check()
+    assert len(walk(sampler, 20)) == 20
+    model = SimpleNamespace(backbone=SimpleNamespace(space=SubnetSpace(2, 2)))
+    cfg = SimpleNamespace(train_dataloader=dict(dataset=dict(clusters=file)))
+    check_clusters(SimpleNamespace(cfg=cfg, model=model))
+    model.backbone.space = SubnetSpace(3, 2)
+    with pytest.raises(InputError, match='4 clusters .* for 9 sub-nets'):
+        check_clusters(SimpleNamespace(cfg=cfg, model=model))
+
+
+def test_a_batch_that_meets_damage_in_the_file_is_one_line(root, tmp_path):
+    names, clusters = clusters_with_gaps()
+    (root / 'list.txt').write_text('\n'.join(names))
+    clusters.save(tmp_path / 'c.npz')
+    arrays = dict(np.load(tmp_path / 'c.npz'))
+    arrays['order'][150] = 201
+    np.savez(tmp_path / 'c.npz', **arrays)
+    dataset = ClusterDataset(ImageFolder(str(root), ann_file='list.txt'), str(tmp_path / 'c.npz'))
+    line = r'c\.npz is damaged: for sub-net \d it lists images .*201.* around place 1[45]\d'
+    with pytest.raises(InputError, match=line) as found:
+        walk(make_sampler(dataset, 5, num_iters=20), 60)
+    assert '\n' not in str(found.value)
+
+
 def test_the_supernet_alone_is_trained_until_there_is_a_schedule(root):
     sampler = make_sampler(make_dataset(root, [5, 5, 5, 5]), 4)
     first = list(sampler)
@@ -179,9 +271,8 @@ def test_seeds_order_the_images_differently(root):
 
 def test_memory_of_a_batch_does_not_grow_with_the_images():
     n = 2_000_000
-    members = np.arange(n)
     # All that the sampler asks of its data set.
-    dataset = SimpleNamespace(space=SubnetSpace(4, 4), members=lambda network: members)
+    dataset = SimpleNamespace(space=SubnetSpace(4, 4), size=lambda network: n, take=lambda network, places: places)
     sampler = make_sampler_of(dataset)
     sampler.start(300_000)
     tracemalloc.start()

@@ -25,6 +25,8 @@ from routing_data import make_run
 
 from fuzz.mutations import ODD_VALUES, ODD_WORDS, Payload, Random, change_array, change_tree, harm
 from fuzz.runner import MARKER, Case, run_in_fork, run_tool
+from sdr_mm.clusters import Clusters
+from sdr_mm.errors import InputError
 from sdr_mm.images import read_rgb
 
 SIZES = ['--resize', '36', '--size', '32']
@@ -198,13 +200,49 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return stream.getvalue()
 
 
+def _draws_no_other(found: Clusters, wanted: Clusters) -> bool:
+    """Whether each place of a sub-net is refused, or has an image of its cluster."""
+    for cluster, subnet in enumerate(wanted.subnets.tolist()):
+        for place in range(found.order.size(subnet)):
+            try:
+                image = found.order.take(subnet, np.array([place])).item()
+            except InputError:  # A training that did not draw it has not noticed.
+                continue
+            if wanted.assignment[image] != cluster:
+                return False
+    return True
+
+
+def _damage_order(arrays: dict[str, np.ndarray], random: Random) -> tuple[bytes, str]:
+    """The images sorted by sub-net, of which a training reads the places that it draws, as something else."""
+    order, sizes = arrays['order'].astype(np.int64), arrays['sizes'].copy()
+    one, other = random.choice(len(order), 2, replace=False).tolist()
+    what = str(random.choice(['packed', 'outside', 'negative', 'twice', 'swapped', 'reversed', 'sizes']))
+    if what == 'packed':
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        return stream.getvalue(), what
+    if what == 'sizes':
+        sizes[0], sizes[1] = sizes[0] + 1, sizes[1] - 1
+    elif what == 'swapped':
+        order[[one, other]] = order[[other, one]]
+    elif what == 'reversed':
+        order = order[::-1]
+    else:
+        order[one] = dict(outside=len(arrays['assignment']), negative=-1, twice=order[other])[what]
+    return _npz({**arrays, 'order': order, 'sizes': sizes}), f'order: {what}'
+
+
 def clusters(base: Base, number: int, folder: Path, random: Random) -> Case:
     """``clusters.npz`` with other arrays, or damaged."""
     raw = (base.files / 'clusters.npz').read_bytes()
-    whole = bool(number % 3 == 0)
+    whole, trains = bool(number % 3 == 0), number % 4 == 1
     what, text = 'another array', ''
     if whole:
         content, what = harm(raw, random)
+    elif number % 6 == 1:
+        content, what = _damage_order(dict(np.load(base.files / 'clusters.npz')), random)
+        whole = trains = True
     else:
         arrays = dict(np.load(base.files / 'clusters.npz'))
         name = str(random.choice(list(arrays)))
@@ -219,12 +257,15 @@ def clusters(base: Base, number: int, folder: Path, random: Random) -> Case:
             what = f'{name}: {text}'
         content = _npz(arrays)
     replace(folder, 'clusters.npz', content)
-    use = [*SMALL] if number % 4 == 1 else [*ROUTE, '--clusters', 'clusters.npz', '--out', 'out']
+    use = [*SMALL] if trains else [*ROUTE, '--clusters', 'clusters.npz', '--out', 'out']
 
     def same() -> bool:
         """Damage that is not noticed must change nothing; other values may be as good as these."""
-        found, wanted = np.load(io.BytesIO(content)), np.load(base.files / 'clusters.npz')
-        return all(np.array_equal(found[name], wanted[name]) for name in wanted)
+        wanted = Clusters.load(base.files / 'clusters.npz')
+        if not trains:
+            found = Clusters.load(folder / 'clusters.npz')
+            return all(np.array_equal(getattr(found, name), value) for name, value in vars(wanted).items())
+        return _draws_no_other(Clusters.open(folder / 'clusters.npz'), wanted)
 
     return Case('clusters', number, what, use, same if whole else None, ['out'] if use[0] == 'route' else [])
 
@@ -365,7 +406,6 @@ def rankings(base: Base, number: int, folder: Path, random: Random) -> Case:
 
 def _show() -> None:
     from sdr_mm.cli import run
-    from sdr_mm.clusters import Clusters
     from sdr_mm.datasets.pool import Pool
     from sdr_mm.routing import Ranking
     from sdr_mm.visualization import routing_report, task_gains
