@@ -10,7 +10,7 @@ DEMO ?= work_dirs/demo
 PYTEST_ENV := OMP_NUM_THREADS=1
 PYTEST := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-light test-full fuzz lint clean
+.PHONY: demo test test-light test-full fuzz bench lint clean
 
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m projects.demo --out "$(DEMO)" $(if $(DATA),--data "$(DATA)")
@@ -27,6 +27,10 @@ test-full: $(FULL)/.installed
 # Mutated input for every tool, about fifteen minutes: each case succeeds or ends with one clear line.
 fuzz: $(LIGHT)/.installed
 	PYTHONPATH=.:tests/helpers $(LIGHT)/bin/python -m fuzz
+
+# Ratios against peers on one thread, about an hour; docs/benchmarks.md says how to read them.
+bench: $(LIGHT)/.installed
+	PYTHON=$(LIGHT)/bin/python bash benchmarks/cpu.sh work_dirs/bench
 
 lint: $(LIGHT)/.installed
 	$(LIGHT)/bin/ruff check .

@@ -3,27 +3,26 @@
     python benchmarks/knn.py
     python benchmarks/knn.py --dimensions 2048 --train 50000 --test 10000
 
-faiss searches in float32, and its results depend on the order of summation; ours are exact. The features are
-random: classes around centers, positive as after a ReLU.
+faiss searches in float32 on the CPU, and its results depend on the order of summation; ours are exact, and run on a
+GPU if there is one. The features are random: classes around centers, positive as after a ReLU.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import faiss
 import numpy as np
 import torch
+from rounds import Comparison, compare, parse, parser_of, report
 from threadpoolctl import threadpool_limits
 
 import sdr_mm  # noqa: F401
+from sdr_mm.arguments import COUNT, positive
 from sdr_mm.cli import run
 from sdr_mm.evaluation import accuracy, knn_predict
 
-T = TypeVar('T')
+AT_MOST = 1.0
 
 
 def made_features(count: int, d: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,50 +49,42 @@ def by_faiss(train: np.ndarray, labels: np.ndarray, test: np.ndarray, k: int, te
     return votes / weights.sum(1, keepdims=True)
 
 
-def timed(function: Callable[[], T]) -> tuple[float, T]:
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
-
-
-def compare(d: int, args: argparse.Namespace) -> None:
+def measure(d: int, args: argparse.Namespace) -> Comparison:
+    """Times of one number of features, and how far the predictions agree."""
     train, labels = made_features(args.train, d, args.classes, 0)
     test, answers = made_features(args.test, d, args.classes, 1)
+    where = 'cuda' if torch.cuda.is_available() else 'cpu'
+    ours = [torch.from_numpy(array).to(where) for array in (train, labels, test)]
+    votes: dict[str, np.ndarray] = {}
 
-    def faiss_search() -> np.ndarray:
-        return by_faiss(train, labels, test, args.k, args.temperature, args.classes)
+    def faiss_search() -> None:
+        votes['faiss'] = by_faiss(train, labels, test, args.k, args.temperature, args.classes)
 
-    def exact_search() -> np.ndarray:
-        return knn_predict(train, labels, test, k=[args.k], temperature=args.temperature,
-                           num_classes=args.classes)[args.k]
+    def exact_search() -> None:
+        votes['ours'] = knn_predict(*ours, k=[args.k], temperature=args.temperature,
+                                    num_classes=args.classes)[args.k]
 
-    # Twice, in turns; the shorter time of each counts.
-    theirs, expected = timed(faiss_search)
-    ours, votes = timed(exact_search)
-    theirs, ours = min(theirs, timed(faiss_search)[0]), min(ours, timed(exact_search)[0])
-    same = (votes.argmax(1) == expected.argmax(1)).mean()
-    print(f'd = {d}: ours {ours:.2f} s, exact; faiss {theirs:.2f} s, float32; ours takes {ours / theirs:.2f} times as '
-          f'long; {100 * same:.2f} % of the predictions agree, accuracy {accuracy(votes, answers):.2f} and '
-          f'{accuracy(expected, answers):.2f}', flush=True)
+    found = compare(f'{d} features', exact_search, faiss_search, AT_MOST, args.rounds)
+    same = (votes['ours'].argmax(1) == votes['faiss'].argmax(1)).mean()
+    print(f'{d} features: {100 * same:.2f} % of the predictions agree, accuracy {accuracy(votes["ours"], answers):.2f} '
+          f'(exact) and {accuracy(votes["faiss"], answers):.2f} (faiss, float32)', flush=True)
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--train', type=int, default=20000, help='training samples (default: 20000)')
-    parser.add_argument('--test', type=int, default=5000, help='test samples (default: 5000)')
-    parser.add_argument('--dimensions', type=int, nargs='+', default=[512, 2048], help='(default: 512 2048)')
-    parser.add_argument('--k', type=int, default=200, help='neighbors (default: 200)')
-    parser.add_argument('--classes', type=int, default=100, help='classes (default: 100)')
-    parser.add_argument('--temperature', type=float, default=0.07, help='T (default: 0.07)')
-    parser.add_argument('--threads', type=int, help='threads of both sides')
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    parser = parser_of(__doc__, rounds=3)
+    parser.add_argument('--train', type=COUNT, default=20000, help='training samples (default: 20000)')
+    parser.add_argument('--test', type=COUNT, default=5000, help='test samples (default: 5000)')
+    parser.add_argument('--dimensions', type=COUNT, nargs='+', default=[512, 2048], help='(default: 512 2048)')
+    parser.add_argument('--k', type=COUNT, default=200, help='neighbors (default: 200)')
+    parser.add_argument('--classes', type=COUNT, default=100, help='classes (default: 100)')
+    parser.add_argument('--temperature', type=positive, default=0.07, help='T (default: 0.07)')
+    args = parse(parser)
     faiss.omp_set_num_threads(torch.get_num_threads())
-    print(f'{args.train} training and {args.test} test samples, k = {args.k}, {torch.get_num_threads()} thread(s)')
     with threadpool_limits(torch.get_num_threads()):
-        for d in args.dimensions:
-            compare(d, args)
+        found = [measure(d, args) for d in args.dimensions]
+    report(found, f'{args.train} training and {args.test} test samples, k = {args.k}, medians of {args.rounds} rounds',
+           args.json)
 
 
 if __name__ == '__main__':

@@ -78,8 +78,6 @@ runs = dict(
                      over=('sdr16_w0', )),
     sdr16_l2=sdr('the same with the L2 distillation', supernet_prob=w0, distillation=dict(type='L2KDLoss'),
                  over=('sdr16_w0', )),
-    sdr16_joint=sdr('SDR, 16 sub-nets, super-net in every iteration too', supernet_prob=None, joint=True,
-                    over=('sdr16_w0', )),
     sdr16_hierarchical=sdr('SDR, 16 sub-nets, similar clusters on similar paths', paths='hierarchical',
                            over=('sdr16', )),
     sdr16_phases=sdr('SDR, 16 sub-nets, by the phases and shares of Algorithm 1', supernet_prob=None, phases=True,
@@ -91,6 +89,7 @@ runs = dict(
     # A plain network of nearly as many parameters as the super-net of sdr16: 1.99 million against 2.03.
     wide_18=dict(
         config=simclr, epochs=first + more, about='SimCLR of the size of the super-net, from scratch',
+        over=('baseline_18', ),
         options={'model.backbone.base_channels': 27, 'model.neck.in_channels': 216}),
     wide_18_weights=dict(
         config=simclr, epochs=first + more, about='the same, weights pruned to the size of a sub-net', start='wide_18',
@@ -99,10 +98,15 @@ runs = dict(
         config=simclr, epochs=first + more, about='the same, channels pruned to the size of a sub-net', start='wide_18',
         prune='channels', over=('baseline_18', )),
     sdr16_cold=sdr('SDR, 16 sub-nets, from scratch by Algorithm 1', first + more, start='', supernet_prob=None,
-                   phases=True, over=('baseline_18', 'cluster_batches_18', 'cluster_batches_phases_18', 'sdr16')),
+                   phases=True, over=('baseline_18', 'cluster_batches_18', 'cluster_batches_phases_18', 'sdr16',
+                                      'wide_18', 'wide_18_weights', 'wide_18_channels')),
     longer_16=dict(config=simclr, epochs=2 * more, about='SimCLR, trained on', start='baseline'),
     cluster_batches_16=cluster_batches(2 * more, over=('longer_16', )),
     cluster_batches4_16=cluster_batches(2 * more, blocks=1, over=('longer_16', )),
     sdr4_own_16=sdr('SDR, 4 sub-nets with a last stage each', 2 * more, blocks=1, groups=own,
                     over=('longer_16', 'cluster_batches4_16')),
+    cluster_batches_half_16=cluster_batches(2 * more, over=('longer_16', 'cluster_batches_16'), supernet_prob=0.5),
+    # It sees the images of 16 passes, those of the run above: 8 of all images for the super-net.
+    sdr16_joint=sdr('SDR, 16 sub-nets, super-net in every iteration too', supernet_prob=None, joint=True,
+                    over=('sdr16_w0', 'longer_16', 'cluster_batches_16', 'cluster_batches_half_16')),
 )
