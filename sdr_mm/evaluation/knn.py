@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine import dist
 from torch import Tensor
 
@@ -14,9 +17,10 @@ from ..errors import InputError
 from .checks import Array, check_finite, check_labeled, count_classes
 
 MEMORY = 256 * 2**20
-"""Bytes that the similarities of one chunk of test samples may take."""
+"""Bytes that one chunk of test samples may take, and about as much again their approximate cosines."""
 
-_ROWS, _COLUMNS = 1024, 512
+# A part of the training samples that fits a cache in float64, and rows that fit one with what is made of them.
+_ROWS, _COLUMNS, _FEW = 512, 512, 64
 
 
 def knn_predict(train_features: Array, train_labels: Array, test_features: Array, *, k: Sequence[int] = (200, ),
@@ -31,9 +35,9 @@ def knn_predict(train_features: Array, train_labels: Array, test_features: Array
     Note:
         The entries of the normalized features are rounded to multiples of 2⁻²⁴. A product of two is a multiple of
         2⁻⁴⁸ and all partial sums of a cosine are at most about 1, so each of them is exactly a float64, and a cosine
-        comes out the same in any order. The rounding costs less than a float32 product would (about 3e-8). A float32
-        holds the rounded entries too, so the nearest neighbors are sought in float32, with a list so long that by the
-        bound of the rounding errors it must hold them all, and only its cosines are computed in float64.
+        comes out the same in any order. The rounding costs less than a float32 product would (about 3e-8). The nearest
+        neighbors are sought in the fastest precision of the device, with lists so long that by the bound of the
+        rounding errors they must hold them all, and only the cosines of the lists are computed in float64.
 
     Args:
         train_features (Array): (n, d), not necessarily normalized.
@@ -56,17 +60,18 @@ def knn_predict(train_features: Array, train_labels: Array, test_features: Array
     num_classes = _check(train, labels, test, k, temperature, num_classes)
     most = min(max(k), len(train))
     if chunk is None:
-        # All cosines, and those of the list, with what it takes to choose and to order them.
-        chunk = max(1, MEMORY // (20 * len(train) + 40 * _length(most, len(train))))
+        # A sample in float64, and the cosines of its list with what it takes to order them.
+        chunk = max(1, MEMORY // (8 * train.shape[1] + 40 * _longest(most)))
     if chunk < 1:
         raise InputError(f'the chunk of kNN must be at least 1, got {chunk}')
     targets = labels.cpu()
     train, test = _round(train), _round(test.to(train.device))
+    search = _Search(train, most)
     scores = {number: torch.zeros(len(test), num_classes, dtype=torch.float64) for number in k}
     rank, world = (dist.get_rank(), dist.get_world_size()) if across_ranks else (0, 1)
     mine = torch.arange(len(test))[rank::world]
-    for part in mine.split(chunk):
-        near, nearest = (found.cpu() for found in _nearest(test[part], train, most))
+    for part in mine.split(chunk) if len(mine) else ():
+        near, nearest = (found.cpu() for found in _nearest(test[part], train, search, most))
         # Relative to the nearest, so that a small temperature cannot overflow; the ratio is the same.
         weights = ((near - near[:, :1]) / temperature).exp()
         for number in k:
@@ -83,77 +88,143 @@ def knn_predict(train_features: Array, train_labels: Array, test_features: Array
 def unit(features: Tensor) -> Tensor:
     """Rows of length 1 in float64, rounded to multiples of 2⁻²⁴; a row of zeros stays one."""
     features = features.double()
-    features = features / features.norm(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return (features * 2**24).round_() / 2**24
+    norms = features.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(torch.float64).tiny)
+    return features.div(norms).mul_(2**24).round_().div_(2**24)
 
 
 def _round(features: Tensor) -> Tensor:
     """:func:`unit` in float32, which is exact."""
-    return torch.cat([unit(part).float() for part in features.split(_ROWS)])
+    rounded = torch.empty(features.shape, dtype=torch.float32, device=features.device)
+    for part, into in zip(features.split(_FEW), rounded.split(_FEW)):  # Few enough rows for a cache.
+        into.copy_(unit(part))
+    return rounded
 
 
-def _nearest(test: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
+class _Coarse(NamedTuple):
+    """Rows less a mean in bfloat16, held as float32, with the norms that bound what the rounding costs."""
+
+    rows: Tensor
+    norms: Tensor
+    residuals: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, mean: Tensor) -> _Coarse:
+        coarse, norms = torch.empty_like(rows), rows.new_empty(2, len(rows))
+        for part, into, found in zip(rows.split(_FEW), coarse.split(_FEW), norms.split(_FEW, dim=1)):
+            centered = part - mean
+            into.copy_(centered.bfloat16())
+            torch.linalg.vector_norm(centered, dim=1, out=found[0])
+            torch.linalg.vector_norm(centered.sub_(into), dim=1, out=found[1])
+        return cls(coarse, *norms)
+
+
+class _Search:
+    """Finds the training samples that may be among the ``k`` nearest of a test sample.
+
+    With ``m`` the mean of the training samples, ``t·x = (t-m)·(x-m) + m·(x-m) + t·m``, whose last term is the same
+    for all ``x``. The first is computed from entries in bfloat16, whose products are exact in bfloat16 units, TF32 and
+    float32 alike, so that each device takes the fastest it has. Its error is bounded by the norms of what the rounding
+    took away (Cauchy's inequality), and is small where all features point in much the same direction.
+    """
+
+    def __init__(self, train: Tensor, k: int) -> None:
+        self.k = k
+        self.mean = train.mean(0)
+        self.train = _Coarse.of(train, self.mean)
+        with _precision(train.device.type, 'highest'):
+            self.offset = torch.cat([(part - self.mean) @ self.mean for part in train.split(_FEW)])
+        self.longest, self.residual = self.train.norms.max(), self.train.residuals.max()
+
+    def __call__(self, test: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows and columns, ascending, of a matrix (m, n) where the ``k`` nearest are, or where the error hides it.
+
+        A row with more than :func:`_longest` of them has none.
+        """
+        n, size = len(self.train.rows), max(1, min(16, len(self.train.rows) // (8 * self.k)))
+        coarse = _Coarse.of(test, self.mean)
+        margin = 2 * self.error(coarse)
+        values = test.new_empty(min(len(test), max(1, MEMORY // (8 * n))), n)
+        # Wide enough to be read as words of eight, most of which are zero.
+        mask = torch.zeros(len(values), -(-n // 8) * 8, dtype=torch.bool, device=test.device)
+        for first in range(0, len(test), len(values)):
+            rows = coarse.rows[first:first + len(values)]
+            found = self.approximate(rows, values[:len(rows)])
+            # The k-th highest maximum of groups is at most the k-th highest value, and sooner found.
+            groups = found[:, :n // size * size].unflatten(1, (size, -1)).amax(1)
+            least = groups.topk(self.k, dim=1, sorted=False).values.amin(1) - margin[first:first + len(rows)]
+            torch.ge(found, least[:, None], out=mask[:len(rows), :n])
+            words = mask[:len(rows)].view(torch.int64).nonzero()
+            word, byte = mask.view(-1, 8)[words[:, 0] * (mask.shape[1] // 8) + words[:, 1]].nonzero().unbind(1)
+            row = words[word, 0]
+            fits = (torch.bincount(row, minlength=len(rows)) <= _longest(self.k))[row]
+            yield row[fits] + first, (words[word, 1] * 8 + byte)[fits]
+
+    def approximate(self, rows: Tensor, out: Tensor) -> Tensor:
+        """Cosines (m, n) of the coarse test samples, less ``t·m``, within :meth:`error` of the exact ones."""
+        with _precision(rows.device.type, 'medium'):
+            return torch.addmm(self.offset, rows, self.train.rows.T, out=out)
+
+    def error(self, test: _Coarse) -> Tensor:
+        """Bound (m,) of the error of the approximate cosines.
+
+        Besides the rounding of the entries, that of the sums, whatever their order (Higham 2002, equation 3.5); twice,
+        as some units truncate.
+        """
+        sums = 2 * (len(self.mean) + 2) * 2.0**-24 * (test.norms + self.mean.norm()) * self.longest
+        return 1.01 * (test.residuals * self.longest + test.norms * self.residual + sums)
+
+
+def _nearest(test: Tensor, train: Tensor, search: _Search, k: int) -> tuple[Tensor, Tensor]:
     """Exact cosines, float64, and numbers of the ``k`` nearest training samples, both (m, k).
 
     They descend; of equal ones the first in training order come first.
     """
-    length = _length(k, len(train))
-    values, columns = _approximate(test, train).topk(length, dim=1)
-    columns = columns.sort(1).values
-    cosines = _rescore(test, train, columns)
-    if length < len(train):
-        # A neighbor's approximate cosine is at most twice the error below the k-th of them.
-        unsure = (values[:, -1] >= values[:, k - 1] - 2 * _error(train.shape[1])).nonzero()[:, 0]
-        if len(unsure):
-            rows = test[unsure].double()
-            every = torch.cat([rows @ part.double().T for part in train.split(_ROWS)], 1)
-            found = _top(every, length)
-            columns[unsure], cosines[unsure] = found, every.gather(1, found)
+    rows, columns = (torch.cat(found) for found in zip(*search(test)))
+    counts = torch.bincount(rows, minlength=len(test))
+    cosines = test.new_full((len(test), max(k, int(counts.max()))), -torch.inf, dtype=torch.float64)
+    numbers = torch.zeros_like(cosines, dtype=torch.int64)
+    place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    cosines[rows, place], numbers[rows, place] = _rescore(test, train, rows, columns), columns
+    for some in (counts == 0).nonzero()[:, 0].split(max(1, MEMORY // (32 * len(train)))):
+        every = torch.cat([test[some].double() @ part.double().T for part in train.split(_ROWS)], 1)
+        numbers[some, :k] = _top(every, k)
+        cosines[some, :k] = every.gather(1, numbers[some, :k])
     order = cosines.argsort(dim=1, descending=True, stable=True)[:, :k]
-    return cosines.gather(1, order), columns.gather(1, order)
+    return cosines.gather(1, order), numbers.gather(1, order)
 
 
-def _length(k: int, n: int) -> int:
-    """Length of the list that is to hold the ``k`` nearest of ``n``."""
-    return min(n, k + max(32, k // 4))
+def _longest(k: int) -> int:
+    """Longest list of candidates for ``k`` neighbors; the cosines of whoever has more are all computed."""
+    return 4 * k + 128
 
 
-def _rescore(test: Tensor, train: Tensor, columns: Tensor) -> Tensor:
-    """Exact cosines, float64, of each test sample with the training samples of its row of ``columns``."""
-    cosines = test.new_empty(columns.shape, dtype=torch.float64)
-    # Made once: to allocate them for each sample takes longer than the products.
-    rows = train.new_empty(columns.shape[1], train.shape[1])
-    doubles = rows.double()
-    for some, one, found in zip(columns, test.double(), cosines):
-        torch.index_select(train, 0, some, out=rows)
-        torch.mv(doubles.copy_(rows), one, out=found)
+def _rescore(test: Tensor, train: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Exact cosines, float64, of test sample ``rows[i]`` with training sample ``columns[i]``; ``rows`` ascend."""
+    tiles = columns // _ROWS
+    order = tiles.int().argsort(stable=True)
+    counts = torch.bincount(tiles * len(test) + rows, minlength=-(-len(train) // _ROWS) * len(test))
+    pointers = F.pad(counts.view(-1, len(test)).cumsum(1), (1, 0))
+    blocks = [block.double() for block in test.split(_COLUMNS, dim=1)]
+    cosines = test.new_empty(len(rows), dtype=torch.float64)
+    columns = columns % _ROWS
+    for part, pointer, mine in zip(train.split(_ROWS), pointers, order.split(pointers[:, -1].tolist())):
+        if not len(mine):
+            continue
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Sparse', UserWarning)  # That this layout is in beta.
+            sums = torch.sparse_csr_tensor(pointer, columns[mine], cosines.new_zeros(len(mine)),
+                                           (len(test), len(part)))
+        for one, other in zip(blocks, part.split(_COLUMNS, dim=1)):
+            sums = torch.sparse.sampled_addmm(sums, one, other.double().T)
+        cosines[mine] = sums.values()
     return cosines
-
-
-def _approximate(test: Tensor, train: Tensor) -> Tensor:
-    """Cosines (m, n) in float32, within :func:`_error` of the exact ones."""
-    with _full_precision(test.device.type):
-        cosines = test[:, :_COLUMNS] @ train[:, :_COLUMNS].T
-        for first in range(_COLUMNS, test.shape[1], _COLUMNS):
-            cosines.addmm_(test[:, first:first + _COLUMNS], train[:, first:first + _COLUMNS].T)
-    return cosines
-
-
-def _error(d: int) -> float:
-    """Bound of the rounding error of a sum of products, whatever their order (Higham 2002, equation 3.5).
-
-    Columns are summed in parts, which keeps the bound small: by Cauchy's inequality the errors of all parts
-    together are at most that of one part whose products sum to 1.
-    """
-    roundings = min(d, _COLUMNS) + -(-d // _COLUMNS)
-    return 1.01 * roundings * 2.0**-24
 
 
 @contextmanager
-def _full_precision(device: str) -> Iterator[None]:
-    """Products in float32 proper, not in TF32, bfloat16 or what autocasting chooses."""
+def _precision(device: str, precision: str) -> Iterator[None]:
+    """Products of float32 of this precision, whatever was set, and not what autocasting chooses."""
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision('highest')
+    torch.set_float32_matmul_precision(precision)
     try:
         with torch.autocast(device, enabled=False):
             yield

@@ -86,7 +86,7 @@ def test_neighbors_are_exact_however_close_the_features_are(spread, monkeypatch)
     dense = []
     monkeypatch.setattr(knn, '_top', lambda values, k, real=knn._top: dense.append(len(values)) or real(values, k))
     scores = knn_predict(train, labels, test, k=[30])[30]
-    assert sum(dense) == {1e-1: 0, 1e-3: 20, 1e-6: 20, 0: 20}[spread]
+    assert sum(dense) == {1e-1: 0, 1e-3: 20, 1e-6: 0, 0: 20}[spread]
     whole = [np.round(knn.unit(torch.from_numpy(part)).numpy() * 2**24).astype(np.int64).astype(object)
              for part in (train, test)]
     for row, cosines in zip(scores, whole[1] @ whole[0].T):
@@ -96,12 +96,38 @@ def test_neighbors_are_exact_however_close_the_features_are(spread, monkeypatch)
         np.testing.assert_allclose(row, votes, rtol=1e-12)
 
 
-def test_the_bound_of_the_rounding_errors_holds():
+@pytest.mark.parametrize('spread', [1, 1e-2])
+@pytest.mark.parametrize('d', [3, 512, 2048])
+def test_the_bound_of_the_rounding_errors_holds(d, spread):
+    """Also where all features point in much the same direction, and it is far smaller."""
     random = np.random.default_rng(0)
-    for d in (3, 512, 2048):
-        train, test = (knn._round(torch.from_numpy(np.abs(random.normal(size=(count, d))))) for count in (200, 50))
-        errors = (knn._approximate(test, train).double() - test.double() @ train.double().T).abs()
-        assert 0 < errors.max() < knn._error(d) < 1e-4
+    train, test = (knn._round(torch.from_numpy(1 + spread * random.normal(size=(count, d)))) for count in (200, 50))
+    search = knn._Search(train, 5)
+    coarse = knn._Coarse.of(test, search.mean)
+    exact = test.double() @ train.double().T - (test.double() @ search.mean.double())[:, None]
+    errors = (search.approximate(coarse.rows, torch.empty(50, 200)).double() - exact).abs().amax(1)
+    bound = search.error(coarse)
+    assert (errors > 0).all() and (errors < bound).all() and bound.max() < {1: 0.05, 1e-2: 1e-5}[spread]
+
+
+@pytest.mark.parametrize('n, d, k, rows, columns', [(300, 700, 30, 64, 96), (1000, 40, 9, 512, 512), (50, 5, 50, 7, 2)])
+def test_parts_give_the_exact_neighbors_of_plain_integers(n, d, k, rows, columns, monkeypatch):
+    """Products that are summed in parts of samples and of entries, and lists that are too long for parts of them."""
+    monkeypatch.setattr(knn, '_ROWS', rows)
+    monkeypatch.setattr(knn, '_COLUMNS', columns)
+    monkeypatch.setattr(knn, 'MEMORY', 40 * n)
+    random = np.random.default_rng(n)
+    train, test = (knn._round(torch.from_numpy(random.normal(size=(count, d)))) for count in (n, 33))
+    train[n // 2:] = train[:n - n // 2]  # Every cosine comes twice.
+    whole = [np.round(part.numpy() * 2.0**24).astype(np.int64).astype(object) for part in (train, test)]
+    expected = whole[1] @ whole[0].T
+    for longest in (n, 0):
+        monkeypatch.setattr(knn, '_longest', lambda k, longest=longest: longest)
+        cosines, numbers = knn._nearest(test, train, knn._Search(train, k), k)
+        for row, found, nearest in zip(expected, cosines, numbers):
+            best = sorted(range(n), key=lambda number: (-row[number], number))[:k]
+            assert nearest.tolist() == best
+            assert [int(value * 2**48) for value in found.tolist()] == row[best].tolist()
 
 
 def test_reduced_precision_elsewhere_changes_nothing():
