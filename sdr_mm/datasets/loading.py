@@ -7,9 +7,10 @@ import logging
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
+from PIL import Image
 
 from ..errors import InputError
-from ..images.reading import MAX_PIXELS, read_rgb
+from ..images.reading import MAX_PIXELS, Reduction, open_rgb
 from ..images.store import resize_and_crop
 from ..registry import TRANSFORMS
 
@@ -39,11 +40,10 @@ class LoadImage(BaseTransform):
         self.background, self.max_pixels, self.on_error = background, max_pixels, on_error
         self._skipped: set[str] = set()
 
-    def transform(self, results: dict) -> dict | None:
-        """Adds the image to ``results``; None if it is to be skipped."""
-        path = results['img_path']
+    def open(self, path: str, reduction: Reduction | None = None) -> Image.Image | None:
+        """The image as RGB, with ``reduction`` as for :func:`open_rgb`; None if it is to be skipped."""
         try:
-            image = read_rgb(path, self.background, self.max_pixels)
+            return open_rgb(path, self.background, self.max_pixels, reduction)
         except InputError as error:
             if self.on_error == 'stop':
                 raise
@@ -51,8 +51,14 @@ class LoadImage(BaseTransform):
                 self._skipped.add(path)
                 print_log(f'skipped: {error}', logger='current', level=logging.WARNING)
             return None
-        results['img'] = np.ascontiguousarray(image[..., ::-1])
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+
+    def transform(self, results: dict) -> dict | None:
+        """Adds the image to ``results``; None if it is to be skipped."""
+        image = self.open(results['img_path'])
+        if image is None:
+            return None
+        results['img'] = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+        results['img_shape'] = results['ori_shape'] = (image.height, image.width)
         return results
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from typing import IO
@@ -14,10 +15,13 @@ from PIL.ImageFile import ImageFile
 
 from ..errors import InputError
 from .depth import colors_to_8_bits, gray_to_8_bits, is_wide, raw_mode, use_low_bytes
-from .metadata import JPEG, PNG, check_png, orientation, turn, without_metadata
+from .metadata import JPEG, PNG, TURNS, check_png, orientation, turn, without_metadata
 
 FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')
 """What Pillow may take a file for, whatever its name. It knows others that run a program to be decoded."""
+
+Reduction = Callable[[int, int], int]
+"""Of the height and width of a JPEG: 1, 2, 4 or 8, how many times smaller it is to be decoded."""
 
 MAX_PIXELS = 1 << 27
 """Default limit of :func:`read_rgb`, 134 million pixels. Pillow itself refuses more than 179 million."""
@@ -67,8 +71,8 @@ def _to_rgb(image: Image.Image, stored: str, other: ImageFile | None, background
     return image.convert('RGB')
 
 
-def _decode(source: IO[bytes], background: int, max_pixels: int) -> np.ndarray:
-    """Reads an image as :func:`read_rgb` does; raises nearly anything."""
+def _decode(source: IO[bytes], background: int, max_pixels: int, reduction: Reduction | None) -> Image.Image:
+    """Reads an image as :func:`open_rgb` does; raises nearly anything."""
     with Image.open(source, formats=_formats()) as image:
         width, height = image.size
         if width * height > max_pixels:
@@ -79,32 +83,37 @@ def _decode(source: IO[bytes], background: int, max_pixels: int) -> np.ndarray:
             if area < width * height:
                 raise ValueError(f'only {area} of its {width * height} pixels are in the file')
         stored = raw_mode(image)
+        # A smaller image has its rounded-up rim at the right and bottom, which turning would move.
+        if reduction is not None and image.format in ('JPEG', 'MPO') and (orientation(image) or 1) not in TURNS:
+            factor = reduction(height, width)
+            if factor > 1:
+                image.draft(None, (width // factor, height // factor))
         image.load()
         if stored.startswith(('RGB;16', 'RGBX;16', 'RGBA;16')):
             with Image.open(source, formats=_formats()) as other:
                 result = _to_rgb(image, stored, other, background)
         else:
             result = _to_rgb(image, stored, None, background)
-        return np.array(turn(result, orientation(image)))
+        return turn(result, orientation(image))
 
 
-def _read(path: str, background: int, max_pixels: int) -> np.ndarray:
-    """Reads a file as :func:`read_rgb` does. Metadata that Pillow stumbles over are taken away."""
+def _read(path: str, background: int, max_pixels: int, reduction: Reduction | None) -> Image.Image:
+    """Reads a file as :func:`open_rgb` does. Metadata that Pillow stumbles over are taken away."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
         raise ValueError('it is no file')
     with open(path, 'rb') as file:
         start = file.read(len(PNG))
         if not start.startswith((PNG, JPEG)):
             # By its path Pillow would map a plain TIFF into memory and mix up width and height of a turned one.
-            return _decode(file, background, max_pixels)
+            return _decode(file, background, max_pixels, reduction)
         data = start + file.read()
     check_png(data)
     try:
-        return _decode(BytesIO(data), background, max_pixels)
+        return _decode(BytesIO(data), background, max_pixels, reduction)
     except Exception:
         if (rest := without_metadata(data)) == data:
             raise
-        return _decode(BytesIO(rest), background, max_pixels)
+        return _decode(BytesIO(rest), background, max_pixels, reduction)
 
 
 def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -126,8 +135,24 @@ def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = M
     Raises:
         InputError: If the image cannot be decoded.
     """
+    return np.array(open_rgb(path, background, max_pixels))
+
+
+def open_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = MAX_PIXELS,
+             reduction: Reduction | None = None) -> Image.Image:
+    """Reads an image file as :func:`read_rgb` does, into an image of Pillow, a JPEG smaller if that is enough.
+
+    Args:
+        path, background, max_pixels: As for :func:`read_rgb`.
+        reduction (Callable, optional): Of the height and width of the image: how many times smaller it may be, 1, 2, 4
+            or 8. It is asked about JPEGs that are stored upright only, which are decoded faster then; both sides are
+            rounded up. Defaults to None, as large as it is.
+
+    Raises:
+        InputError: If the image cannot be decoded.
+    """
     try:
-        return _read(os.fspath(path), background, max_pixels)
+        return _read(os.fspath(path), background, max_pixels, reduction)
     # The decoders of Pillow raise nearly anything on damaged files, SyntaxError and IndexError included.
     except Exception as error:
         reason = 'not an image in a known format'

@@ -1,6 +1,7 @@
 """SDRNets, the algorithms that train them, and what they distill with."""
 
 from .backbone import SDRBackbone
+from .batched_colors import BatchedColors
 from .batched_views import BatchedViews
 from .byol_sdr import BYOLSDR
 from .checkpoint_loaders import guard_mmengine
@@ -16,8 +17,9 @@ from .sliced import ChannelLayout, subnet_state_dict
 from .warm_start import warm_start
 
 __all__ = [
-    'BYOLSDR', 'BatchedViews', 'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone', 'SDRNonLinearNeck',
-    'SDRResNet', 'SiamKDLoss', 'SiameseSDR', 'SimCLRSDR', 'SimSiamSDR', 'subnet_state_dict', 'warm_start'
+    'BYOLSDR', 'BatchedColors', 'BatchedViews', 'ChannelLayout', 'ExactPretrainedInit', 'L2KDLoss', 'SDRBackbone',
+    'SDRNonLinearNeck', 'SDRResNet', 'SiamKDLoss', 'SiameseSDR', 'SimCLRSDR', 'SimSiamSDR', 'subnet_state_dict',
+    'warm_start'
 ]
 
 allow_checkpoints()
