@@ -61,20 +61,20 @@ def test_step_of_a_subnet_moves_the_subnet_and_nothing_else(optimizer):
 def test_steps_of_one_subnet_are_those_of_the_stock_resnet_alone(name, clip):
     """Three steps, weight decay and momentum included, from a fresh optimizer."""
     optimizer, clip_grad = OPTIMIZERS[name], clip and dict(max_norm=clip)
-    model = network().train()
+    model = network().double().train()
     path = PATHS[0]
-    alone = MODELS.build(model.subnet_config())
+    alone = MODELS.build(model.subnet_config()).double()
     alone.load_state_dict(subnet_state_dict(model, path))
     alone.train()
     wrapper = SubnetOptimWrapper(optimizer(model.parameters()), clip_grad=clip_grad)
     reference = OptimWrapper(optimizer(alone.parameters()), clip_grad=clip_grad)
     for seed in range(3):
-        image = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        image = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
         step(wrapper, model, path, image)
         reference.update_params(alone(image)[0].square().mean())
     state = subnet_state_dict(model, path)
     for name, parameter in alone.named_parameters():
-        torch.testing.assert_close(state[name], parameter.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(state[name], parameter.detach(), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize('name', ['SGD', 'LARS'])
@@ -85,16 +85,16 @@ def test_steps_in_place_are_those_on_copies(monkeypatch, name):
         if not in_place:
             monkeypatch.setattr('sdr_mm.engine.subnet_optim_wrapper._works_on_views', lambda optimizer: False)
         torch.manual_seed(0)
-        model = network().train()
+        model = network().double().train()
         # Norms and biases of the recipe for BYOL have no rate of their layer.
         norms, others = ([parameter for parameter in model.parameters() if (parameter.dim() == 1) == norm]
                          for norm in (True, False))
         wrapper = SubnetOptimWrapper(OPTIMIZERS[name]([dict(params=norms, lars_exclude=True), dict(params=others)]))
         for path in [*PATHS, None, (0, 0, 0, 0)]:
-            step(wrapper, model, path, torch.randn(4, 3, 32, 32))
+            step(wrapper, model, path, torch.randn(4, 3, 32, 32, dtype=torch.double))
         results.append([*model.state_dict().values(),
                         *(wrapper.optimizer.state[parameter]['momentum_buffer'] for parameter in model.parameters())])
-    tolerance = dict(rtol=0, atol=0) if name == 'SGD' else dict(rtol=1e-3, atol=1e-4)
+    tolerance = dict(rtol=0, atol=0) if name == 'SGD' else dict(rtol=1e-7, atol=1e-9)
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, **tolerance)
 
