@@ -100,7 +100,7 @@ class SDRResidual(nn.Module):
         for i in range(1, self.num_convs + 1):
             x = getattr(self, f'conv{i}')(x if i == 1 else self.relu(x), path)
             x = getattr(self, f'bn{i}')(x, path, update_stats)
-        return x + identity
+        return x.add_(identity)
 
     def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         if self.with_cp and x.requires_grad:
