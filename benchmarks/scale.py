@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from rounds import timed
+from rounds import parse, parser_of, save, timed
 
 import sdr_mm.models  # noqa: F401, registers them
+from sdr_mm.arguments import COUNT, positive
 from sdr_mm.cli import progress, run
 from sdr_mm.cluster_order import ClusterOrder
 from sdr_mm.clusters import Clusters, write_clusters
@@ -38,7 +39,6 @@ from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.datasets.sampler import ClusterAwareSampler
 from sdr_mm.datasets.schedule import PhaseSchedule
 from sdr_mm.errors import InputError
-from sdr_mm.files import atomic_write
 from sdr_mm.images import fingerprint, image_names
 from sdr_mm.registry import MODELS
 from sdr_mm.space import SUPERNET, SubnetSpace
@@ -194,19 +194,18 @@ def main() -> None:
         file, *numbers, seconds = sys.argv[2:]
         draw(file, *map(int, numbers), float(seconds))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=lambda text: int(float(text)), default=10**6, help='(default: 1e6)')
-    parser.add_argument('--num-groups', type=int, default=4, help='(default: 4)')
-    parser.add_argument('--num-blocks', type=int, default=4, help='(default: 4)')
-    parser.add_argument('--dimensions', type=int, default=2048, help='of the features (default: 2048)')
-    parser.add_argument('--batch-size', type=int, default=64, help='on one process (default: 64)')
-    parser.add_argument('--world-sizes', type=int, nargs='+', default=[1, 8, 64], help='(default: 1 8 64)')
-    parser.add_argument('--seconds', type=float, default=5, help='to draw batches for (default: 5)')
+    parser = parser_of(__doc__)
+    parser.add_argument('--images', type=positive, default=10**6, help='(default: 1e6)')
+    parser.add_argument('--num-groups', type=COUNT, default=4, help='(default: 4)')
+    parser.add_argument('--num-blocks', type=COUNT, default=4, help='(default: 4)')
+    parser.add_argument('--dimensions', type=COUNT, default=2048, help='of the features (default: 2048)')
+    parser.add_argument('--batch-size', type=COUNT, default=64, help='on one process (default: 64)')
+    parser.add_argument('--world-sizes', type=COUNT, nargs='+', default=[1, 8, 64], help='(default: 1 8 64)')
+    parser.add_argument('--seconds', type=positive, default=5, help='to draw batches for (default: 5)')
     parser.add_argument('--folder', help='where to put the clusters file (default: that for temporary files)')
-    parser.add_argument('--json', metavar='FILE', help='where to write the numbers too')
-    args = parser.parse_args()
-    args.subnets = len(SubnetSpace(args.num_groups, args.num_blocks))
-    content: dict[str, Any] = dict(images=args.images, subnets=args.subnets, threads=torch.get_num_threads())
+    args = parse(parser)
+    args.images, args.subnets = int(args.images), len(SubnetSpace(args.num_groups, args.num_blocks))
+    content: dict[str, Any] = dict(images=args.images, subnets=args.subnets)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         file = Path(folder) / 'clusters.npz'
         content['write'] = timed(lambda: write_simulated(file, args.images, args.num_groups, args.num_blocks,
@@ -219,9 +218,7 @@ def main() -> None:
     content['checkpoint'] = checkpoint_bytes()
     content['clustering'] = clustering_bytes(args.images, args.dimensions, args.subnets)
     print(describe(content))
-    if args.json:
-        with atomic_write(Path(args.json), overwrite=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + '\n')
+    save(args.json, 'simulated, without images', **content)
 
 
 def describe(content: dict[str, Any]) -> str:
