@@ -14,7 +14,7 @@ bench() {
     timeout 150 "$python" -W ignore "benchmarks/$script.py" "$@" --json "$out/$name.json" || echo "$script ended with status $?"
 }
 bench subnet_step subnet_step --size 224 --batch-size 64
-bench subnet_step_amp subnet_step --size 224 --batch-size 64 --channels-last --amp
+bench subnet_step_amp subnet_step --size 224 --batch-size 64 --channels-last --amp bfloat16
 bench training_time training_time --depth 50 --size 224 --batch-size 64 --amp bfloat16 --subnets 4 256 --rounds 5
 bench memory memory --batch-size 64 --amp bfloat16
 bench compiled compiled --amp bfloat16 --rounds 10

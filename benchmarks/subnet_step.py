@@ -1,7 +1,7 @@
 """A sub-net inside the super-net against the plain ResNet that it is: passes and optimizer steps, in one run.
 
     python benchmarks/subnet_step.py --threads 1
-    python benchmarks/subnet_step.py --size 224 --batch-size 64 --channels-last --amp
+    python benchmarks/subnet_step.py --size 224 --batch-size 64 --channels-last --amp bfloat16
 
 Both sides have the same weights and batch. A sub-net copies its channels out of the super-net's weights, and its
 gradients into theirs; its optimizer step may move nothing else.
@@ -17,6 +17,7 @@ import torch
 from mmpretrain.engine.optimizers import LARS
 from rounds import Comparison, compare, parse, parser_of, report
 from torch import nn
+from trainings import add_options, described
 
 import sdr_mm  # noqa: F401
 from sdr_mm.cli import run
@@ -46,7 +47,7 @@ def measure(args: argparse.Namespace, device: torch.device) -> list[Comparison]:
 
     def passes(network: nn.Module, *path: tuple[int, ...]) -> None:
         network.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16) if args.amp else nullcontext():
+        with torch.autocast(device.type, getattr(torch, args.amp)) if args.amp else nullcontext():
             loss = network(images, *path)[-1].square().mean()
         loss.backward()
 
@@ -71,16 +72,12 @@ def measure(args: argparse.Namespace, device: torch.device) -> list[Comparison]:
 
 def main() -> None:
     parser = parser_of(__doc__, rounds=10)
-    parser.add_argument('--depth', type=int, choices=(18, 34, 50, 101, 152), default=50, help='(default: 50)')
-    parser.add_argument('--size', type=int, default=64, help='side of the images in pixels (default: 64)')
-    parser.add_argument('--batch-size', type=int, default=32, help='(default: 32)')
+    add_options(parser, depth=50, size=64, batch_size=32)
     parser.add_argument('--channels-last', action='store_true', help='memory format of weights and images')
-    parser.add_argument('--amp', action='store_true', help='bfloat16 where autocasting chooses it')
     args = parse(parser)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     report(measure(args, device),
-           f'{args.size} px, batches of {args.batch_size}, {"channels-last, " * args.channels_last}'
-           f'{"mixed precision, " * args.amp}medians of {args.rounds} rounds', args.json)
+           f'{described(args)}, {"channels-last, " * args.channels_last}medians of {args.rounds} rounds', args.json)
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ def add_options(parser: Parser, depth: int, size: int, batch_size: int) -> None:
     parser.add_argument('--size', type=PIXELS, default=size,
                         help='side of the images in pixels (default: %(default)s)')
     parser.add_argument('--batch-size', type=COUNT, default=batch_size, help='images of a step (default: %(default)s)')
-    parser.add_argument('--amp', choices=('float16', 'bfloat16'), help='mixed precision, which needs a GPU')
+    parser.add_argument('--amp', choices=('float16', 'bfloat16'), help='mixed precision; a training needs a GPU for it')
 
 
 class Training:
