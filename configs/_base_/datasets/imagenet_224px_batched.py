@@ -2,6 +2,8 @@
 # other augmentations run on whole batches where the model does. To train with it:
 #     sed 's/imagenet_224px[_a-z]*/&_batched/' configs/sdr_simsiam.py > configs/sdr_simsiam_batched.py
 #     bash tools/dist_train.sh configs/sdr_simsiam_batched.py 8
+_base_ = 'imagenet_224px.py'
+
 data_preprocessor = dict(
     type='sdr_mm.BatchedColors',
     flip_prob=0.5,
@@ -12,10 +14,7 @@ data_preprocessor = dict(
     hue=0.1,
     gray_prob=0.2,
     blur_prob=0.5,
-    blur_sigma=(0.1, 2.0),
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+    blur_sigma=(0.1, 2.0))
 
 train_pipeline = [
     dict(
@@ -25,7 +24,4 @@ train_pipeline = [
         crop_ratio_range=(0.2, 1.)),
     dict(type='PackInputs'),
 ]
-train_dataset = dict(type='ImageNet', data_root='data/imagenet/', split='train', pipeline=train_pipeline)
-
-# Stored in the checkpoints, for the tools that evaluate them: the paper's kNN.
-evaluation = dict(resize=256, size=224, k=200)
+train_dataset = dict(pipeline=train_pipeline)
