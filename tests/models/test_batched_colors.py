@@ -239,6 +239,7 @@ def color_by_ours(name, number, **changes):
     return statistics(ours(batch(images, range(COUNT)))['inputs'][number].permute(0, 2, 3, 1).numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [0, 1])
 @pytest.mark.parametrize('name', NAMES)
 def test_colors_of_one_image_are_distributed_as_mmpretrains(name, number):
