@@ -20,7 +20,7 @@ from sklearn.metrics import normalized_mutual_info_score
 import sdr_mm  # noqa: F401
 from sdr_mm.arguments import COUNT, positive
 from sdr_mm.cli import run
-from sdr_mm.clustering.feature_matrix import FeatureMatrix
+from sdr_mm.clustering.feature_matrix import FeatureMatrix, Scores
 from sdr_mm.clustering.sinkhorn import objective, sinkhorn, sinkhorn_clustering
 from sdr_mm.text_table import text_table
 
@@ -80,7 +80,7 @@ def main() -> None:
     matrix = FeatureMatrix(features, center=False)
     for name, (assignment, centroids) in results.items():
         share = np.bincount(assignment, minlength=k) * k / args.images
-        scores = matrix.scores(torch.from_numpy(centroids))
+        scores = Scores(matrix, torch.from_numpy(centroids))
         value, _ = objective(scores, sinkhorn(scores), 1.0)
         rows.append([name, f'{share.min():.3f}', f'{share.max():.3f}', f'{value:.4f}',
                      f'{normalized_mutual_info_score(labels, assignment):.4f}'])

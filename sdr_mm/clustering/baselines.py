@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import all_reduce, broadcast, is_main_process
 
 from ..errors import InputError
-from .feature_matrix import FeatureMatrix
+from .feature_matrix import FeatureMatrix, Scores
 from .partition import Partition
 
 IMAGES_PER_CLUSTER = 256
@@ -57,7 +57,7 @@ def kmeans_clustering(features: FeatureMatrix, k: int, *, iterations: int = 20, 
             for iteration in history:
                 report(iteration)
     broadcast(centroids)
-    local = torch.cat([scores.argmax(dim=1) for scores in features.scores(centroids)()])
+    local = torch.cat([scores.argmax(dim=1) for scores in Scores(features, centroids)])
     return Partition(features.gather(local), centroids.cpu().numpy(), history)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,8 +11,6 @@ from mmengine.dist import all_gather_object, all_reduce, get_dist_info
 from torch import Tensor
 
 from ..errors import InputError
-
-ScoreChunks = Callable[[], Iterator[Tensor]]
 
 
 class FeatureMatrix:
@@ -32,8 +30,8 @@ class FeatureMatrix:
         device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
         chunk_bytes (int): Size of the pieces that are read and computed at a time. Defaults to 64 MiB.
         cache_bytes (int, optional): What may be kept in memory of this shard, and as much again of its scores, instead
-            of being read and computed again in each pass. Defaults to 1 GiB on the CPU and to a third of the free
-            memory of a GPU.
+            of being read and computed again in each pass. Defaults to 2 GiB on the CPU, where the scores of two million
+            images and 256 clusters fit, and to a third of the free memory of a GPU.
 
     Raises:
         InputError: If there are no images, or fewer than ranks.
@@ -47,7 +45,7 @@ class FeatureMatrix:
         self.device = torch.device(device)
         self.dim = array.shape[1]
         if cache_bytes is None:
-            cache_bytes = torch.cuda.mem_get_info(self.device)[0] // 3 if self.device.type == 'cuda' else 1 << 30
+            cache_bytes = torch.cuda.mem_get_info(self.device)[0] // 3 if self.device.type == 'cuda' else 2 << 30
         self.chunk_bytes, self.cache_bytes = chunk_bytes, cache_bytes
         rank, world = get_dist_info()
         if not len(self):
@@ -92,22 +90,44 @@ class FeatureMatrix:
         """(min(count, n), d) float32: distinct rows drawn at random, the same on all ranks."""
         return self.take(np.random.default_rng(seed).permutation(len(self))[:count])
 
+    def chunk_rows(self, width: int) -> int:
+        """Rows to go through at a time by who computes ``width`` numbers per row."""
+        return max(1, self.chunk_bytes // (8 * max(width, self.dim)))
+
     def chunks(self, width: int = 1) -> Iterator[Tensor]:
         """This rank's rows in order, (c, d) float32 at a time; the caller computes ``width`` numbers per row."""
-        step = max(1, self.chunk_bytes // (8 * max(width, self.dim)))
+        step = self.chunk_rows(width)
+        if self._cache is not None:
+            yield from self._cache.split(step)
+            return
         for start in range(self.start, self.stop, step):
-            stop = min(start + step, self.stop)
-            yield (self.take(np.arange(start, stop)) if self._cache is None else
-                   self._cache[start - self.start:stop - self.start])
-
-    def scores(self, centroids: Tensor) -> ScoreChunks:
-        """``S = FᵀC`` of this rank's rows, for (k, d) unit vectors; each call goes through (c, k) float32 chunks."""
-        k = len(centroids)
-        if self.num_local * k * 4 <= self.cache_bytes:
-            kept = [chunk @ centroids.T for chunk in self.chunks(k)]
-            return lambda: iter(kept)
-        return lambda: (chunk @ centroids.T for chunk in self.chunks(k))
+            yield self.take(np.arange(start, min(start + step, self.stop)))
 
     def gather(self, local: Tensor) -> np.ndarray:
         """(n, …): what each rank computed for its rows, joined in the order of the rows."""
         return np.concatenate(all_gather_object(local.cpu().numpy()))
+
+
+class Scores:
+    """``S = FᵀC`` of eq. (2): this rank's rows of the scores of all images with (k, d) unit vectors.
+
+    Going through it gives (c, k) float32 chunks in the order of the rows, as often as wanted. They are kept if they fit
+    into the ``cache_bytes`` of the features, and computed again in each pass otherwise.
+    """
+
+    def __init__(self, features: FeatureMatrix, centroids: Tensor) -> None:
+        self.features, self.centroids = features, centroids.clone()  # the caller may go on with its centroids
+        self._kept: Tensor | None = None
+        if features.num_local * len(centroids) * 4 <= features.cache_bytes:
+            self._kept = torch.cat(list(self))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self._kept is not None:
+            return iter(self._kept.split(self.features.chunk_rows(len(self.centroids))))
+        return (chunk @ self.centroids.T for chunk in self.features.chunks(len(self.centroids)))
+
+    def take(self, index: np.ndarray) -> Tensor:
+        """(len(index), k) float32: the scores of rows of this rank's shard."""
+        if self._kept is None:
+            return self.features.take(index) @ self.centroids.T
+        return self._kept[torch.from_numpy(index - self.features.start).to(self.features.device)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce, broadcast
 from torch import Tensor
 
 from ..errors import InputError
-from .feature_matrix import FeatureMatrix, ScoreChunks
+from .feature_matrix import FeatureMatrix, Scores
 from .partition import Partition
 
 
@@ -32,20 +32,21 @@ class Transport:
     iterations: int
 
     def log_posterior(self, scores: Tensor) -> Tensor:
-        """(c, k) float64 ``log(n·U)`` of the images with (c, k) ``scores``."""
-        return torch.log_softmax(scores.double() / self.epsilon + self.potential, dim=1)
+        """(c, k) ``log(n·U)`` of the images with (c, k) ``scores``, in the precision of these."""
+        return torch.log_softmax(_logits(scores, self.epsilon, self.potential), dim=1)
 
 
-def sinkhorn(scores: Tensor | ScoreChunks, epsilon: float = 0.05, tolerance: float = 1e-3, max_iterations: int = 1000,
-             potential: Tensor | None = None) -> Transport:
+def sinkhorn(scores: Tensor | Iterable[Tensor], epsilon: float = 0.05, tolerance: float = 1e-3,
+             max_iterations: int = 1000, potential: Tensor | None = None) -> Transport:
     """Solves eq. (2), ``max_U Tr(UᵀS) + ε H(U)`` with marginals 1/n and 1/k, in the log domain.
 
-    Each iteration makes the rows exact and then the columns (Sinkhorn-Knopp). One pass over the scores does both, in
-    float64 and with log-sum-exp, so nothing overflows however small ``ε`` is. Over ranks only k-vectors are reduced.
+    Each iteration makes the rows exact and then the columns (Sinkhorn-Knopp), in one pass over the scores. Every row is
+    scaled by its largest entry and every cluster has its potential in the exponent, so nothing overflows however small
+    ``ε`` is. Over ranks only k-vectors are reduced.
 
     Args:
-        scores (Tensor | Callable): (n, k) ``S`` of this rank's images, or a function that gives an iterator over chunks
-            of it.
+        scores (Tensor | Iterable): (n, k) ``S`` of this rank's images, or its chunks, such as a list or
+            :class:`~sdr_mm.clustering.feature_matrix.Scores`. They are gone through in each iteration.
         epsilon (float): Weight ``ε`` of the entropy. Defaults to 0.05.
         tolerance (float): Stop when the L1 error of the marginals is below this. Defaults to 1e-3.
         max_iterations (int): Stop here at the latest; the ``error`` then says how far it got. Defaults to 1000.
@@ -58,25 +59,49 @@ def sinkhorn(scores: Tensor | ScoreChunks, epsilon: float = 0.05, tolerance: flo
     if not epsilon > 0:
         raise InputError(f'epsilon of Sinkhorn-Knopp must be positive, got {epsilon}')
     assert max_iterations >= 1, f'max_iterations={max_iterations}'
-    chunks: ScoreChunks = (lambda: iter((scores,))) if isinstance(scores, Tensor) else scores
+    chunks = (scores, ) if isinstance(scores, Tensor) else scores
     if potential is None:
-        first = next(chunks())
+        first = next(iter(chunks))
         potential = torch.zeros(first.shape[1], dtype=torch.float64, device=first.device)
     k = len(potential)
+    # Rounding of S / ε, up to eps / ε, moves the marginals by as much.
+    dtype = torch.float32 if torch.finfo(torch.float32).eps / epsilon < tolerance / 10 else torch.float64
     for iteration in range(1, max_iterations + 1):
-        log_mass = torch.full_like(potential, -math.inf)
-        count = torch.zeros((), dtype=torch.float64)
-        for chunk in chunks():
-            log_rows = torch.log_softmax(chunk.double() / epsilon + potential, dim=1)
-            log_mass = torch.logaddexp(log_mass, torch.logsumexp(log_rows, dim=0))
-            count += len(chunk)
-        all_reduce(count)
-        log_columns = _log_sum_over_ranks(log_mass) - math.log(count)
+        log_columns = _log_columns(chunks, epsilon, potential, dtype)
         error = float((log_columns.exp() - 1 / k).abs().sum())
         if error < tolerance or iteration == max_iterations:
             break
         potential = potential - log_columns - math.log(k)
     return Transport(epsilon, potential, error, iteration)
+
+
+def _logits(scores: Tensor, epsilon: float, potential: Tensor) -> Tensor:
+    return torch.add(potential.to(scores.dtype), scores, alpha=1 / epsilon)
+
+
+def _log_columns(chunks: Iterable[Tensor], epsilon: float, potential: Tensor, dtype: torch.dtype) -> Tensor:
+    """(k,) float64 logarithm of the sums of the columns of ``U``, after its rows have been made exact."""
+    columns, count = torch.zeros_like(potential), torch.zeros((), dtype=torch.float64)
+    for block in _blocks(chunks):
+        columns += torch.softmax(_logits(block.to(dtype), epsilon, potential), dim=1).sum(dim=0)
+        count += len(block)
+    all_reduce(columns)
+    all_reduce(count)
+    if columns.min() > 1e-20:
+        return columns.log() - math.log(count)
+    # Only a first potential can leave a cluster with so little that its exponentials underflow: where the columns were
+    # exact and the rows then are made so, no column loses more than a factor of n.
+    log_columns = torch.full_like(potential, -math.inf)
+    for block in _blocks(chunks):
+        log_rows = torch.log_softmax(_logits(block.double(), epsilon, potential), dim=1)
+        log_columns = torch.logaddexp(log_columns, torch.logsumexp(log_rows, dim=0))
+    return _log_sum_over_ranks(log_columns) - math.log(count)
+
+
+def _blocks(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The chunks, on a CPU in pieces whose passes stay in its cache."""
+    for chunk in chunks:
+        yield from chunk.split(max(1, 2**18 // chunk.shape[1])) if chunk.device.type == 'cpu' else (chunk, )
 
 
 def _log_sum_over_ranks(log_values: Tensor) -> Tensor:
@@ -87,25 +112,23 @@ def _log_sum_over_ranks(log_values: Tensor) -> Tensor:
     return total.log() + largest
 
 
-def objective(scores: ScoreChunks, transport: Transport, temperature: float) -> tuple[float, float]:
+def objective(scores: Iterable[Tensor], transport: Transport, temperature: float) -> tuple[float, float]:
     """``Tr(UᵀS) + ε H(U)`` of eq. (2), and the mean cross entropy that SGD works on.
 
     The latter, in nats per image, is between the rows of ``n·U`` and ``softmax(S / temperature)``.
     """
-    sums = None
-    for chunk in scores():
-        log_rows = transport.log_posterior(chunk)
+    sums = torch.zeros(4, dtype=torch.float64, device=transport.potential.device)
+    for block in _blocks(scores):
+        log_rows = transport.log_posterior(block)
+        log_softmax = torch.log_softmax(block / temperature, dim=1)
         rows = log_rows.exp()
-        log_softmax = torch.log_softmax(chunk.double() / temperature, dim=1)
-        part = torch.stack([
-            (rows * chunk).sum(), -(rows * log_rows).sum(), -(rows * log_softmax).sum(),
-            torch.tensor(float(len(chunk)), dtype=torch.float64, device=chunk.device)])
-        sums = part if sums is None else sums + part
-    assert sums is not None
+        sums[3] += len(block)
+        for index, values in enumerate((block, log_rows, log_softmax)):
+            sums[index] += (rows * values).sum(dim=0).sum(dtype=torch.float64)
     all_reduce(sums)
-    trace, entropy, cross_entropy, n = sums.tolist()
+    trace, log_rows_mean, log_softmax_mean = (sums[:3] / sums[3]).tolist()
     # U has n rows of mass 1/n each: its entropy is the mean entropy of the rows plus log n.
-    return trace / n + transport.epsilon * (entropy / n + math.log(n)), cross_entropy / n
+    return trace + transport.epsilon * (math.log(sums[3]) - log_rows_mean), -log_softmax_mean
 
 
 @dataclass(frozen=True)
@@ -176,7 +199,7 @@ def sinkhorn_clustering(features: FeatureMatrix, k: int, *, epsilon: float = 0.0
     history: list[Iteration] = []
     potential = None
     for epoch in range(epochs + 1):
-        scores = features.scores(centroids)
+        scores = Scores(features, centroids)
         transport = sinkhorn(scores, epsilon, tolerance, max_iterations, potential)
         potential = transport.potential  # nearly the solution for the next centroids
         history.append(
@@ -185,13 +208,13 @@ def sinkhorn_clustering(features: FeatureMatrix, k: int, *, epsilon: float = 0.0
             report(history[-1])
         if epoch == epochs:
             break
-        target_centroids = centroids.clone()
         order = np.random.default_rng((seed, epoch)).permutation(len(features))
         for start in range(0, len(order), batch_size):
             rows = order[start:start + batch_size]
-            batch = features.take(rows[(rows >= features.start) & (rows < features.stop)])  # this rank's part
+            local = rows[(rows >= features.start) & (rows < features.stop)]  # this rank's part
+            batch = features.take(local)
             # U stays fixed within the epoch: it is a function of the centroids it was solved for.
-            target = transport.log_posterior(batch @ target_centroids.T).exp().float()
+            target = transport.log_posterior(scores.take(local)).exp()
             prediction = torch.softmax(batch @ centroids.T / temperature, dim=1)
             gradient = (prediction - target).T @ batch
             all_reduce(gradient)
@@ -201,8 +224,8 @@ def sinkhorn_clustering(features: FeatureMatrix, k: int, *, epsilon: float = 0.0
             step += 1
 
     choose = transport.log_posterior if assign == 'posterior' else lambda chunk: chunk
-    local = torch.cat([choose(chunk).argmax(dim=1) for chunk in scores()])
-    return Partition(features.gather(local), centroids.cpu().numpy(), history)
+    chosen = torch.cat([choose(chunk).argmax(dim=1) for chunk in scores])
+    return Partition(features.gather(chosen), centroids.cpu().numpy(), history)
 
 
 def first_centroids(features: FeatureMatrix, k: int, seed: int, images_per_cluster: int = 32) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from sdr_mm.clustering.feature_matrix import FeatureMatrix
+from sdr_mm.clustering.feature_matrix import FeatureMatrix, Scores
 from sdr_mm.clustering.sinkhorn import first_centroids, objective, sinkhorn, sinkhorn_clustering
 from sdr_mm.errors import InputError
 
@@ -33,7 +33,7 @@ def value(u, s, epsilon):
 
 
 def plan(scores, transport):
-    return (transport.log_posterior(scores).exp() / len(scores)).numpy()
+    return (transport.log_posterior(scores.double()).exp() / len(scores)).numpy()
 
 
 def naive_sinkhorn(kernel, iterations=2000):
@@ -102,17 +102,43 @@ def test_no_other_feasible_plan_scores_higher():
 def test_chunks_and_a_warm_start_change_nothing_but_the_work():
     scores = torch.randn(101, 6) * 0.3
     whole = sinkhorn(scores, tolerance=1e-8)
-    chunked = sinkhorn(lambda: iter(scores.split(7)), tolerance=1e-8)
+    chunked = sinkhorn(scores.split(7), tolerance=1e-8)
     torch.testing.assert_close(whole.potential, chunked.potential)
     again = sinkhorn(scores, tolerance=1e-6, potential=whole.potential)
     assert again.iterations == 1 < whole.iterations
+
+
+@pytest.mark.parametrize('tolerance', [1e-3, 1e-6])  # solved in single and in double precision
+def test_many_blocks_in_either_precision_give_the_plan_of_plain_scaling(tolerance):
+    scores = torch.randn(2500, 256, generator=torch.Generator().manual_seed(0)) * 0.1
+    transport = sinkhorn(scores, tolerance=tolerance)
+    u = plan(scores, transport)
+    assert transport.error < tolerance
+    assert np.abs(u.sum(axis=0) - 1 / 256).sum() == pytest.approx(transport.error, abs=tolerance / 20)
+    exact = naive_sinkhorn(np.exp(scores.double().numpy() / 0.05), iterations=200)
+    assert np.abs(u - exact).sum() < 3 * tolerance
+
+
+def test_scores_are_the_products_whether_kept_or_streamed_in_small_chunks():
+    features, _ = planted(dim=32)
+    centroids = torch.nn.functional.normalize(torch.randn(8, 32), dim=1)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    rows = np.array([7, 479, 0])
+    small = {'chunk_bytes': 8 * 32 * 50}
+    for options in ({}, {'cache_bytes': 0}, small, {'cache_bytes': 0, **small}):
+        scores = Scores(FeatureMatrix(features, center=False, **options), centroids)
+        for _ in range(2):  # as often as wanted
+            chunks = list(scores)
+            np.testing.assert_allclose(torch.cat(chunks), unit @ centroids.numpy().T, atol=1e-6)
+            assert max(map(len, chunks)) == (50 if 'chunk_bytes' in options else 480)
+        np.testing.assert_allclose(scores.take(rows), unit[rows] @ centroids.numpy().T, atol=1e-6)
 
 
 def test_the_reported_objectives_are_those_of_the_formulas():
     scores = torch.randn(30, 4) * 0.4
     transport = sinkhorn(scores)
     u = plan(scores, transport)
-    trace_entropy, cross_entropy = objective(lambda: iter(scores.split(11)), transport, 0.1)
+    trace_entropy, cross_entropy = objective(scores.split(11), transport, 0.1)
     assert trace_entropy == pytest.approx(value(u, scores.numpy(), 0.05), abs=1e-6)
     log_softmax = torch.log_softmax(scores.double() / 0.1, dim=1).numpy()
     assert cross_entropy == pytest.approx(-(u * log_softmax).sum(), abs=1e-6)
