@@ -22,7 +22,7 @@ test-light: $(LIGHT)/.installed
 	$(PYTEST_ENV) $(LIGHT)/bin/python -m pytest $(PYTEST) -m "not ops and not cuda"
 
 test-full: $(FULL)/.installed
-	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda"
+	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda and not dali"
 
 # Mutated input for every tool, about fifteen minutes: each case succeeds or ends with one clear line.
 fuzz: $(LIGHT)/.installed
@@ -41,7 +41,7 @@ $(LIGHT)/.installed: pyproject.toml requirements/light.txt
 	@echo "setting up $(LIGHT), about two minutes"
 	$(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	$(LIGHT)/bin/uv pip install --python $(LIGHT)/bin/python --constraint requirements/light.txt --editable '.[upstream,data,test]'
+	$(LIGHT)/bin/uv pip install --python $(LIGHT)/bin/python --constraint requirements/light.txt --editable '.[upstream,data,dali,test]'
 	@touch $@
 
 # The full environment: maintained OpenMMLab with compiled operators, and MMDetection.

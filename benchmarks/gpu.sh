@@ -19,3 +19,5 @@ bench training_time training_time --depth 50 --size 224 --batch-size 64 --amp bf
 bench memory memory --batch-size 64 --amp bfloat16
 bench compiled compiled --amp bfloat16 --rounds 10
 bench knn knn --train 75750 --test 25250 --dimensions 2048
+bench loader loader --images 128 --rounds 5
+bench loader_dali loader --images 128 --rounds 5 --decoder dali

@@ -2,9 +2,10 @@
 
     python benchmarks/loader.py --threads 1
     python benchmarks/loader.py --config byol --width 1000 --profile
+    python benchmarks/loader.py --decoder dali --images 128
 
-Both sides make normalized views of the same JPEGs on one core, files in the cache. What our batches take would be the
-GPU's on a machine that has one; what is left for the processes of the loader is compared by itself.
+Both sides make normalized views of the same JPEGs on one core, files in the cache. Batches are the GPU's on a machine
+that has one, with DALI their decoding too; what is left for the processes of the loader is compared by itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from sklearn.datasets import load_sample_images
 import sdr_mm  # noqa: F401
 from sdr_mm.arguments import COUNT, PIXELS, whole
 from sdr_mm.cli import run
+from sdr_mm.images import dali
 from sdr_mm.permutation import hash64
 from sdr_mm.registry import MODELS
 from sdr_mm.text_table import text_table
@@ -57,10 +60,11 @@ def write_photos(folder: Path, count: int, width: int, quality: int) -> list[str
 class Side:
     """A config's pipeline and preprocessor."""
 
-    def __init__(self, name: str, files: Sequence[str]) -> None:
+    def __init__(self, name: str, files: Sequence[str], **options: Any) -> None:
         cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        cfg.train_pipeline[0].update(options)
         self.pipeline = Compose(cfg.train_pipeline)
-        self.preprocessor = MODELS.build(cfg.data_preprocessor)
+        self.preprocessor = MODELS.build(cfg.data_preprocessor).to('cuda' if torch.cuda.is_available() else 'cpu')
         self.files = files
 
     def load(self) -> list[dict[str, Any]]:
@@ -104,14 +108,14 @@ def profile(side: Side) -> None:
 def measure(args: argparse.Namespace, folder: Path) -> list[Comparison]:
     files = write_photos(folder, args.images, args.width, args.quality)
     name = NAMES[args.config]
-    peer, ours = Side(name, files), Side(f'{name}_batched', files)
+    peer, ours = Side(name, files), Side(f'{name}_batched', files, decoder=args.decoder)
     np.random.seed(0)
     if args.profile:
         profile(peer)
-    loaded = ours.load()
     found = [compare('loader and batches', ours.whole, peer.whole, TARGET, args.rounds),
              compare('loader alone', ours.load, peer.load, TARGET, args.rounds)]
-    batches = [timed(lambda: ours.finish(loaded)) for _ in range(args.rounds)]
+    # A batch is used up.
+    batches = [timed(partial(ours.finish, ours.load())) for _ in range(args.rounds)]
     rows = [[title, f'{args.images / seconds:.1f}'] for title, seconds in (
         ('MMPretrain', found[0].peer), ('ours', found[0].ours), ('ours, loader alone', found[1].ours),
         ('ours, batches alone', float(np.median(batches))))]
@@ -125,10 +129,12 @@ def main() -> None:
     parser.add_argument('--images', type=COUNT, default=32, help='of a batch (default: %(default)s)')
     parser.add_argument('--width', type=PIXELS, default=500, help='of the JPEGs, 4:3, in pixels (default: %(default)s)')
     parser.add_argument('--quality', type=whole(1, 95), default=92, help='of the JPEGs (default: %(default)s)')
+    parser.add_argument('--decoder', choices=('pillow', 'dali'), default='pillow', help='of ours (default: pillow)')
     parser.add_argument('--profile', action='store_true', help="print what MMPretrain's transforms take")
     args = parse(parser)
     if args.threads:
         cv2.setNumThreads(args.threads)
+        dali.THREADS = args.threads
     init_default_scope('sdr_mm')
     with tempfile.TemporaryDirectory() as folder:
         comparisons = measure(args, Path(folder))

@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from mmpretrain.engine.optimizers import LARS
+from PIL import Image
 from routing_data import NORMALIZATION, evaluator, make_run, network
+from sklearn.datasets import load_sample_images
 from small_runs import small_config, write_clusters, write_images
 
 from sdr_mm.clustering.feature_matrix import FeatureMatrix
@@ -17,6 +19,8 @@ from sdr_mm.engine.configs import use_amp
 from sdr_mm.engine.subnet_optim_wrapper import confined, selection_of
 from sdr_mm.engine.training import train
 from sdr_mm.evaluation import knn_predict, linear_probe, stratified_splits
+from sdr_mm.images.crops import Box, EncodedCrops, cut, plain_jpeg
+from sdr_mm.images.dali import DaliCrops
 from sdr_mm.models import BatchedViews, SDRResNet
 from sdr_mm.models.checkpoints import read_checkpoint
 from sdr_mm.models.sliced import _sync_batch_norm
@@ -165,6 +169,23 @@ def test_views_of_a_seed_are_those_of_a_cpu():
         found = views.to(DEVICE).view(images.to(DEVICE), np.arange(16), number)
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=2e-2)
         views.to('cpu')
+
+
+def test_crops_of_dali_are_pillows(tmp_path, monkeypatch):
+    pytest.importorskip('nvidia.dali')
+    monkeypatch.delattr(EncodedCrops, 'decode')  # Nothing stands in for DALI where it fails.
+    photo = Image.fromarray(load_sample_images().images[0])
+    photo.save(tmp_path / 'photo.jpg', quality=92)
+    crops = [EncodedCrops('', plain_jpeg(str(tmp_path / 'photo.jpg'), 1 << 20)[0], boxes, 64, 'bilinear')
+             for boxes in ([Box(10, 20, 300, 400), Box(0, 0, 427, 640)], [Box(100, 50, 80, 90), Box(7, 9, 64, 64)])]
+    found = DaliCrops(torch.device(DEVICE, torch.cuda.current_device()))(crops)
+    assert all(view.is_cuda and view.shape == (2, 3, 64, 64) for view in found)
+    for number, image in enumerate(crops):
+        for view, box in zip(found, image.boxes):
+            pillow = cut(Image.open(tmp_path / 'photo.jpg'), box, 64, 'bilinear')
+            difference = np.abs(view[number].permute(1, 2, 0).cpu().numpy().astype(int) - pillow)
+            # A GPU has its own decoder of JPEGs and enlarges their colors otherwise.
+            assert difference.mean() < 1.5 and np.percentile(difference, 99) <= 10
 
 
 def test_routing_scores_are_those_of_a_cpu(tmp_path):

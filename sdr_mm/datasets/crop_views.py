@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import Compose
@@ -12,19 +11,9 @@ from mmpretrain.datasets.transforms import RandomResizedCrop
 from PIL import Image
 
 from ..errors import InputError
+from ..images.crops import FILTERS, Box, EncodedCrops, cut, plain_jpeg
 from ..registry import TRANSFORMS
 from .loading import LoadImage
-
-_FILTERS = dict(bilinear=Image.Resampling.BILINEAR, bicubic=Image.Resampling.BICUBIC)
-
-
-class Box(NamedTuple):
-    """A crop, in pixels of the image."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 @TRANSFORMS.register_module()
@@ -38,8 +27,14 @@ class CropViews(RandomResizedCrop):
     A JPEG of which all crops are much larger than a view is decoded at half, a quarter or an eighth of its size, which
     is faster, and changes what the crops look like by a level or two.
 
-    Required keys: ``img_path``. Added keys: ``img``, a list with (size, size, 3) uint8 in the order BGR for each view;
-    ``img_shape``, (size, size), and ``ori_shape``, (H, W).
+    With ``decoder='dali'`` NVIDIA DALI decodes JPEGs and cuts the same crops in whole batches, where the model runs: on
+    a GPU, if it is there. What is no upright JPEG of gray values or YCbCr is decoded here as ever. DALI decodes JPEGs
+    at their size; crops differ by a level, and by some at their rim. An image that is found to be damaged only when it
+    is decoded stops the training, whatever ``on_error`` says.
+
+    Required keys: ``img_path``. Added keys: ``img``, a list with (size, size, 3) uint8 in the order BGR for each view,
+    or with DALI ``crops`` instead, that or an :class:`~sdr_mm.images.crops.EncodedCrops`, which ``PackInputs`` hands on
+    if its ``meta_keys`` have it; ``img_shape``, (size, size), and ``ori_shape``, (H, W).
 
     Args:
         transforms (Sequence[dict]): What loads the image: a :class:`LoadImage`, and nothing else.
@@ -48,6 +43,7 @@ class CropViews(RandomResizedCrop):
         reducing_gap (float): How many times larger than ``size`` each crop of a JPEG that is decoded smaller must still
             be, 1 at least. Infinity decodes all JPEGs at their size. Defaults to 2, at which resizing does nearly all
             of the smoothing, as it does without.
+        decoder (str): ``'pillow'`` or ``'dali'``. Defaults to ``'pillow'``.
         **kwargs: ``crop_ratio_range``, ``aspect_ratio_range``, ``max_attempts`` and ``interpolation``, bilinear (the
             default) or bicubic, as for ``RandomResizedCrop``.
 
@@ -56,21 +52,30 @@ class CropViews(RandomResizedCrop):
     """
 
     def __init__(self, transforms: Sequence[dict], size: int, num_views: int = 2, reducing_gap: float = 2.0,
-                 **kwargs: Any) -> None:
+                 decoder: str = 'pillow', **kwargs: Any) -> None:
         loaders = Compose(transforms).transforms
         if len(loaders) != 1 or not isinstance(loaders[0], LoadImage):
             raise InputError('CropViews decodes images itself: let its transforms be one sdr_mm.LoadImage')
         filter_name = kwargs.get('interpolation', 'bilinear')
-        if size < 1 or num_views < 1 or not reducing_gap >= 1 or filter_name not in _FILTERS:
+        if size < 1 or num_views < 1 or not reducing_gap >= 1 or filter_name not in FILTERS:
             raise InputError('CropViews needs size >= 1, num_views >= 1, reducing_gap >= 1 and bilinear or bicubic '
                              f'interpolation, got size={size}, num_views={num_views}, reducing_gap={reducing_gap} and '
                              f'interpolation={filter_name!r}')
+        if decoder not in ('pillow', 'dali'):
+            raise InputError(f"the decoder of CropViews is 'pillow' or 'dali', got {decoder!r}")
         super().__init__(size, backend='pillow', **kwargs)
         self.load: LoadImage = loaders[0]
-        self.size, self.num_views, self.reducing_gap = size, num_views, reducing_gap
+        self.size, self.num_views, self.reducing_gap, self.decoder = size, num_views, reducing_gap, decoder
 
     def transform(self, results: dict) -> dict | None:
         """Adds the crops to ``results``; None if the image is to be skipped."""
+        path = results['img_path']
+        if self.decoder == 'dali' and (jpeg := plain_jpeg(path, self.load.max_pixels)) is not None:
+            data, height, width = jpeg
+            results['crops'] = EncodedCrops(path, data, self.draw(height, width), self.size, self.interpolation)
+            results['img_shape'], results['ori_shape'] = (self.size, self.size), (height, width)
+            return results
+
         boxes: list[Box] = []
         shape, factor = (0, 0), 1
 
@@ -80,13 +85,13 @@ class CropViews(RandomResizedCrop):
             factor = self.reduction(boxes)
             return factor
 
-        image = self.load.open(results['img_path'], reduction)
+        image = self.load.open(path, reduction)
         if image is None:
             return None
         if not boxes:  # It is no JPEG, or a turned one.
             shape = (image.height, image.width)
             boxes = self.draw(*shape)
-        results['img'] = [self.cut(image, box, factor) for box in boxes]
+        results['img' if self.decoder == 'pillow' else 'crops'] = [self.cut(image, box, factor) for box in boxes]
         results['img_shape'], results['ori_shape'] = (self.size, self.size), shape
         return results
 
@@ -103,15 +108,8 @@ class CropViews(RandomResizedCrop):
 
     def cut(self, image: Image.Image, box: Box, factor: int = 1) -> np.ndarray:
         """Resizes a crop of an image that was decoded ``factor`` times smaller, (size, size, 3) uint8, BGR."""
-        left, top = box.left / factor, box.top / factor
-        right, bottom = left + box.width / factor, top + box.height / factor
-        # Cut out before, so that the filter takes nothing from outside of the crop.
-        first_x, first_y = math.floor(left), math.floor(top)
-        part = image.crop((first_x, first_y, math.ceil(right), math.ceil(bottom)))
-        part = part.resize((self.size, self.size), _FILTERS[self.interpolation],
-                           (left - first_x, top - first_y, right - first_x, bottom - first_y))
-        return np.asarray(part)[..., ::-1]
+        return cut(image, box, self.size, self.interpolation, factor)
 
     def __repr__(self) -> str:
         return (f'{super().__repr__()[:-1]}, transforms=[{self.load}], num_views={self.num_views}, '
-                f'reducing_gap={self.reducing_gap})')
+                f'reducing_gap={self.reducing_gap}, decoder={self.decoder!r})')

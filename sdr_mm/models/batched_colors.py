@@ -11,9 +11,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmpretrain.models import SelfSupDataPreprocessor
+from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..errors import InputError
+from ..images.crops import EncodedCrops
+from ..images.dali import dali_crops
 from ..permutation import uniform
 from ..registry import MODELS
 
@@ -83,8 +86,11 @@ class BatchedColors(SelfSupDataPreprocessor):
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Makes of ``inputs`` a list of two views ``(N, 3, S, S)``, normalized float32.
 
-        ``inputs`` are two tensors ``(N, 3, S, S)`` uint8, crops of the same images.
+        ``inputs`` are two tensors ``(N, 3, S, S)`` uint8, crops of the same images. If there are none the samples have
+        the ``crops`` of ``CropViews(decoder='dali')``.
         """
+        if 'inputs' not in data:
+            data = dict(data, inputs=self._decode(data['data_samples']))
         data = self.cast_data(data)
         samples = data['data_samples']
         seeds = [sample.get('seed') for sample in samples]
@@ -101,6 +107,26 @@ class BatchedColors(SelfSupDataPreprocessor):
                 view = self.view(images, np.array(seeds), number)
                 views.append(view.sub_(self.mean).div_(self.std) if self._enable_normalize else view)
         return dict(inputs=views, data_samples=samples)
+
+    def _decode(self, samples: Sequence[DataSample]) -> list[Tensor]:
+        """Two tensors ``(N, 3, S, S)`` uint8 of the ``crops`` of the samples, which are taken out of them."""
+        crops = [sample.pop('crops', None) for sample in samples]
+        if any(crop is None for crop in crops):
+            raise InputError(f"{type(self).__name__} finds no crops: with decoder='dali' of 'CropViews' let the "
+                             "meta_keys of 'PackInputs' have 'crops'")
+        jpegs = [number for number, crop in enumerate(crops) if isinstance(crop, EncodedCrops)]
+        decoded = dali_crops(self.device)([crops[number] for number in jpegs]) if jpegs else []
+        if len(jpegs) == len(crops):
+            return decoded
+        others = [number for number, crop in enumerate(crops) if not isinstance(crop, EncodedCrops)]
+        views = []
+        for number, cut in enumerate(zip(*(crops[other] for other in others))):
+            images = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)
+            views.append(images.new_empty((len(crops), *images.shape[1:])))
+            views[-1][others] = images
+            if jpegs:
+                views[-1][jpegs] = decoded[number]
+        return views
 
     def sources(self, inputs: Any) -> list[Tensor]:
         """What each of the views is made of."""

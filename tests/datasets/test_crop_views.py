@@ -14,9 +14,9 @@ from sklearn.datasets import load_sample_images
 from torch.utils.data import DataLoader
 
 from sdr_mm.datasets import ClusterDataset, CropViews, LoadImage
-from sdr_mm.datasets.crop_views import Box
 from sdr_mm.engine.configs import use_on_error
 from sdr_mm.errors import InputError
+from sdr_mm.images.crops import Box
 from sdr_mm.images.reading import open_rgb, read_rgb
 from sdr_mm.models import BatchedColors
 from sdr_mm.registry import TRANSFORMS

@@ -11,6 +11,6 @@ train_pipeline = [
         size=224,
         crop_ratio_range=(0.08, 1.),
         interpolation='bicubic'),
-    dict(type='PackInputs'),
+    dict(type='PackInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'crops')),
 ]
 train_dataset = dict(pipeline=train_pipeline)
