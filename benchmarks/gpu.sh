@@ -21,3 +21,4 @@ bench compiled compiled --amp bfloat16 --rounds 10
 bench knn knn --train 75750 --test 25250 --dimensions 2048
 bench loader loader --images 128 --rounds 5
 bench loader_dali loader --images 128 --rounds 5 --decoder dali
+bench routing routing
