@@ -1,6 +1,7 @@
 """Sinkhorn clustering against k-means of faiss on the same features and cores.
 
     python benchmarks/clustering.py --threads 1
+    python benchmarks/clustering.py --threads 1 --assign posterior --min-size 78    clusters of nearly one size
     python benchmarks/clustering.py --images 1000000 --dimensions 512 --rounds 1
 
 The peer that does the same work learns from all images; that of faiss's defaults, from 256 a cluster, is shown beside
@@ -14,17 +15,20 @@ from functools import partial
 import faiss
 import numpy as np
 import torch
-from rounds import compare, parse, parser_of, report
+from rounds import Comparison, compare, parse, parser_of, report
 from sklearn.metrics import normalized_mutual_info_score
 
 import sdr_mm  # noqa: F401
-from sdr_mm.arguments import COUNT, positive
+from sdr_mm.arguments import COUNT, positive, whole
 from sdr_mm.cli import run
 from sdr_mm.clustering.feature_matrix import FeatureMatrix, Scores
 from sdr_mm.clustering.sinkhorn import objective, sinkhorn, sinkhorn_clustering
 from sdr_mm.text_table import text_table
 
 TARGET = 1.0
+LARGEST = 1.01
+"""Of the mean size of a cluster, at most."""
+
 PER_CENTROID = 256
 
 
@@ -48,8 +52,9 @@ def kmeans(features: np.ndarray, k: int, per_centroid: int) -> tuple[np.ndarray,
     return model.index.search(features, 1)[1][:, 0], model.centroids
 
 
-def ours(features: np.ndarray, k: int, assign: str) -> tuple[np.ndarray, np.ndarray]:
-    partition = sinkhorn_clustering(FeatureMatrix(features, center=False), k, assign=assign)
+def ours(features: np.ndarray, k: int, assign: str, min_size: int) -> tuple[np.ndarray, np.ndarray]:
+    matrix = FeatureMatrix(features, center=False)
+    partition = sinkhorn_clustering(matrix, k, assign=assign).fill_small(matrix, min_size)
     return partition.assignment, partition.centroids
 
 
@@ -60,6 +65,7 @@ def main() -> None:
     parser.add_argument('--clusters', type=COUNT, default=256, help='and components of the mixture (default: 256)')
     parser.add_argument('--noise', type=positive, default=1.0, help='length of the noise on a center (default: 1)')
     parser.add_argument('--assign', choices=('scores', 'posterior'), default='scores', help='of ours')
+    parser.add_argument('--min-size', type=whole(0), default=0, help='of our clusters (default: 0)')
     args = parse(parser)
     faiss.omp_set_num_threads(torch.get_num_threads())
     features, labels = mixture(args.images, args.dimensions, args.clusters, args.noise)
@@ -69,11 +75,15 @@ def main() -> None:
     def keep(name: str, method: partial[tuple[np.ndarray, np.ndarray]]) -> None:
         results[name] = method()
 
-    sides = {'ours': partial(ours, features, k, args.assign), 'all images': partial(kmeans, features, k, args.images),
+    sides = {'ours': partial(ours, features, k, args.assign, args.min_size),
+             'all images': partial(kmeans, features, k, args.images),
              'a sample': partial(kmeans, features, k, PER_CENTROID)}
     compared = [compare(f'against k-means of {peer}', lambda: keep('ours', sides['ours']),
                         lambda peer=peer: keep(peer, sides[peer]), TARGET, args.rounds)
                 for peer in ('all images', 'a sample')]
+    largest = float(np.bincount(results['ours'][0], minlength=k).max())
+    compared.append(Comparison('largest cluster, to the mean size', largest, args.images / k, largest * k / args.images,
+                               LARGEST, ''))
     report(compared, f'{args.images} images, {args.dimensions} features, {k} clusters, medians of {args.rounds} rounds',
            args.json)
     rows = []

@@ -20,6 +20,7 @@ bench training_time training_time --size 64
 bench memory memory
 bench knn knn
 bench clustering clustering
+bench clustering_equal clustering --assign posterior --min-size 78
 bench linear linear "$tasks/fluent_category" "$tasks/sweet_home" "$tasks/fluent_fine"
 bench prefix_sharing prefix_sharing --task "$tasks/fluent_category" --images 40
 bench halving halving "$tasks/fluent_category" --splits 1 --settings 4

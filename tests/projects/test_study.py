@@ -31,7 +31,7 @@ from sdr_mm.space import SubnetSpace
 
 PLANS = ROOT / 'configs/studies'
 ROUTING = read_plan(PLANS / 'routing.py')
-PAGES = dict(routing='docs/study.md')
+PAGES = dict(routing='docs/study.md', negative_transfer='docs/negative_transfer.md')
 """Plans of which numbers are kept, and the page with their tables."""
 
 
