@@ -34,6 +34,7 @@ import sdr_mm.models  # noqa: F401, registers them
 from sdr_mm.arguments import COUNT, positive
 from sdr_mm.cli import progress, run
 from sdr_mm.cluster_order import ClusterOrder
+from sdr_mm.clustering.feature_matrix import CACHE_BYTES
 from sdr_mm.clusters import Clusters, write_clusters
 from sdr_mm.datasets.image_folder import ImageFolder
 from sdr_mm.datasets.sampler import ClusterAwareSampler
@@ -184,8 +185,8 @@ def checkpoint_bytes() -> dict[str, dict[str, int]]:
 
 def clustering_bytes(n: int, d: int, k: int) -> dict[str, float]:
     """Bytes of clustering n images of d features into k clusters, as FeatureMatrix and Clusters keep them."""
-    cached = 1 << 30  # FeatureMatrix on a CPU keeps no more than this of features, and as much of scores.
-    working = min(4.0 * n * d, cached) + min(4.0 * n * k, cached) + 2 * (64 << 20) + 8.0 * n
+    kept = [4.0 * n * width for width in (d, k) if 4.0 * n * width <= CACHE_BYTES]
+    working = sum(kept) + 2 * (64 << 20) + 8.0 * n
     return dict(features=4.0 * n * d, working=working, saving=12.0 * n)
 
 

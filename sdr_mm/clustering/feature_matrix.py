@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,9 @@ from mmengine.dist import all_gather_object, all_reduce, get_dist_info
 from torch import Tensor
 
 from ..errors import InputError
+
+CACHE_BYTES = 2 << 30
+"""What a :class:`FeatureMatrix` on a CPU keeps at most, 2 GiB: the scores of two million images and 256 clusters."""
 
 
 class FeatureMatrix:
@@ -30,8 +34,8 @@ class FeatureMatrix:
         device (str | torch.device): Where to compute. Defaults to ``'cpu'``.
         chunk_bytes (int): Size of the pieces that are read and computed at a time. Defaults to 64 MiB.
         cache_bytes (int, optional): What may be kept in memory of this shard, and as much again of its scores, instead
-            of being read and computed again in each pass. Defaults to 2 GiB on the CPU, where the scores of two million
-            images and 256 clusters fit, and to a third of the free memory of a GPU.
+            of being read and computed again in each pass. Defaults to :data:`CACHE_BYTES` on the CPU and to a third of
+            the free memory of a GPU.
 
     Raises:
         InputError: If there are no images, or fewer than ranks.
@@ -45,7 +49,7 @@ class FeatureMatrix:
         self.device = torch.device(device)
         self.dim = array.shape[1]
         if cache_bytes is None:
-            cache_bytes = torch.cuda.mem_get_info(self.device)[0] // 3 if self.device.type == 'cuda' else 2 << 30
+            cache_bytes = torch.cuda.mem_get_info(self.device)[0] // 3 if self.device.type == 'cuda' else CACHE_BYTES
         self.chunk_bytes, self.cache_bytes = chunk_bytes, cache_bytes
         rank, world = get_dist_info()
         if not len(self):
@@ -63,7 +67,7 @@ class FeatureMatrix:
             all_reduce(total)
             self.mean = (total / len(self)).float()
         if self.num_local * self.dim * 4 <= cache_bytes:
-            self._cache = torch.cat(list(self.chunks()))
+            self._cache = _stack(self.chunks(), torch.empty(self.num_local, self.dim, device=self.device))
 
     def __len__(self) -> int:
         """Number of rows over all ranks, ``n``."""
@@ -116,18 +120,37 @@ class Scores:
     """
 
     def __init__(self, features: FeatureMatrix, centroids: Tensor) -> None:
-        self.features, self.centroids = features, centroids.clone()  # the caller may go on with its centroids
-        self._kept: Tensor | None = None
-        if features.num_local * len(centroids) * 4 <= features.cache_bytes:
-            self._kept = torch.cat(list(self))
+        self.features = features
+        shape = features.num_local, len(centroids)
+        fits = math.prod(shape) * 4 <= features.cache_bytes
+        self._kept = torch.empty(shape, device=features.device) if fits else None
+        self.update(centroids)
+
+    def update(self, centroids: Tensor) -> None:
+        """Takes other centroids in the place of these, in the same memory."""
+        self.centroids = centroids.clone()  # the caller may go on with its own
+        if self._kept is not None:
+            _stack(self._products(), self._kept)
 
     def __iter__(self) -> Iterator[Tensor]:
         if self._kept is not None:
             return iter(self._kept.split(self.features.chunk_rows(len(self.centroids))))
-        return (chunk @ self.centroids.T for chunk in self.features.chunks(len(self.centroids)))
+        return self._products()
 
     def take(self, index: np.ndarray) -> Tensor:
         """(len(index), k) float32: the scores of rows of this rank's shard."""
         if self._kept is None:
             return self.features.take(index) @ self.centroids.T
         return self._kept[torch.from_numpy(index - self.features.start).to(self.features.device)]
+
+    def _products(self) -> Iterator[Tensor]:
+        return (chunk @ self.centroids.T for chunk in self.features.chunks(len(self.centroids)))
+
+
+def _stack(chunks: Iterator[Tensor], whole: Tensor) -> Tensor:
+    """Fills the rows of ``whole``, in the memory of a chunk."""
+    done = 0
+    for chunk in chunks:
+        whole[done:done + len(chunk)] = chunk
+        done += len(chunk)
+    return whole

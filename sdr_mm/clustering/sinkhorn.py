@@ -197,9 +197,8 @@ def sinkhorn_clustering(features: FeatureMatrix, k: int, *, epsilon: float = 0.0
     batches_per_epoch = math.ceil(len(features) / batch_size)
     step, steps = 0, epochs * batches_per_epoch
     history: list[Iteration] = []
-    potential = None
+    scores, potential = Scores(features, centroids), None
     for epoch in range(epochs + 1):
-        scores = Scores(features, centroids)
         transport = sinkhorn(scores, epsilon, tolerance, max_iterations, potential)
         potential = transport.potential  # nearly the solution for the next centroids
         history.append(
@@ -222,6 +221,7 @@ def sinkhorn_clustering(features: FeatureMatrix, k: int, *, epsilon: float = 0.0
             velocity = momentum * velocity + gradient * (k / (len(rows) * temperature))
             centroids = F.normalize(centroids - rate * velocity, dim=1)
             step += 1
+        scores.update(centroids)
 
     choose = transport.log_posterior if assign == 'posterior' else lambda chunk: chunk
     chosen = torch.cat([choose(chunk).argmax(dim=1) for chunk in scores])
