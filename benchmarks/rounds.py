@@ -96,7 +96,7 @@ def device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f'{torch.get_num_threads()} thread(s)'
 
 
-def save(file: str | None, conditions: str, **numbers: Any) -> None:
+def save(file: str | None, conditions: str, /, **numbers: Any) -> None:
     """Writes what was measured as JSON, if a file is named."""
     if file:
         content = dict(conditions=conditions, device=device(), torch=torch.__version__, **numbers)
