@@ -81,15 +81,22 @@ def test_all_paths_share_one_graph_for_each_kind_of_forward(algorithm, with_cp, 
 def test_a_compiled_training_is_the_eager_one_and_resumes_and_leaves_plain_checkpoints(tmp_path):
     images = write_images(tmp_path / 'images')
     clusters = write_clusters(tmp_path / 'clusters.npz', images)
-    options = dict(compile__backend='aot_eager', custom_hooks__0__supernet_prob=0.5)
-    train(small_config(images, tmp_path / 'eager', clusters, custom_hooks__0__supernet_prob=0.5, epochs=2))
+    # At the usual rate an error of rounding grows ten thousandfold in an epoch, as it does between two processors.
+    plain = dict(custom_hooks__0__supernet_prob=0.5, optim_wrapper__optimizer__lr=1e-5)
+    options = dict(plain, compile__backend='aot_eager')
+    train(small_config(images, tmp_path / 'eager', clusters, epochs=2, **plain))
     runner = train(small_config(images, tmp_path / 'whole', clusters, epochs=2, **options))
     assert runner.model.backbone._compiled_call_impl is not None
     assert runner.model.neck._compiled_call_impl is None and 'train_step' not in vars(runner.model)
-    eager, compiled = (read_checkpoint(tmp_path / name / 'epoch_2.pth') for name in ('eager', 'whole'))
-    assert list(compiled['state_dict']) == list(eager['state_dict'])
-    for name, tensor in eager['state_dict'].items():
-        torch.testing.assert_close(compiled['state_dict'][name], tensor, rtol=1e-2, atol=1e-3, msg=name)
+    before, eager, compiled = (read_checkpoint(tmp_path / file)['state_dict'] for file in (
+        'eager/epoch_1.pth', 'eager/epoch_2.pth', 'whole/epoch_2.pth'))
+    assert list(compiled) == list(eager)
+    changes = {name: ((tensor - before[name]).norm(), (tensor - compiled[name]).norm())
+               for name, tensor in eager.items() if tensor.is_floating_point()}
+    # The mean of what the predictor gets is always zero.
+    del changes['head.predictor.bn0.running_mean']
+    for name, (change, difference) in changes.items():
+        assert difference < 0.03 * change, name
 
     train(small_config(images, tmp_path / 'parts', clusters, resume=tmp_path / 'whole/epoch_1.pth', **options))
     assert_same_training(tmp_path / 'whole/epoch_2.pth', tmp_path / 'parts/epoch_2.pth')
