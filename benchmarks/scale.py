@@ -124,7 +124,8 @@ def sampling(file: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
                              'processes: give more --images or smaller --world-sizes')
         command = [sys.executable, __file__, '--draw', str(file), str(batch_size), str(world_size - 1), str(world_size),
                    str(args.seconds)]
-        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        # What packages print while they are imported comes before.
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
         found.append(dict(world_size=world_size, batch_size=batch_size, **json.loads(printed)))
     return found
 
