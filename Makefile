@@ -28,7 +28,7 @@ test-full: $(FULL)/.installed
 fuzz: $(LIGHT)/.installed
 	PYTHONPATH=.:tests/helpers $(LIGHT)/bin/python -m fuzz
 
-# Ratios against peers on one thread, about an hour; docs/benchmarks.md says how to read them.
+# Ratios against peers on one thread, twenty minutes; docs/benchmarks.md says how to read them.
 bench: $(LIGHT)/.installed
 	PYTHON=$(LIGHT)/bin/python bash benchmarks/cpu.sh work_dirs/bench
 
