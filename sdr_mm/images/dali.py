@@ -69,8 +69,11 @@ class DaliCrops:
         from nvidia.dali import Pipeline, fn, types
 
         on_gpu = self.device.type == 'cuda'
-        pipeline = Pipeline(batch, THREADS, self.device.index if on_gpu else None, prefetch_queue_depth=1,
-                            exec_async=False, exec_pipelined=False)
+        number = self.device.index
+        if on_gpu and number is None:  # of a model's 'cuda'; to DALI it would mean no GPU
+            number = torch.cuda.current_device()
+        pipeline = Pipeline(batch, THREADS, number if on_gpu else None, prefetch_queue_depth=1, exec_async=False,
+                            exec_pipelined=False)
         filters = dict(bilinear=types.DALIInterpType.INTERP_LINEAR, bicubic=types.DALIInterpType.INTERP_CUBIC)
         with pipeline:
             jpegs = fn.external_source(name='jpegs', dtype=types.DALIDataType.UINT8, ndim=1)

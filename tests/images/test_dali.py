@@ -145,6 +145,21 @@ def test_a_whole_batch_of_a_config_differs_by_the_decoder_only(photos, no_pillow
     assert all('crops' not in sample for sample in found['dali', 2]['data_samples'])
 
 
+@pytest.mark.parametrize('device, number', [('cpu', None), ('cuda', 3), ('cuda:1', 1)])
+def test_dali_works_on_the_device_of_the_model(monkeypatch, photos, device, number):
+    class Built(Exception):
+        pass
+
+    def build(batch, threads, device_id, **options):
+        raise Built(device_id)
+
+    monkeypatch.setattr('nvidia.dali.Pipeline', build)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 3)
+    with pytest.raises(Built) as built:
+        DaliCrops(torch.device(device))([crops_of(photos[0])['crops']])
+    assert built.value.args == (number, )
+
+
 def test_one_line_says_what_is_missing(monkeypatch, photos):
     with pytest.raises(InputError, match="'pillow' or 'dali', got 'gpu'"):
         CropViews(LOAD, 32, decoder='gpu')
@@ -152,7 +167,8 @@ def test_one_line_says_what_is_missing(monkeypatch, photos):
         images = dict(type='ImageFolder', data_root=str(photos[0].parent), pipeline=[
             dict(type='CropViews', transforms=LOAD, size=32, decoder='dali'), dict(type='PackInputs')])
         BatchedColors()(default_collate([ClusterDataset(images)[0, -1, 5]]))
-    monkeypatch.setitem(sys.modules, 'nvidia.dali', None)
-    with pytest.raises(InputError, match=r"decoder='dali' needs NVIDIA DALI: pip install 'sdr-mm\[dali\]'"):
-        DaliCrops(CPU)
-    assert dali_crops.cache_info().currsize <= 1, 'the pipelines of a device are made once'
+    with monkeypatch.context() as hidden:
+        hidden.setitem(sys.modules, 'nvidia.dali', None)
+        with pytest.raises(InputError, match=r"decoder='dali' needs NVIDIA DALI: pip install 'sdr-mm\[dali\]'"):
+            DaliCrops(CPU)
+    assert dali_crops(CPU) is dali_crops(torch.device('cpu')), 'the pipelines of a device are made once'
