@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..images.crops import FILTERS, Box, EncodedCrops, cut, plain_jpeg
+from ..images.dali import check_dali
 from ..registry import TRANSFORMS
 from .loading import LoadImage
 
@@ -48,7 +49,8 @@ class CropViews(RandomResizedCrop):
             default) or bicubic, as for ``RandomResizedCrop``.
 
     Raises:
-        InputError: If an argument is out of range; from the call, if the image cannot be decoded.
+        InputError: If an argument is out of range, or DALI is not installed; from the call, if the image cannot be
+            decoded.
     """
 
     def __init__(self, transforms: Sequence[dict], size: int, num_views: int = 2, reducing_gap: float = 2.0,
@@ -63,6 +65,8 @@ class CropViews(RandomResizedCrop):
                              f'interpolation={filter_name!r}')
         if decoder not in ('pillow', 'dali'):
             raise InputError(f"the decoder of CropViews is 'pillow' or 'dali', got {decoder!r}")
+        if decoder == 'dali':
+            check_dali()
         super().__init__(size, backend='pillow', **kwargs)
         self.load: LoadImage = loaders[0]
         self.size, self.num_views, self.reducing_gap, self.decoder = size, num_views, reducing_gap, decoder
@@ -70,12 +74,24 @@ class CropViews(RandomResizedCrop):
     def transform(self, results: dict) -> dict | None:
         """Adds the crops to ``results``; None if the image is to be skipped."""
         path = results['img_path']
-        if self.decoder == 'dali' and (jpeg := plain_jpeg(path, self.load.max_pixels)) is not None:
-            data, height, width = jpeg
-            results['crops'] = EncodedCrops(path, data, self.draw(height, width), self.size, self.interpolation)
-            results['img_shape'], results['ori_shape'] = (self.size, self.size), (height, width)
-            return results
+        found = self.decoder == 'dali' and self._cut_later(path) or self._cut_now(path)
+        if found is None:
+            return None
+        crops, results['ori_shape'] = found
+        results['img' if self.decoder == 'pillow' else 'crops'] = crops
+        results['img_shape'] = (self.size, self.size)
+        return results
 
+    def _cut_later(self, path: str) -> tuple[EncodedCrops, tuple[int, int]] | None:
+        """What DALI needs for the crops, and the shape of the image; None if the file is not for DALI."""
+        jpeg = plain_jpeg(path, self.load.max_pixels)
+        if jpeg is None:
+            return None
+        data, height, width = jpeg
+        return EncodedCrops(path, data, self.draw(height, width), self.size, self.interpolation), (height, width)
+
+    def _cut_now(self, path: str) -> tuple[list[np.ndarray], tuple[int, int]] | None:
+        """The crops, and the shape of the image; None if it is to be skipped."""
         boxes: list[Box] = []
         shape, factor = (0, 0), 1
 
@@ -91,9 +107,7 @@ class CropViews(RandomResizedCrop):
         if not boxes:  # It is no JPEG, or a turned one.
             shape = (image.height, image.width)
             boxes = self.draw(*shape)
-        results['img' if self.decoder == 'pillow' else 'crops'] = [self.cut(image, box, factor) for box in boxes]
-        results['img_shape'], results['ori_shape'] = (self.size, self.size), shape
-        return results
+        return [self.cut(image, box, factor) for box in boxes], shape
 
     def draw(self, height: int, width: int) -> list[Box]:
         """Draws the crop of each view of an image from NumPy's generator, as the base class does."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -28,7 +27,7 @@ class Box(NamedTuple):
     width: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedCrops:
     """A JPEG and the crops that are to be cut out of it.
 
@@ -78,10 +77,12 @@ def plain_jpeg(path: str, max_pixels: int) -> tuple[np.ndarray, int, int] | None
         other file, and for one that cannot be read.
     """
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for ever
+        if not Path(path).is_file():  # opening a pipe would wait for ever
             return None
-        data = Path(path).read_bytes()
-        if not data.startswith(JPEG) or not data.rstrip(b'\0').endswith(b'\xff\xd9'):
+        with open(path, 'rb') as file:
+            start = file.read(len(JPEG))
+            data = start + file.read() if start == JPEG else b''
+        if not data.rstrip(b'\0').endswith(b'\xff\xd9'):
             return None
         with Image.open(BytesIO(data), formats=('JPEG', )) as image:
             gray_or_ycbcr = image.mode in ('L', 'RGB') and image.info.get('adobe_transform', 1) == 1

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,29 @@ THREADS = min(8, os.cpu_count() or 1)
 """Threads of DALI in each process. On a GPU they do what comes before its part."""
 
 
+def check_dali() -> None:
+    """Says before the work that DALI is missing; does not import it.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    try:
+        found = find_spec('nvidia.dali') is not None
+    except ModuleNotFoundError:  # nothing of NVIDIA is
+        found = False
+    if not found:
+        raise InputError("decoder='dali' needs NVIDIA DALI: pip install 'sdr-mm[dali]', or let the pipeline have "
+                         "decoder='pillow'")
+
+
 class DaliCrops:
     """Makes crops of batches of JPEGs. The boxes are given, so that DALI draws nothing.
 
     Args:
         device (torch.device): Where the crops are to be, and are made.
-
-    Raises:
-        InputError: If DALI is not installed.
     """
 
     def __init__(self, device: torch.device) -> None:
-        try:
-            import nvidia.dali  # noqa: F401
-        except ImportError as error:
-            raise InputError("decoder='dali' needs NVIDIA DALI: pip install 'sdr-mm[dali]', or let the pipeline have "
-                             "decoder='pillow'") from error
         self.device = device
         self._pipelines: dict[tuple[int, int, str], Any] = {}
 

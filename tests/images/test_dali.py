@@ -167,8 +167,11 @@ def test_one_line_says_what_is_missing(monkeypatch, photos):
         images = dict(type='ImageFolder', data_root=str(photos[0].parent), pipeline=[
             dict(type='CropViews', transforms=LOAD, size=32, decoder='dali'), dict(type='PackInputs')])
         BatchedColors()(default_collate([ClusterDataset(images)[0, -1, 5]]))
-    with monkeypatch.context() as hidden:
-        hidden.setitem(sys.modules, 'nvidia.dali', None)
-        with pytest.raises(InputError, match=r"decoder='dali' needs NVIDIA DALI: pip install 'sdr-mm\[dali\]'"):
-            DaliCrops(CPU)
+    for hidden in ('nvidia.dali', 'nvidia'):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, hidden, None)
+            if hidden == 'nvidia':
+                without.delitem(sys.modules, 'nvidia.dali', raising=False)
+            with pytest.raises(InputError, match=r"decoder='dali' needs NVIDIA DALI: pip install 'sdr-mm\[dali\]'"):
+                CropViews(LOAD, 32, decoder='dali')
     assert dali_crops(CPU) is dali_crops(torch.device('cpu')), 'the pipelines of a device are made once'
