@@ -22,8 +22,8 @@ class Transport:
     """The maximizer ``U`` of eq. (2), held as one potential per cluster.
 
     Given the potential ``b`` of the clusters, that of an image follows from its row alone, so ``n·U`` is
-    ``softmax(S / ε + b)`` row by row and no n × k matrix is ever stored. ``potential`` is ``b``, (k,) float64. Rows
-    have their marginal 1/n exactly, columns theirs, 1/k, up to the L1 distance ``error`` after ``iterations``.
+    ``softmax(S / ε + b)`` row by row and ``U`` is never stored. ``potential`` is ``b``, (k,) float64. Rows have their
+    marginal 1/n exactly, columns theirs, 1/k, up to the L1 distance ``error`` after ``iterations``.
     """
 
     epsilon: float
@@ -42,7 +42,7 @@ def sinkhorn(scores: Tensor | Iterable[Tensor], epsilon: float = 0.05, tolerance
 
     Each iteration makes the rows exact and then the columns (Sinkhorn-Knopp), in one pass over the scores. Every row is
     scaled by its largest entry and every cluster has its potential in the exponent, so nothing overflows however small
-    ``ε`` is. Over ranks only k-vectors are reduced.
+    ``ε`` is. It is done in float32 where the tolerance allows that. Over ranks only k-vectors are reduced.
 
     Args:
         scores (Tensor | Iterable): (n, k) ``S`` of this rank's images, or its chunks, such as a list or
@@ -81,21 +81,19 @@ def _logits(scores: Tensor, epsilon: float, potential: Tensor) -> Tensor:
 
 def _log_columns(chunks: Iterable[Tensor], epsilon: float, potential: Tensor, dtype: torch.dtype) -> Tensor:
     """(k,) float64 logarithm of the sums of the columns of ``U``, after its rows have been made exact."""
-    columns, count = torch.zeros_like(potential), torch.zeros((), dtype=torch.float64)
+    columns = torch.zeros_like(potential)
     for block in _blocks(chunks):
         columns += torch.softmax(_logits(block.to(dtype), epsilon, potential), dim=1).sum(dim=0)
-        count += len(block)
     all_reduce(columns)
-    all_reduce(count)
     if columns.min() > 1e-20:
-        return columns.log() - math.log(count)
+        return (columns / columns.sum()).log()  # Each row of n·U adds 1.
     # Only a first potential can leave a cluster with so little that its exponentials underflow: where the columns were
     # exact and the rows then are made so, no column loses more than a factor of n.
     log_columns = torch.full_like(potential, -math.inf)
     for block in _blocks(chunks):
         log_rows = torch.log_softmax(_logits(block.double(), epsilon, potential), dim=1)
         log_columns = torch.logaddexp(log_columns, torch.logsumexp(log_rows, dim=0))
-    return _log_sum_over_ranks(log_columns) - math.log(count)
+    return torch.log_softmax(_log_sum_over_ranks(log_columns), dim=0)
 
 
 def _blocks(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
