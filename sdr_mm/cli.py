@@ -147,7 +147,7 @@ def is_main_process() -> bool:
     """Whether this is the process that speaks: the first one, also before a process group is joined."""
     distributed = sys.modules.get('torch.distributed')
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank() == 0
+        return bool(distributed.get_rank() == 0)
     return os.environ.get('RANK', '0') == '0'
 
 

@@ -64,7 +64,7 @@ class ClusterOrder:
         places = places + self._range(network)[0]
         if self.assignment is None:
             assert isinstance(self.images, np.ndarray)
-            return self.images[places].astype(np.int64)
+            return np.asarray(self.images[places], np.int64)
         return self._take_checked(places, self.assignment)
 
     def _take_checked(self, places: np.ndarray, assignment: StoredArray) -> np.ndarray:
@@ -91,7 +91,7 @@ class ClusterOrder:
                 f'{self.images.path} is damaged: for sub-net {owner_here[wrong]} it lists images '
                 f'{", ".join(map(str, near[wrong]))} around place {places[wrong]}, which do not fit the clusters of '
                 f'its {assignment.size} images: cluster again')
-        return found.astype(np.int64)
+        return np.asarray(found, np.int64)
 
     def chunks(self, network: int) -> Iterator[np.ndarray]:
         """The images of ``network``, int64, some at a time; those of a file as they are, not checked as in a batch."""

@@ -252,7 +252,7 @@ class StoredClusters(Clusters):
         return self._stored.size
 
     @cached_property
-    def assignment(self) -> np.ndarray:  # type: ignore[override]
+    def assignment(self) -> np.ndarray:
         """(n,) int64, the cluster of each image, read and checked as a whole."""
         assignment = self._stored.read_all().astype(np.int64)
         self._check_range(assignment)

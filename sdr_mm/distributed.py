@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -38,7 +38,7 @@ def choose_device(device: str | None = None) -> torch.device:
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside of what DDP or another wrapper made of it."""
-    inner: Any = model.module if is_model_wrapper(model) else model
+    inner: nn.Module = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
     return inner
 
 
@@ -106,7 +106,8 @@ def on_all_ranks(work: Callable[[], T]) -> T:
 
 def gather(work: Callable[[], T]) -> list[T]:
     """As :func:`on_all_ranks`, and gives each rank the results of all, in the order of the ranks."""
-    return dist.all_gather_object(on_all_ranks(work))
+    results: list[T] = dist.all_gather_object(on_all_ranks(work))
+    return results
 
 
 def share(items: Sequence[T]) -> Sequence[T]:

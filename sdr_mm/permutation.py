@@ -14,7 +14,8 @@ def _mix(words: np.ndarray) -> np.ndarray:
     """Bijection of 64-bit words in which each input bit reaches each output bit (that of SplitMix64)."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    words = words ^ (words >> np.uint64(31))
+    return words
 
 
 def hash64(*values: Integers) -> np.ndarray:
@@ -33,7 +34,8 @@ def hash64(*values: Integers) -> np.ndarray:
 
 def uniform(*values: Integers) -> np.ndarray:
     """Hashes integers to float64 numbers in [0, 1), see :func:`hash64`."""
-    return (hash64(*values) >> np.uint64(11)) * 2.0**-53
+    numbers: np.ndarray = (hash64(*values) >> np.uint64(11)) * 2.0**-53
+    return numbers
 
 
 def permute(positions: np.ndarray, n: int, key: int) -> np.ndarray:

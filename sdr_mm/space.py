@@ -46,7 +46,7 @@ class SubnetSpace:
 
     def __len__(self) -> int:
         """Number of sub-nets: ``num_groups ** num_blocks``."""
-        return self.num_groups**self.num_blocks
+        return int(self.num_groups**self.num_blocks)
 
     @property
     def paths(self) -> list[Path]:

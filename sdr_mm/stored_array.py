@@ -81,7 +81,7 @@ class StoredArray:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The numbers from ``start`` to ``stop - 1``, at most :data:`CHUNK` of them; errors as of :meth:`rows`."""
-        return self.rows(np.array([start]), stop - start)[0]
+        return self.rows(np.array([start]), stop - start).reshape(-1)
 
     def read_all(self) -> np.ndarray:
         """All numbers, their checksum compared; errors as of :meth:`rows`."""

@@ -75,7 +75,7 @@ def _check_header(file: BinaryIO, member: zipfile.ZipInfo) -> int:
             known or streamed and (crc, packed, size) == (0, 0, 0)) or (
             name.decode('utf-8' if flags & 0x800 else 'cp437', 'replace') != member.orig_filename):
         raise zipfile.BadZipFile(f'its directory says something else of {member.filename!r} than the member does')
-    return member.header_offset + _LOCAL.size + name_size + extra_size + member.compress_size
+    return int(member.header_offset + _LOCAL.size + name_size + extra_size + member.compress_size)
 
 
 def stored_place(file: BinaryIO, member: zipfile.ZipInfo) -> tuple[int, int]:

@@ -96,7 +96,7 @@ class FeatureMatrix:
 
     def chunk_rows(self, width: int) -> int:
         """Rows to go through at a time by who computes ``width`` numbers per row."""
-        return max(1, self.chunk_bytes // (8 * max(width, self.dim)))
+        return max(1, int(self.chunk_bytes // (8 * max(width, self.dim))))
 
     def chunks(self, width: int = 1) -> Iterator[Tensor]:
         """This rank's rows in order, (c, d) float32 at a time; the caller computes ``width`` numbers per row."""

@@ -72,7 +72,8 @@ class Features:
     @property
     def fingerprint(self) -> str:
         """Of the image list, see :func:`~sdr_mm.images.fingerprint`."""
-        return self.meta['fingerprint']
+        fingerprint: str = self.meta['fingerprint']
+        return fingerprint
 
     @property
     def decodable(self) -> np.ndarray:
@@ -133,7 +134,8 @@ def _check_finite(values: np.ndarray, names: list[str], where: str) -> None:
 
 def extract_features(network: nn.Module, dataset: Any, out: str | Path, *, pool: Callable[[Any], Tensor],
                      normalization: Normalization = IMAGENET, resize: int = 256, size: int = 224,
-                     read: Callable[[str | PathLike], np.ndarray] = read_rgb, batch_size: int = 64, workers: int = 2,
+                     read: Callable[[str | PathLike[str]], np.ndarray] = read_rgb, batch_size: int = 64,
+                     workers: int = 2,
                      device: str | torch.device = 'cpu', on_error: str = 'stop', half: bool = False,
                      labels_from_folders: bool = False, source: Mapping[str, Any] | None = None,
                      overwrite: bool = False) -> Features:

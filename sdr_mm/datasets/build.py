@@ -15,7 +15,7 @@ from ..images import read_rgb
 from ..mmselfsup import find_config, read_config, translate
 from ..registry import DATASETS, TRANSFORMS
 
-ReadImage = Callable[[str | PathLike], np.ndarray]
+ReadImage = Callable[[str | PathLike[str]], np.ndarray]
 C = TypeVar('C', bound=Mapping[str, Any])
 
 
@@ -52,13 +52,13 @@ def dataset_of_config(file: str) -> tuple[BaseDataset, ReadImage]:
     return dataset, reader(TRANSFORMS.build(dict(steps[0]))) if steps else read_rgb
 
 
-def reader(load: Callable[[dict], dict | None]) -> ReadImage:
+def reader(load: Callable[[dict[str, Any]], dict[str, Any] | None]) -> ReadImage:
     """A loading transform of OpenMMLab as a function from a file to (H, W, 3) uint8 RGB.
 
     It raises an InputError where an image cannot be decoded, whatever the transform does.
     """
 
-    def read(path: str | PathLike) -> np.ndarray:
+    def read(path: str | PathLike[str]) -> np.ndarray:
         try:
             results = load({'img_path': path})
             if results is not None:

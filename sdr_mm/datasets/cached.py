@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmcv.transforms import BaseTransform, Compose
 
@@ -20,11 +21,11 @@ class Cached(BaseTransform):
         transforms (Sequence[dict]): What to run; nothing in it may be random. They find the image by ``img_path``.
     """
 
-    def __init__(self, transforms: Sequence[dict]) -> None:
+    def __init__(self, transforms: Sequence[dict[str, Any]]) -> None:
         self.transforms = Compose(transforms)
-        self._kept: dict[str, dict | None] = {}
+        self._kept: dict[str, dict[str, Any] | None] = {}
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """What the transforms give for ``results['img_path']``; None if they skip the image."""
         path = results['img_path']
         if path not in self._kept:

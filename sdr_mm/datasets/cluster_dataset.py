@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @DATASETS.register_module()
-class ClusterDataset(Dataset):
+class ClusterDataset(Dataset[dict[str, Any]]):
     """Wraps a data set of images and its clusters: ``D_0`` for the super-net, ``D_i`` for sub-net ``i``.
 
     An index is a triple (image, network, seed) from :class:`ClusterAwareSampler`. The transforms run on generators
@@ -67,7 +68,7 @@ class ClusterDataset(Dataset):
         InputError: If the clusters were made from another image list, or a cluster is empty.
     """
 
-    def __init__(self, dataset: dict | BaseDataset, clusters: str | Clusters | None = None,
+    def __init__(self, dataset: dict[str, Any] | BaseDataset, clusters: str | Clusters | None = None,
                  share_images: bool = False, lazy_init: bool = False) -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.clusters, self.share_images = clusters, share_images
@@ -102,9 +103,10 @@ class ClusterDataset(Dataset):
         return self._space
 
     @property
-    def metainfo(self) -> dict:
+    def metainfo(self) -> dict[str, Any]:
         """Meta information of the wrapped data set."""
-        return self.dataset.metainfo
+        metainfo: dict[str, Any] = self.dataset.metainfo
+        return metainfo
 
     def size(self, network: int) -> int:
         """How many images ``network``, ``SUPERNET`` or a sub-net, trains on.
@@ -149,7 +151,7 @@ class ClusterDataset(Dataset):
         """All images, those that are in no cluster included."""
         return len(self.dataset)
 
-    def __getitem__(self, index: Index) -> dict:
+    def __getitem__(self, index: Index) -> dict[str, Any]:
         """What the pipeline packs, ``inputs`` and ``data_samples``, of (image, network, seed) or of an image.
 
         Raises:
@@ -164,7 +166,7 @@ class ClusterDataset(Dataset):
             return data
         return self._draw(index, SUPERNET, index)
 
-    def _draw(self, image: int, network: int, seed: int) -> dict:
+    def _draw(self, image: int, network: int, seed: int) -> dict[str, Any]:
         # BaseDataset.__getitem__ would replace an undecodable image by one of any cluster.
         prepare = getattr(self.dataset, 'prepare_data', self.dataset.__getitem__)
         for skipped in range(MAX_TRIES + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -26,7 +27,7 @@ class ColorJitter(PretrainColorJitter):
     four changes are drawn as in the base class; the hue is changed by torchvision.
     """
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Changes ``results['img']``, (H, W, 3) uint8 in the order BGR."""
         change = (partial(mmcv.adjust_brightness, backend=self.backend),
                   partial(mmcv.adjust_contrast, backend=self.backend),

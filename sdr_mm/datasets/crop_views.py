@@ -53,7 +53,7 @@ class CropViews(RandomResizedCrop):
             decoded.
     """
 
-    def __init__(self, transforms: Sequence[dict], size: int, num_views: int = 2, reducing_gap: float = 2.0,
+    def __init__(self, transforms: Sequence[dict[str, Any]], size: int, num_views: int = 2, reducing_gap: float = 2.0,
                  decoder: str = 'pillow', **kwargs: Any) -> None:
         loaders = Compose(transforms).transforms
         if len(loaders) != 1 or not isinstance(loaders[0], LoadImage):
@@ -71,7 +71,7 @@ class CropViews(RandomResizedCrop):
         self.load: LoadImage = loaders[0]
         self.size, self.num_views, self.reducing_gap, self.decoder = size, num_views, reducing_gap, decoder
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Adds the crops to ``results``; None if the image is to be skipped."""
         path = results['img_path']
         found = self.decoder == 'dali' and self._cut_later(path) or self._cut_now(path)

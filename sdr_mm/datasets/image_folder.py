@@ -30,7 +30,7 @@ class ImageFolder(BaseDataset):
         InputError: If the folder or the list is missing or has no images.
     """
 
-    def __init__(self, data_root: str, ann_file: str = '', pipeline: Sequence = (), **kwargs: Any) -> None:
+    def __init__(self, data_root: str, ann_file: str = '', pipeline: Sequence[Any] = (), **kwargs: Any) -> None:
         super().__init__(ann_file=ann_file, data_root=os.path.expanduser(data_root), pipeline=pipeline, **kwargs)
 
     def __getitem__(self, index: int) -> Any:
@@ -52,7 +52,7 @@ class ImageFolder(BaseDataset):
         raise InputError(f'{self.max_refetch + 1} images of {self.img_prefix} in a row cannot be decoded: look at the '
                          "files, or pass on_error='stop' to see the reason")
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Finds the images: one dict with ``img_path`` for each."""
         root = self.img_prefix
         if not os.path.isdir(root):

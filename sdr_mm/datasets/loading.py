@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -52,7 +53,7 @@ class LoadImage(BaseTransform):
                 print_log(f'skipped: {error}', logger='current', level=logging.WARNING)
             return None
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Adds the image to ``results``; None if it is to be skipped."""
         image = self.open(results['img_path'])
         if image is None:
@@ -85,7 +86,7 @@ class ResizeAndCrop(BaseTransform):
             raise InputError(f'ResizeAndCrop needs 0 < size <= resize, got size={size} and resize={resize}')
         self.resize, self.size = resize, size
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replaces the image in ``results``."""
         results['img'] = np.ascontiguousarray(resize_and_crop(results['img'], self.resize, self.size))
         results['img_shape'] = results['img'].shape[:2]

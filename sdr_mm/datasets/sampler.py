@@ -24,7 +24,7 @@ _CHUNK = 1 << 12
 
 
 @DATA_SAMPLERS.register_module()
-class ClusterAwareSampler(Sampler):
+class ClusterAwareSampler(Sampler[list[Triple]]):
     """Batch sampler that gives each iteration a network and a batch of its images.
 
     The images of a network form an endless stream of passes: each pass is a shuffle of all images that belong to it,

@@ -94,7 +94,8 @@ class PhaseSchedule:
         draw = uniform(seed, _NETWORK_DRAW, iterations)
         if self.supernet_prob is None and not self.joint:
             # SUPERNET is -1, so the networks of a phase are the numbers from -1 to its last sub-net.
-            return (draw * (subnets + 1)).astype(np.int64) + SUPERNET
+            networks: np.ndarray = (draw * (subnets + 1)).astype(np.int64) + SUPERNET
+            return networks
         networks = (draw * subnets).astype(np.int64)
         networks[subnets == 0] = SUPERNET
         if self.supernet_prob is not None:

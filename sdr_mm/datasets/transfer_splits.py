@@ -44,7 +44,7 @@ class TransferCaltech101(Caltech101):
         self.per_class = per_class
         super().__init__(data_root=data_root, split=split, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Draws the split: one dict with ``img_path`` and ``gt_label`` for each image."""
         random = np.random.RandomState(0)
         infos = []
@@ -76,7 +76,7 @@ class TransferDTD(DTD):
         self.partition = partition
         super().__init__(data_root=data_root, split=split, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Reads the list: one dict with ``img_path`` and ``gt_label`` for each image."""
         path = os.path.join(self.data_root, 'labels', f'{self.split}{self.partition}.txt')
         names = read_lines(path)

@@ -64,7 +64,7 @@ class Devices:
                 done(part, part.run(lambda: advance(1)))
             return
         waiting, free, seen = list(parts), list(self._pools), self._iterations.value
-        running: dict[Future, tuple[Part, ProcessPoolExecutor]] = {}
+        running: dict[Future[Any], tuple[Part, ProcessPoolExecutor]] = {}
         while waiting or running:
             while waiting and free:
                 part, pool = waiting.pop(0), free.pop(0)

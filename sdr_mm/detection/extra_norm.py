@@ -38,4 +38,5 @@ class ExtraNormResLayer(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(regions, C, h, w)`` to ``(regions, 2C, h/2, w/2)``."""
-        return getattr(self, self.norm_name)(self.res(x))
+        out: Tensor = getattr(self, self.norm_name)(self.res(x))
+        return out

@@ -193,7 +193,8 @@ class PartialTrainLoop(IterBasedTrainLoop):
             self.scores = {column: values[column] for column in COLUMNS}
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
-        return self.runner.model
+        model: nn.Module = self.runner.model
+        return model
 
 
 def divergence(runner: Runner) -> str:

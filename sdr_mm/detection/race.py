@@ -12,7 +12,8 @@ from mmengine.config import Config
 from ..cli import progress, say
 from ..errors import InputError
 from .devices import Devices
-from .fine_tuning import COLUMNS, FineTuning, Part
+from .fine_tuning import FineTuning, Part
+from .voc import COLUMNS
 
 
 class RaceStep(NamedTuple):

@@ -26,10 +26,11 @@ from ..routing.bn_reset import OWN
 from ..routing.ranking import BASELINE_ROW, SUPERNET_ROW
 from . import detector_config as configs
 from .devices import Devices
-from .fine_tuning import COLUMNS, FineTuning, is_finite
+from .fine_tuning import FineTuning, is_finite
 from .race import Candidate, Race, describe, race_steps
 from .ranking import DetectionRanking
 from .shortlist import Shortlist, images_task
+from .voc import COLUMNS
 
 RANDOM = 'random'
 BACKBONE = 'backbone.pth'

@@ -159,7 +159,7 @@ def crops_task(dataset: Any, name: str, *, resize: int = 256, size: int = 224, m
 
 
 def _longer_side(box: Any) -> float:
-    return max(box[2] - box[0], box[3] - box[1])
+    return float(max(box[2] - box[0], box[3] - box[1]))
 
 
 def square_around(box: np.ndarray, height: int, width: int) -> tuple[int, int, int]:

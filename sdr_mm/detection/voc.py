@@ -58,7 +58,8 @@ class VOCFolder(VOCDataset):
                              f'with the name of one image a line; check data_root and ann_file')
         if self.backend_args is None:
             check_list(self.ann_file)
-        return super().load_data_list()
+        images: list[dict[str, Any]] = super().load_data_list()
+        return images
 
     def parse_data_info(self, img_info: dict[str, Any]) -> dict[str, Any]:
         annotation, is_local = img_info['xml_path'], self.backend_args is None
@@ -70,7 +71,7 @@ class VOCFolder(VOCDataset):
                 root = ElementTree.parse(path).getroot()
             if is_local:
                 img_info = {**img_info, 'file_name': self._image(root, img_info['file_name'], annotation)}
-            info = super().parse_data_info(img_info)
+            info: dict[str, Any] = super().parse_data_info(img_info)
             check_objects(root, self._metainfo['classes'], info['width'], info['height'], annotation)
         except (ElementTree.ParseError, AttributeError, TypeError) as error:
             raise InputError(f'{annotation} is no annotation in VOC format ({error}): each object needs a name and a '
@@ -129,7 +130,7 @@ class VOCDetectionMetric(VOCMetric):
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(iou_thrs=list(THRESHOLDS), collect_device=collect_device, prefix=prefix)
 
-    def compute_metrics(self, results: list) -> dict[str, float]:
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """The three numbers; those of the single classes go to the log."""
         objects, found = zip(*results)
         lines, known = [], []

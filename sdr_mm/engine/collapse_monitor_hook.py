@@ -143,7 +143,7 @@ def effective_rank(cosines: Tensor) -> float:
         return float('nan')
     values = torch.linalg.eigvalsh(cosines.double().cpu()).clamp(min=1e-12)
     share = values / values.sum()
-    return (-share * share.log()).sum().exp().item()
+    return float((-share * share.log()).sum().exp())
 
 
 def spread(x: Tensor) -> Tensor:

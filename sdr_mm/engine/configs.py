@@ -240,7 +240,7 @@ def _schedulers(cfg: Config) -> list[ConfigDict]:
 
 def is_detector(cfg: Config) -> bool:
     """Whether the config trains a detector of MMDetection."""
-    return cfg.get('default_scope') == 'mmdet'
+    return bool(cfg.get('default_scope') == 'mmdet')
 
 
 def voc_folders(cfg: Config) -> list[ConfigDict]:
@@ -313,7 +313,7 @@ def _transforms(pipeline: Any) -> Iterator[ConfigDict]:
     """All transforms of a pipeline, those inside of others, such as ``Cached`` and ``MultiView``, included."""
     for part in pipeline:
         if isinstance(part, Mapping):
-            yield part  # type: ignore[misc]
+            yield part
             yield from _transforms(part.get('transforms') or [])
         elif isinstance(part, (list, tuple)):  # The views of MultiView.
             yield from _transforms(part)

@@ -45,9 +45,9 @@ class TrainingRunner(Runner):
     identity: dict[str, Any] | None = None
     """What makes the training this training, once that is known; it goes into the checkpoints."""
 
-    def build_model(self, model: nn.Module | dict) -> nn.Module:
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """Builds the model, unless it is one, and converts its backbone."""
-        built = super().build_model(model)
+        built: nn.Module = super().build_model(model)
         if self.distributed and not torch.cuda.is_available():
             sync_on_cpus(built)
         if self.cfg.get('channels_last'):
@@ -63,16 +63,16 @@ class TrainingRunner(Runner):
         return logger
 
     @staticmethod
-    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader[Any]:
         """Builds the loader. Its workers, which get the signals of a process group too, ignore them."""
-        loader = Runner.build_dataloader(*args, **kwargs)
+        loader: DataLoader[Any] = Runner.build_dataloader(*args, **kwargs)
         if loader.num_workers:
             loader.worker_init_fn = partial(ignore_signals, ending=ENDING, then=loader.worker_init_fn)
             atexit.unregister(end_workers)  # The last that is registered runs first, before Python's own.
             atexit.register(end_workers)
         return loader
 
-    def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
+    def register_default_hooks(self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None) -> None:
         """Registers them, with a checkpoint hook that keeps the old file until the new one is whole, and throughput."""
         hooks = dict(hooks or {})
         hooks.setdefault('throughput', dict(type='sdr_mm.ThroughputHook'))
@@ -93,7 +93,7 @@ class TrainingRunner(Runner):
         if self.identity is not None or not (Path(self.work_dir) / RECORD).exists():
             super().dump_config()
 
-    @dist.master_only
+    @dist.master_only  # type: ignore[untyped-decorator]  # of MMEngine
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, meta: dict[str, Any] | None = None,
                         **kwargs: Any) -> None:
         """Saves a checkpoint whole or not at all; on a remote file system as its client does.

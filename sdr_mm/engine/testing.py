@@ -22,4 +22,5 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
     with leaving_the_group():
         runner = build_runner(cfg)
         load_exactly(unwrap(runner.model), state, checkpoint)
-        return runner.test()
+        scores: dict[str, float] = runner.test()
+        return scores

@@ -171,7 +171,8 @@ class _Search:
         as some units truncate.
         """
         sums = 2 * (len(self.mean) + 2) * 2.0**-24 * (test.norms + self.mean.norm()) * self.longest
-        return 1.01 * (test.residuals * self.longest + test.norms * self.residual + sums)
+        bound: Tensor = 1.01 * (test.residuals * self.longest + test.norms * self.residual + sums)
+        return bound
 
 
 def _nearest(test: Tensor, train: Tensor, search: _Search, k: int) -> tuple[Tensor, Tensor]:

@@ -191,7 +191,7 @@ class Task:
                 what = f' of class {self.classes[lost[0]]!r}' if lost else ''
                 raise InputError(f'task {self.name}: no readable image{what} is left in one part of the split: replace '
                                  'the damaged images')
-            return number[readable]
+            return np.asarray(number[readable])
 
         splits = [Split(rest(split.train), rest(split.test), None if split.val is None else rest(split.val))
                   for split in self.splits]

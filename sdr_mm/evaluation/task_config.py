@@ -143,7 +143,7 @@ class TaskConfig:
         check_classes(table, names, table[split.scoring()[0]], f'task {self.name}')
         return Task(self.name, names, paths, table, [split], self.metric)
 
-    def _read(self, part: str, section: Mapping[str, Any]) -> tuple[list[dict], list[str] | None]:
+    def _read(self, part: str, section: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str] | None]:
         """What the data set says of each image, and its classes if it names them."""
         # Read once and let go of, so it need not be packed for the workers of a loader.
         options = {'data_root': self.data_root, 'serialize_data': False, **section}

@@ -182,7 +182,8 @@ def _rate(x: Tensor, eps: float) -> Tensor:
     count, size = x.shape
     matrix = (x @ x.T if count < size else x.T @ x) / (count * eps)
     matrix.diagonal().add_(1)
-    return torch.linalg.cholesky(matrix).diagonal().log().sum()
+    rate: Tensor = torch.linalg.cholesky(matrix).diagonal().log().sum()
+    return rate
 
 
 def _prepared(features: Array, labels: Array, score: str, multi_label: bool = False) -> tuple[Tensor, Tensor]:

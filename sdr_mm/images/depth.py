@@ -100,7 +100,7 @@ def use_low_bytes(image: ImageFile) -> None:
 
 def colors_to_8_bits(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Colors (H, W, C) of 16 bits, given as their bytes, scaled as :func:`gray_to_8_bits` does; alpha by itself."""
-    values = high.astype(np.uint32) << 8 | low
+    values: np.ndarray = high.astype(np.uint32) << 8 | low
     parts = [values[..., :3], values[..., 3:]]
     for part in parts:
         if part.size:

@@ -126,7 +126,7 @@ def find_images(root: str) -> list[str]:
     return images
 
 
-def report_left_out(root: str | os.PathLike, left_out: Sequence[str]) -> None:
+def report_left_out(root: str | os.PathLike[str], left_out: Sequence[str]) -> None:
     """Counts and names on stderr what is left out of a folder; the same only once in a process."""
     if left_out and is_main_process():
         what = 'file or folder' if len(left_out) == 1 else 'files or folders'

@@ -49,7 +49,7 @@ def _exif_orientation(exif: bytes) -> int | None:
         tag, kind, count = struct.unpack(f'{order}HHI', exif[position:position + 8])
         if tag == ORIENTATION and count == 1 and kind in (1, 3, 4):
             size, letter = {1: (1, 'B'), 3: (2, 'H'), 4: (4, 'I')}[kind]
-            return struct.unpack(order + letter, exif[position + 8:position + 8 + size])[0]
+            return int(struct.unpack(order + letter, exif[position + 8:position + 8 + size])[0])
         if position >= start + 12 * (struct.unpack(f'{order}H', exif[start - 2:start])[0] - 1):
             break
     return None

@@ -116,7 +116,7 @@ def _read(path: str, background: int, max_pixels: int, reduction: Reduction | No
         return _decode(BytesIO(rest), background, max_pixels, reduction)
 
 
-def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_rgb(path: str | os.PathLike[str], background: int = 255, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads an image file as RGB, turned upright as its EXIF orientation says.
 
     Palettes, gray values, CMYK and more than 8 bits (:func:`~sdr_mm.images.depth.gray_to_8_bits`) are converted; an
@@ -138,7 +138,7 @@ def read_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = M
     return np.array(open_rgb(path, background, max_pixels))
 
 
-def open_rgb(path: str | os.PathLike, background: int = 255, max_pixels: int = MAX_PIXELS,
+def open_rgb(path: str | os.PathLike[str], background: int = 255, max_pixels: int = MAX_PIXELS,
              reduction: Reduction | None = None) -> Image.Image:
     """Reads an image file as :func:`read_rgb` does, into an image of Pillow, a JPEG smaller if that is enough.
 

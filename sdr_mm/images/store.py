@@ -19,7 +19,7 @@ from ..errors import InputError
 from .normalization import IMAGENET
 from .reading import read_rgb
 
-ImageSource = str | PathLike | np.ndarray
+ImageSource = str | PathLike[str] | np.ndarray
 """An image: a file, or an array ``(H, W, 3)``, uint8, RGB."""
 
 MEMORY = 4 * 2**30
@@ -56,7 +56,7 @@ class ImageStore:
     """
 
     def __init__(self, paths: Sequence[ImageSource], *, resize: int = 256, size: int = 224, on_error: str = 'stop',
-                 read: Callable[[str | PathLike], np.ndarray] = read_rgb, workers: int = 2, memory: int = MEMORY,
+                 read: Callable[[str | PathLike[str]], np.ndarray] = read_rgb, workers: int = 2, memory: int = MEMORY,
                  disk: float = DISK) -> None:
         if not 0 < size <= resize:
             raise InputError(f'the crop must fit into the resized image: need 0 < size <= resize, got size={size} and '
@@ -80,7 +80,7 @@ class ImageStore:
             InputError: If it cannot be decoded and ``on_error`` is ``'stop'``.
         """
         if self._kept is not None and self._ready[index]:
-            return self._kept[index]
+            return np.asarray(self._kept[index])
         if index in self.failed:
             return None
         try:
@@ -105,7 +105,7 @@ class ImageStore:
         """Images ``(n, size, size, 3)``, uint8, without those that are to be skipped; raises as :meth:`decode`."""
         indices = np.asarray(indices)
         if self._kept is not None and self._ready[indices].all():
-            return self._kept[indices]
+            return np.asarray(self._kept[indices])
         with ThreadPoolExecutor(self.workers) as pool:
             images = [image for image in pool.map(self.decode, indices.tolist()) if image is not None]
         return np.stack(images) if images else np.empty((0, self.size, self.size, 3), np.uint8)

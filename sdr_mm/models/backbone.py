@@ -87,7 +87,7 @@ class SDRBackbone(BaseModule, metaclass=ABCMeta):
 
 def build_plain(config: dict[str, Any]) -> nn.Module:
     """The plain network of a :meth:`SDRBackbone.subnet_config`, in evaluation mode, whatever the default scope is."""
-    network = MODELS.build({'_scope_': SCOPE, **config})
+    network: nn.Module = MODELS.build({'_scope_': SCOPE, **config})
     network.eval()  # MMPretrain's backbones return nothing there.
     return network
 

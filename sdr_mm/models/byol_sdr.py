@@ -42,13 +42,15 @@ class BYOLSDR(SiameseSDR):
 
     def predict(self, projection: Tensor, path: PathLike | None) -> Tensor:
         """The prediction ``(N, C)`` of a target from a projection ``(N, C)``."""
-        return self.head.predictor((projection, ), path)[0]
+        prediction: Tensor = self.head.predictor((projection, ), path)[0]
+        return prediction
 
     @torch.no_grad()
     def target(self, image: Tensor, path: PathLike | None) -> Tensor:
         """The averaged network's projection ``(N, C)`` of images ``(N, 3, H, W)``, without gradient."""
         backbone, neck = self.target_net.module
-        return neck(backbone(image, path, False), path, False)[0]
+        projection: Tensor = neck(backbone(image, path, False), path, False)[0]
+        return projection
 
     def teach(self, views: Sequence[Tensor]) -> Views:
         """The projections of both views by the super-net's target."""

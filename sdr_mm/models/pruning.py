@@ -123,7 +123,7 @@ def _layers(network: nn.Module) -> Iterator[_Layer]:
     stream = 'stem'
     yield _Layer('conv1', 'bn1', '', stream)
     for stage in network.res_layers:  # type: ignore[union-attr]
-        for number in range(len(modules[stage])):  # type: ignore[arg-type]
+        for number in range(len(modules[stage])):
             block, inputs = f'{stage}.{number}', stream
             if f'{block}.downsample' in modules:
                 stream = stage

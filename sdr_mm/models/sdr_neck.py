@@ -38,7 +38,7 @@ class SDRNonLinearNeck(BaseModule):
                  with_last_bias: bool = False,
                  with_avg_pool: bool = True,
                  norm_cfg: dict[str, Any] = dict(type='SyncBN'),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
         super().__init__(init_cfg)
         self.with_avg_pool = with_avg_pool
         if num_layers < 1 or hid_channels < 1 or out_channels < 1:

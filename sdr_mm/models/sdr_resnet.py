@@ -41,7 +41,8 @@ class SDRShortcut(nn.ModuleList):
 
     def forward(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         conv, norm = self
-        return norm(conv(x, path), path, update_stats)
+        out: Tensor = norm(conv(x, path), path, update_stats)
+        return out
 
 
 class SDRIdentity(nn.Module):
@@ -93,7 +94,8 @@ class SDRResidual(nn.Module):
     @property
     def last_norm(self) -> SlicedBatchNorm:
         """The norm whose scale starts at 0 under ``zero_init_residual``."""
-        return getattr(self, f'bn{self.num_convs}')
+        norm: SlicedBatchNorm = getattr(self, f'bn{self.num_convs}')
+        return norm
 
     def _add(self, x: Tensor, path: PathLike | None, update_stats: bool) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x, path, update_stats)
@@ -109,7 +111,8 @@ class SDRResidual(nn.Module):
             x = cp.checkpoint(lambda x: self._add(x, path, next(updates)), x, use_reentrant=False)
         else:
             x = self._add(x, path, update_stats)
-        return self.relu(x)
+        out: Tensor = self.relu(x)
+        return out
 
 
 class SDRStage(nn.ModuleList):
@@ -177,7 +180,8 @@ class SDRResNet(SDRBackbone):
                  with_cp: bool = False,
                  zero_init_residual: bool = True,
                  path: Sequence[int] | None = None,
-                 init_cfg: dict | list[dict] | None = dict(type='Kaiming', layer=['Conv2d'])) -> None:
+                 init_cfg: dict[str, Any] | list[dict[str, Any]] | None = dict(type='Kaiming',
+                                                                               layer=['Conv2d'])) -> None:
         super().__init__(init_cfg)
         _check_arguments(depth, base_channels, routed_blocks, strides, dilations, out_indices, style, frozen_stages)
         shared, individual = base_channels

@@ -43,13 +43,13 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
     paths: Tensor | None
 
     def __init__(self,
-                 backbone: dict | nn.Module,
-                 neck: dict | nn.Module,
-                 head: dict | nn.Module,
-                 distillation: dict | nn.Module | None = dict(type='SiamKDLoss'),
+                 backbone: dict[str, Any] | nn.Module,
+                 neck: dict[str, Any] | nn.Module,
+                 head: dict[str, Any] | nn.Module,
+                 distillation: dict[str, Any] | nn.Module | None = dict(type='SiamKDLoss'),
                  pretrained: str | None = None,
-                 data_preprocessor: dict | nn.Module | None = None,
-                 init_cfg: dict | None = None) -> None:
+                 data_preprocessor: dict[str, Any] | nn.Module | None = None,
+                 init_cfg: dict[str, Any] | None = None) -> None:
         network = _build(backbone)
         if isinstance(neck, dict):
             neck = _build({'in_channels': network.out_layout, **neck})
@@ -87,7 +87,8 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
 
     def project(self, image: Tensor, path: PathLike | None, update_stats: bool = True) -> Tensor:
         """``f_W(x)``: the projection ``(N, C)`` of images ``(N, 3, H, W)`` by the network on ``path``."""
-        return self.neck(self.backbone(image, path, update_stats), path, update_stats)[0]
+        projection: Tensor = self.neck(self.backbone(image, path, update_stats), path, update_stats)[0]
+        return projection
 
     @torch.no_grad()
     def teach(self, views: Sequence[Tensor]) -> Views:
@@ -119,7 +120,7 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
         return losses
 
 
-def _build(part: dict | nn.Module) -> Any:
+def _build(part: dict[str, Any] | nn.Module) -> Any:
     # In our scope, whatever the default one is, so that a config may use plain names without a Runner too.
     return MODELS.build({'_scope_': SCOPE, **part}) if isinstance(part, dict) else part
 

@@ -23,7 +23,8 @@ class SimSiamSDR(SiameseSDR):
 
     def predict(self, projection: Tensor, path: PathLike | None) -> Tensor:
         """``h(f_W(x))``: the prediction ``(N, C)`` from a projection ``(N, C)``."""
-        return self.head.predictor((projection, ), path)[0]
+        prediction: Tensor = self.head.predictor((projection, ), path)[0]
+        return prediction
 
     def network_loss(self, views: Sequence[Tensor], network: int) -> dict[str, Tensor]:
         path = self.path(network)

@@ -104,7 +104,8 @@ class ChannelLayout:
 def take(tensor: Tensor, slices: Slices) -> Tensor:
     """The selected sub-tensor, as a differentiable copy (or ``tensor`` itself if all is selected)."""
     if any(isinstance(part, tuple) for part in slices):
-        return _TakeRuns.apply(tensor, slices)
+        taken: Tensor = _TakeRuns.apply(tensor, slices)  # type: ignore[no-untyped-call]  # torch types no apply
+        return taken
     for dim, index in enumerate(slices):
         if isinstance(index, Tensor):
             tensor = tensor.index_select(dim, index)
@@ -141,7 +142,7 @@ class _TakeRuns(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, tensor: Tensor, slices: tuple[Runs | None, ...]) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, slices: tuple[Runs | None, ...]) -> Tensor:
         ctx.slices, ctx.shape, ctx.strides = slices, tensor.shape, tensor.stride()
         shape = list(tensor.shape)
         for dim, runs in enumerate(slices):
@@ -155,7 +156,7 @@ class _TakeRuns(torch.autograd.Function):
         return taken
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         whole = torch.empty_strided(ctx.shape, ctx.strides, dtype=grad.dtype, device=grad.device).zero_()
         put(whole, ctx.slices, grad)
         return whole, None
@@ -210,7 +211,8 @@ class SlicedConv2d(SlicedLayer, nn.Conv2d):
 
     def forward(self, x: Tensor, path: PathLike | None = None) -> Tensor:
         """``(N, in, H, W)`` to ``(N, out, H', W')``, channels as the network on ``path`` has them."""
-        return self._conv_forward(x, take(self.weight, self.slices(path)['weight']), None)
+        out: Tensor = self._conv_forward(x, take(self.weight, self.slices(path)['weight']), None)
+        return out
 
 
 class SlicedLinear(SlicedLayer, nn.Linear):
@@ -304,13 +306,13 @@ class _AllReduceSum(torch.autograd.Function):
     """Sum over ranks, whose gradient is the sum of the ranks' gradients."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
         dist.all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return _AllReduceSum.forward(ctx, grad)
 
 
@@ -326,12 +328,14 @@ def _sync_batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, runn
         ones = x.new_ones(x.shape[1], dtype=torch.float32)
         weight = ones if weight is None else weight
         bias = torch.zeros_like(ones) if bias is None else bias
-        return SyncBatchNorm.apply(x, weight, bias, running_mean, running_var, eps, momentum, dist.group.WORLD,
-                                   dist.get_world_size())
+        out: Tensor = SyncBatchNorm.apply(x, weight, bias, running_mean, running_var, eps, momentum, dist.group.WORLD,
+                                          dist.get_world_size())
+        return out
     dims = [dim for dim in range(x.dim()) if dim != 1]
     wide = x.double()
     count = wide.new_full((1, ), x.numel() // x.shape[1])
-    sums = _AllReduceSum.apply(torch.cat([wide.sum(dims), wide.square().sum(dims), count]))
+    moments = torch.cat([wide.sum(dims), wide.square().sum(dims), count])
+    sums: Tensor = _AllReduceSum.apply(moments)  # type: ignore[no-untyped-call]  # torch types no apply
     total = sums[-1]
     mean = sums[:x.shape[1]] / total
     var = sums[x.shape[1]:-1] / total - mean.square()

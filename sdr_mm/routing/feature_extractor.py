@@ -56,7 +56,8 @@ class FeatureExtractor:
     @property
     def device(self) -> torch.device:
         """Where the networks run."""
-        return next(self.backbone.parameters()).device
+        parameter: nn.Parameter = next(self.backbone.parameters())
+        return parameter.device
 
     @cached_property
     def tree(self) -> PrefixTree:
@@ -83,7 +84,8 @@ class FeatureExtractor:
 
     def supernet(self) -> nn.Module:
         """A copy of the super-net."""
-        return deepcopy(self.backbone).eval()
+        supernet: nn.Module = deepcopy(self.backbone)
+        return supernet.eval()
 
     def features(self, network: nn.Module, subnet: int | None, reset: bool,
                  normalization: Normalization | None = None) -> tuple[str, Tensor]:

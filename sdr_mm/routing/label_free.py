@@ -128,4 +128,5 @@ def cluster_shares(task: Tensor, members: Tensor, cluster: np.ndarray, temperatu
     centroids = torch.zeros(int(cluster.max()) + 1, rows.shape[1], dtype=torch.float64, device=rows.device)
     centroids.index_add_(0, index, rows)
     centroids /= centroids.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return (images @ centroids.T / temperature).softmax(1).mean(0)
+    shares: Tensor = (images @ centroids.T / temperature).softmax(1).mean(0)
+    return shares

@@ -40,13 +40,15 @@ class Scores:
     @property
     def compared(self) -> np.ndarray:
         """(tasks,) bool, the tasks on which all networks were evaluated."""
-        return ~np.isnan(self.values).any(axis=0)
+        compared: np.ndarray = ~np.isnan(self.values).any(axis=0)
+        return compared
 
     @property
     def best(self) -> np.ndarray:
         """(networks, tasks) bool, the best of each task that compares all, several where they agree as printed."""
         printed = self.values.round(1)
-        return (printed == printed.max(axis=0)) & self.compared
+        best: np.ndarray = (printed == printed.max(axis=0)) & self.compared
+        return best
 
     def of(self, names: list[str]) -> Scores:
         """Those of some networks, in this order.

@@ -18,7 +18,7 @@ from ..files import decode
 from .style import GAIN, INK, QUIET, shorten
 
 FOLDERS = 'folders'
-Files = Sequence[str | PathLike]
+Files = Sequence[str | PathLike[str]]
 
 
 def class_mix(classes: Sequence[str], members: np.ndarray, top: int = 5) -> list[tuple[str, float]]:

@@ -77,7 +77,8 @@ def swarm(values: np.ndarray, most: float) -> np.ndarray:
         # From the middle outward, to both sides in turn.
         places = np.array([(number + 1) // 2 * (1 - 2 * (number % 2)) for number in range(len(here))])
         offsets[here] = places - places.mean()
-    return offsets * min(1.0, most / max(1e-9, np.abs(offsets).max(initial=0)))
+    offsets *= min(1.0, most / max(1e-9, np.abs(offsets).max(initial=0)))
+    return offsets
 
 
 def draw_task_gains(axes: Axes, rankings: Sequence[Ranking], *, over: str = BASELINE_ROW, column: float = 0.78,

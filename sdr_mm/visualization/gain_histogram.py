@@ -21,7 +21,8 @@ def gain_bins(gains: np.ndarray, most: int = 24) -> np.ndarray:
     magnitude = 10.0**np.floor(np.log10(wanted))
     width = next(step * magnitude for step in (1, 2, 2.5, 5, 10) if step * magnitude >= wanted * (1 - 1e-9))
     first, last = np.floor(low / width + 1e-12), np.floor(high / width + 1e-9) + 1
-    return width * np.arange(first, last + 1)
+    edges: np.ndarray = width * np.arange(first, last + 1)
+    return edges
 
 
 def draw_gains(axes: Axes, ranking: Ranking, *, over: str = BASELINE_ROW, title: str | None = None) -> None:

@@ -26,7 +26,7 @@ TILE, GAP, LINE = 96, 6, 22
 ROW = 0.62
 """Height of a row on paper, in inches."""
 
-Files = Sequence[str | PathLike]
+Files = Sequence[str | PathLike[str]]
 
 
 @dataclass(frozen=True)

@@ -263,6 +263,6 @@ def test_a_file_of_the_name_comes_first_and_a_folder_does_not(run, tmp_path, mon
 
 
 def test_the_package_has_them():
-    wanted = re.search(r'^sdr_mm = (\[.*\])$', (ROOT / 'pyproject.toml').read_text(encoding='utf-8'), re.MULTILINE)
+    wanted = re.search(r'^sdr_mm = (\[.*?^\])$', (ROOT / 'pyproject.toml').read_text(encoding='utf-8'), re.M | re.S)
     package = {file.name for pattern in ast.literal_eval(wanted[1]) for file in (ROOT / 'sdr_mm').glob(pattern)}
     assert {*(file.name for file in FOLDER.iterdir())} <= package and FOLDER.parent == ROOT / 'sdr_mm'

@@ -61,7 +61,7 @@ class Loss(ABC):
 
     def longest(self, point: Tensor) -> Tensor:
         """Length of the longest row."""
-        lengths = point.norm(dim=1, keepdim=True)
+        lengths: Tensor = point.norm(dim=1, keepdim=True)
         return lengths.amax(0, keepdim=True) if self.joint else lengths
 
     def centered(self, point: Tensor) -> Tensor:
