@@ -40,6 +40,10 @@ def parse_args() -> argparse.Namespace:
                         help='record a few iterations after the first N of this run: a trace, and a table in the log '
                              '(default: 20)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate a detector while it is trained')
+    parser.add_argument('--no-pin-memory', action='store_true', help='let the loaders pin no memory')
+    parser.add_argument('--no-persistent-workers', action='store_true',
+                        help='let the loaders start their processes anew in each epoch')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun of old passed the rank as an argument; launch scripts of users still may.
     parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0)
@@ -50,7 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's changes."""
-    from sdr_mm.engine import configs
+    from sdr_mm.engine import configs, tool_options
     cfg = configs.load_config(args.config, args.cfg_options)
     configs.use_launcher(cfg, args.launcher)
     if args.work_dir or not cfg.get('work_dir'):
@@ -77,6 +81,12 @@ def configure(args: argparse.Namespace) -> Config:
         configs.use_profile(cfg, None if args.profile is True else args.profile)
     if args.auto_scale_lr:
         cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or dict(base_batch_size=256), enable=True)
+    if args.no_validate:
+        tool_options.leave_out_validation(cfg)
+    if args.no_pin_memory:
+        tool_options.set_loaders(cfg, 'pin_memory', False)
+    if args.no_persistent_workers:
+        tool_options.set_loaders(cfg, 'persistent_workers', False)
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
