@@ -21,6 +21,7 @@ from .configs import building, check_epochs
 from .interrupt_hook import InterruptHook
 from .resuming import checkpoint_folder, newest_whole, remove_half_written
 from .runner import TrainingRunner
+from .visualizers import check_backends
 from .work_dir import check_work_dir, claim_work_dir, training_identity
 
 
@@ -96,6 +97,7 @@ def resume_from_newest(runner: Runner) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """The runner of ``cfg``; on machines without a GPU gloo joins processes, which MMEngine's launcher does not do."""
+    check_backends(cfg)
     if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
