@@ -6,11 +6,16 @@ UV_VERSION := 0.13.9
 # Images of your own for the demo, a folder: make demo DATA=~/images
 DATA ?=
 DEMO ?= work_dirs/demo
+# Which versions `make versions` tries, and below which per cent `make coverage` names a file.
+VERSIONS ?= lowest 3.10 3.12 3.13
+COVERED ?= 90
 # A process per core, one thread each; the tests of a file share what they set up.
 PYTEST_ENV := OMP_NUM_THREADS=1
 PYTEST := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-light test-full fuzz bench lint clean
+COVERAGE := work_dirs/coverage
+
+.PHONY: demo test test-light test-full coverage dist-check versions fuzz bench lint clean
 
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m projects.demo --out "$(DEMO)" $(if $(DATA),--data "$(DATA)")
@@ -23,6 +28,22 @@ test-light: $(LIGHT)/.installed
 
 test-full: $(FULL)/.installed
 	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda and not dali"
+
+# The light tests again, or in place of test-light, and which lines of the package they reach, subprocesses included.
+coverage: $(LIGHT)/.installed
+	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	$(PYTEST_ENV) $(LIGHT)/bin/python -m coverage run -m pytest $(PYTEST) -m "not ops and not cuda"
+	$(LIGHT)/bin/python -m coverage combine --quiet
+	@echo 'coverage of sdr_mm: the files below $(COVERED) %, and the total'
+	@$(LIGHT)/bin/python -m coverage report --sort=cover | awk '/^(Name|TOTAL)/ || /%$$/ && $$NF + 0 < $(COVERED)'
+
+# The wheel and the sdist: what is in them, and what a user does with them in empty environments, mim included.
+dist-check: $(LIGHT)/.installed
+	$(LIGHT)/bin/python .ci/dist.py
+
+# Other versions of Python and of the dependencies, a part of the tests each: make versions VERSIONS='--all lowest 3.13'
+versions: $(LIGHT)/.installed
+	UV=$(LIGHT)/bin/uv .ci/versions $(VERSIONS)
 
 # Mutated input for every tool, about fifteen minutes: each case succeeds or ends with one clear line.
 fuzz: $(LIGHT)/.installed

@@ -106,3 +106,13 @@ def test_the_tutorials_commands_run(world):
     assert 'BN reset: task' in printed and 'linear probe of tutorial.pth' in printed
     meta = torch.load(root / 'tutorial.pth')['meta']
     assert meta['bn_reset']['statistics'] == 'task' and meta['settings']['evaluation']['size'] == 32
+
+
+def test_the_numbers_go_to_tensorboard_as_the_openmmlab_page_says(world):
+    root, _ = world
+    (config, ), commands = (blocks('docs/openmmlab.md', language) for language in ('python', 'bash'))
+    (root / 'my_run.py').write_text(config)
+    shell('\n'.join(commands), root)
+    for run, scalars in (('both', 1), ('tensorboard', 0)):
+        assert len(list((root / 'work_dirs' / run).glob('*/vis_data/events.out.tfevents.*'))) == 1
+        assert len(list((root / 'work_dirs' / run).glob('*/vis_data/scalars.json'))) == scalars
