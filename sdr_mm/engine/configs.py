@@ -51,6 +51,9 @@ def load_config(file: str, options: dict[str, Any] | None = None) -> Config:
     except InputError:
         raise
     except ModuleNotFoundError as error:
+        if error.name == 'pkg_resources':
+            raise InputError("MMEngine needs pkg_resources, which setuptools has up to version 81: pip install "
+                             "'setuptools<82'") from error
         raise InputError(f'{file} builds on a package that this environment lacks ({error}): for detection set up the '
                          "full environment, 'make .venv-full/.installed', and use its python") from error
     except Exception as error:  # it runs the file, which may raise anything

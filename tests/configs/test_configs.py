@@ -13,6 +13,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
+from mmengine.utils import package_utils
 from repository import ROOT
 from small_runs import write_images
 
@@ -20,6 +21,7 @@ from sdr_mm.arguments import Parser, config_arguments
 from sdr_mm.clusters import Clusters
 from sdr_mm.engine.configs import load_config, use_clusters, use_epochs, use_folder
 from sdr_mm.engine.training import train
+from sdr_mm.errors import InputError
 from sdr_mm.images import find_images, fingerprint
 from sdr_mm.models import L2KDLoss, SiamKDLoss
 from sdr_mm.models.checkpoints import read_checkpoint
@@ -364,3 +366,12 @@ def test_the_model_index_names_each_training_config_once():
         ranks = 8 if 'small' not in name else 1
         assert metadata['Epochs'] == cfg.train_cfg.max_epochs
         assert metadata['Batch Size'] == cfg.train_dataloader.batch_size * ranks
+
+
+def test_a_setuptools_that_mmengine_does_not_work_with_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pkg_resources', None)
+    if 'pkg_resources' not in Path(package_utils.__file__).read_text(encoding='utf-8'):
+        assert load_config(str(ROOT / 'configs/simsiam.py')).model  # the maintained MMEngine needs none
+        return
+    with pytest.raises(InputError, match="pip install 'setuptools<82'$"):
+        load_config(str(ROOT / 'configs/simsiam.py'))
