@@ -26,18 +26,19 @@ from .distributed import choose_device
 from .errors import InputError, naming
 from .evaluation.features import pooled_features
 from .evaluation.task import Task
+from .export import Exported, Pretraining, export
 from .images import ImageSource, ImageStore, find_images
 from .models.backbone import SDRBackbone, check_rgb
 from .models.checkpoints import weights_fingerprint
 from .models.eval_settings import EvalSettings
-from .models.load_sdr import load_sdr
+from .models.load_sdr import load_sdr_and_meta
 from .routing.bn_reset import BNImages, BNReset
 from .routing.evaluator import RoutingEvaluator, build_search, task_at
 from .routing.feature_extractor import read_task
 from .routing.ranking import RankedNetwork, Ranking
 from .routing.scores import Scorer
 from .routing.strategies import Search
-from .routing.subnet import export_subnet, extract_subnet
+from .routing.subnet import extract_subnet
 from .space import Path as Groups
 from .space import SubnetSpace
 
@@ -59,11 +60,11 @@ def load(file: str | Path, device: str | torch.device | None = None) -> SDR:
     Raises:
         InputError: If it is something else, or there is no such device.
     """
-    backbone, config = load_sdr(file)
+    backbone, config, meta = load_sdr_and_meta(file)
     with naming(str(file)):
         settings = EvalSettings.of(config)
     chosen = choose_device(None if device is None else str(device))
-    return SDR(Path(file), backbone.to(chosen), config, settings)
+    return SDR(Path(file), backbone.to(chosen), config, settings, Pretraining.of(config, meta))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +76,14 @@ class SDR:
         backbone (SDRBackbone): In evaluation mode, on the device where everything runs.
         config (dict): Of the training, as the checkpoint stores it.
         settings (EvalSettings): Normalization and size of the input, and neighbors of kNN, that fit it.
+        pretraining (Pretraining): What the checkpoint says of its training, for model cards. Defaults to nothing.
     """
 
     file: Path
     backbone: SDRBackbone = field(repr=False)
     config: dict[str, Any] = field(repr=False)
     settings: EvalSettings
+    pretraining: Pretraining = field(default=Pretraining(), repr=False)
 
     @property
     def space(self) -> SubnetSpace:
@@ -253,7 +256,7 @@ class SDR:
         if ranking is not None and isinstance(which, RankedNetwork):
             meta['routing'] = dict(task=ranking.task, score=which.score if which.scores else None,
                                    settings=ranking.settings)
-        return Subnet(network, self.backbone.subnet_config(), index, path, source, fits, meta)
+        return Subnet(network, self.backbone.subnet_config(), index, path, source, fits, meta, self.pretraining)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +272,7 @@ class Subnet:
             super-net's.
         settings (EvalSettings): Normalization and size of its input.
         meta (dict): What :meth:`export` notes beside the weights.
+        pretraining (Pretraining): What its checkpoint says of its training. Defaults to nothing.
     """
 
     network: nn.Module = field(repr=False)
@@ -278,6 +282,7 @@ class Subnet:
     bn: str
     settings: EvalSettings
     meta: dict[str, Any] = field(repr=False)
+    pretraining: Pretraining = field(default=Pretraining(), repr=False)
 
     def __call__(self, images: Tensor) -> Any:
         """Feature maps of images ``(N, 3, H, W)`` that are normalized already."""
@@ -309,21 +314,35 @@ class Subnet:
                                 device=next(self.network.parameters()).device)
         return pooled_features(self.network, batches)
 
-    def export(self, file: str | Path, overwrite: bool = False) -> None:
-        """Writes a checkpoint that MMPretrain, MMDetection, timm and torchvision load as it is.
+    def exported(self, license: str | None = None) -> Exported:
+        """What :func:`sdr_mm.export.export` writes, with the license of the weights if it is known."""
+        if license is not None and not license.strip():
+            raise InputError('a license is an SPDX identifier such as Apache-2.0, or a text, got an empty one')
+        return Exported(self.network, self.config, self.settings, self.meta, self.pretraining, license)
 
-        The weights carry the BN statistics that this sub-net has (:attr:`bn`), which are noted in ``meta``.
+    def export(self, file: str | Path, format: str = 'mmpretrain', *, card: str | Path | None = None,
+               license: str | None = None, overwrite: bool = False) -> None:
+        """Writes the sub-net for a library, and reads it back.
+
+        The weights carry the BN statistics that this sub-net has (:attr:`bn`), which are noted beside them where the
+        format has a place for it.
 
         Args:
-            file (str | Path): The file to write.
-            overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
+            file (str | Path): The file to write, or the folder for ``'huggingface'``.
+            format (str): ``'mmpretrain'``, which MMDetection loads too, and this package; ``'mmdet'``, the same file;
+                ``'torchvision'``, ``'timm'``: a state dict; ``'safetensors'``; ``'onnx'``, ``'torch.export'``: a graph
+                from normalized images to pooled features; ``'huggingface'``: a folder that timm loads.
+                Defaults to 'mmpretrain'.
+            card (str | Path, optional): File of the model card in Markdown. Defaults to None: none, but in a folder.
+            license (str, optional): Of the weights, an SPDX identifier or a text, for the card. Defaults to None: the
+                card says that it is not stated.
+            overwrite (bool): Whether what is there may be replaced. Defaults to False.
 
         Raises:
-            InputError: If a weight is not finite, the file exists, or the disk is full.
+            InputError: If there is no such format, it cannot hold this network, or needs a package that is not
+                installed; a weight is not finite; the file exists, or the disk is full.
         """
-        mean, std = (list(values) for values in self.settings.normalization)
-        export_subnet(self.network, file, config=self.config, overwrite=overwrite,
-                      meta=dict(self.meta, mean=mean, std=std, settings=self.settings.record()))
+        export(self.exported(license), file, format, card=card, overwrite=overwrite)
 
 
 def bn_reset(mode: str | None, options: dict[str, Any]) -> BNReset:

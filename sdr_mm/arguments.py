@@ -14,6 +14,7 @@ METRICS = ('accuracy', 'mean_per_class', 'map_11')
 SEARCHES = ('exact', 'screen', 'halving', 'label_free')
 SCORES = ('knn', 'logme', 'h_score', 'transrate')
 BN_RESETS = ('cluster', 'task', 'all', 'none')
+FORMATS = ('mmpretrain', 'mmdet', 'torchvision', 'timm', 'safetensors', 'onnx', 'torch.export', 'huggingface')
 
 
 LARGEST = 2**31 - 1

@@ -10,6 +10,7 @@ from sdr_mm import arguments
 from sdr_mm.arguments import Parser, config_arguments, positive, whole
 from sdr_mm.errors import InputError
 from sdr_mm.evaluation.metrics import METRICS
+from sdr_mm.export import FORMATS
 from sdr_mm.routing.bn_reset import BN_RESETS
 from sdr_mm.routing.evaluator import SEARCHES
 from sdr_mm.routing.scores import SCORES
@@ -17,7 +18,8 @@ from sdr_mm.routing.scores import SCORES
 
 def test_the_choices_are_those_of_the_library():
     """They are repeated, so that ``--help`` does not import it."""
-    for name, there in (('METRICS', METRICS), ('SEARCHES', SEARCHES), ('SCORES', SCORES), ('BN_RESETS', BN_RESETS)):
+    for name, there in (('METRICS', METRICS), ('SEARCHES', SEARCHES), ('SCORES', SCORES), ('BN_RESETS', BN_RESETS),
+                        ('FORMATS', FORMATS)):
         assert getattr(arguments, name) == tuple(there), name
 
 

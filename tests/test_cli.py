@@ -143,6 +143,8 @@ FILES = (  # Programs with an output, and inputs that are not there.
     'tools.route nowhere.pth --task nowhere --baseline nowhere.pth --out OUT',
     'tools.export_subnet nowhere.pth --subnet 1 --out OUT',
     'tools.export_subnet nowhere.pth --routing nowhere.json --out OUT',
+    'tools.export_subnet nowhere.pth --subnet 1 --format huggingface --out OUT',
+    'tools.export_subnet nowhere.pth --subnet 1 --out new --card OUT',
     'tools.test nowhere.py nowhere.pth --out OUT',
     'tools.train ROOT/configs/small/simsiam_resnet18_b64-15e_32px.py --data nowhere --work-dir OUT',
     'projects.demo.__main__ --data nowhere --task nowhere --out OUT',

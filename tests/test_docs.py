@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from repository import ROOT
+from repository import ROOT, load_tool
 
 from sdr_mm.models import SDRResNet
 from sdr_mm.models.checkpoints import load_resnet
@@ -116,3 +117,27 @@ def test_the_numbers_go_to_tensorboard_as_the_openmmlab_page_says(world):
     for run, scalars in (('both', 1), ('tensorboard', 0)):
         assert len(list((root / 'work_dirs' / run).glob('*/vis_data/events.out.tfevents.*'))) == 1
         assert len(list((root / 'work_dirs' / run).glob('*/vis_data/scalars.json'))) == scalars
+
+
+def test_each_library_loads_its_format_as_the_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tool = load_tool('export_subnet')
+    (commands, ) = blocks('docs/export.md', 'bash')
+    for command in commands.splitlines():
+        python, file, *argv = shlex.split(command)
+        assert (python, file) == ('python', 'tools/export_subnet.py')
+        tool.main(argv)  # A process for each would import everything seven times.
+    printed = capsys.readouterr().out
+    assert printed.count('loads it with') == 7 and 'model card backbone.md' in printed
+    images = torch.randn(3, 3, 32, 32)
+    names = dict(images=images)
+    with torch.no_grad():
+        for code in blocks('docs/export.md', 'python'):
+            exec(code, names)
+        expected = names['net'].network.cpu()(images)[-1].mean((2, 3))
+    found = {name: value for name, value in names.items() if name.startswith('found_')}
+    assert len(found) == 7
+    for value in found.values():
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+    assert names['settings']['evaluation'] == dict(resize=32, size=32, k=20)
+    assert names['classifier'](images).shape == (3, 10) and 'license: apache-2.0' in Path('again.md').read_text()

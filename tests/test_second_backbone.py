@@ -19,6 +19,7 @@ import sdr_mm
 from sdr_mm.clustering.build import build_clusters
 from sdr_mm.clustering.features import extract_features
 from sdr_mm.datasets import ImageFolder
+from sdr_mm.errors import InputError
 from sdr_mm.evaluation import pooled_features
 from sdr_mm.images import ImageStore
 from sdr_mm.models import ChannelLayout, SDRBackbone
@@ -178,6 +179,13 @@ def test_it_leaves_as_a_plain_network_with_the_statistics_it_was_ranked_with(run
     reset_bn(by_hand, store.batches(ranking.images.splits[0].train, 200, mean=MEAN, std=STD))
     every = store.batches(np.arange(20), 7, mean=MEAN, std=STD)
     torch.testing.assert_close(pooled_features(plain.eval(), every), net.features(root / 'task'))
+    net.export(tmp_path / 'plain.pt2', 'torch.export', card=tmp_path / 'plain.md')
+    images = torch.randn(3, 3, 32, 32)
+    graph = torch.export.load(tmp_path / 'plain.pt2').module()
+    with torch.no_grad():
+        torch.testing.assert_close(graph(images), pool_features(net(images)))
+    with pytest.raises(InputError, match='the format timm is for ResNets, and this network is a PlainChain'):
+        net.export(tmp_path / 'x', 'timm')
     torch.testing.assert_close(plain.second[1].running_var, by_hand.second[1].running_var, rtol=1e-5, atol=1e-7)
     supernet = extract_subnet(sdr.backbone, ranking.best.path)
     assert not torch.allclose(plain.second[1].running_var, supernet.second[1].running_var)

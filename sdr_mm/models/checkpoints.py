@@ -6,6 +6,7 @@ import argparse
 import ast
 import hashlib
 import importlib
+import json
 import re
 import zipfile
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from .safe_globals import allow_checkpoints
 from .shipped import find_checkpoint
 
 State = dict[str, Tensor]
+RECORD = 'sdr_mm'
+"""Where the metadata of a ``.safetensors`` file, or of another format, has the ``meta`` of an export as JSON."""
 FilePath = str | Path
 _DEPTHS = {(block is Bottleneck, blocks): depth for depth, (block, blocks) in ResNet.arch_settings.items()}
 
@@ -56,11 +59,11 @@ def read_checkpoint(file: FilePath, map_location: Any = 'cpu') -> dict[str, Any]
         InputError: If it is missing, damaged or no checkpoint.
     """
     place = find_checkpoint(file)
-    safetensors = import_extra('safetensors.torch', file) if place.suffix == '.safetensors' else None
+    safetensors = import_extra('safetensors', file) if place.suffix == '.safetensors' else None
     allow_checkpoints()
     try:
         if safetensors:
-            return dict(safetensors.load_file(place))
+            return _read_safetensors(place, safetensors)
         check_sums(place)
         # Many publishers store their command line beside the weights. It is a bare record.
         with only_weights(), torch.serialization.safe_globals([argparse.Namespace]):
@@ -81,6 +84,14 @@ def read_checkpoint(file: FilePath, map_location: Any = 'cpu') -> dict[str, Any]
         raise InputError(f'{file} holds a {type(checkpoint).__name__}, not a dictionary of weights: '
                          f'give a file that holds a state dict')
     return checkpoint
+
+
+def _read_safetensors(file: Path, safetensors: Any) -> dict[str, Any]:
+    """Weights, and as ``meta`` what an export notes beside them, as text in JSON."""
+    with safetensors.safe_open(file, framework='pt') as stored:
+        state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+        meta = (stored.metadata() or {}).get(RECORD)
+    return state if meta is None else dict(state_dict=state, meta=json.loads(meta))
 
 
 def check_sums(file: FilePath) -> None:
@@ -105,8 +116,8 @@ def check_sums(file: FilePath) -> None:
         raise InputError(f'{file} is damaged, {damaged} in it does not have its checksum: copy or download it again')
 
 
-def import_extra(module: str, needed_by: FilePath) -> Any:
-    """Imports a module of the packages that ``sdr-mm[zoo]`` installs.
+def import_extra(module: str, needed_by: FilePath, extra: str = 'zoo') -> Any:
+    """Imports a module of the packages that ``sdr-mm[zoo]``, or another extra, installs.
 
     Raises:
         InputError: If it is not installed.
@@ -115,7 +126,7 @@ def import_extra(module: str, needed_by: FilePath) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(f'{needed_by} needs the package {module.partition(".")[0]}, which is not installed: '
-                         f'pip install "sdr-mm[zoo]"') from error
+                         f'pip install "sdr-mm[{extra}]"') from error
 
 
 def state_of(checkpoint: dict[str, Any], file: FilePath) -> State:

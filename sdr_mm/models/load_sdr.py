@@ -32,6 +32,11 @@ def load_sdr(file: FilePath) -> tuple[SDRBackbone, dict[str, Any]]:
     Raises:
         InputError: If it is something else, or its weights do not fit its config.
     """
+    return load_sdr_and_meta(file)[:2]
+
+
+def load_sdr_and_meta(file: FilePath) -> tuple[SDRBackbone, dict[str, Any], dict[str, Any]]:
+    """:func:`load_sdr`, and the ``meta`` of the checkpoint."""
     checkpoint = read_checkpoint(file)
     state = state_of(checkpoint, file)
     config = stored_config(checkpoint)
@@ -59,7 +64,8 @@ def load_sdr(file: FilePath) -> tuple[SDRBackbone, dict[str, Any]]:
     check_fit(sketch, weights, file)
     backbone = kind(**arguments)
     load_exactly(backbone, weights, file)
-    return backbone.eval(), config
+    meta = checkpoint.get('meta')
+    return backbone.eval(), config, meta if isinstance(meta, dict) else {}
 
 
 def _types(value: Any) -> Iterator[Any]:

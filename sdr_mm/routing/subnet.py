@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import NotFiniteError
 from ..files import atomic_write
 from ..models.backbone import SDRBackbone, build_plain
-from ..models.checkpoints import load_exactly, read_checkpoint, state_of
+from ..models.checkpoints import State, load_exactly, read_checkpoint, state_of
 from ..models.sliced import subnet_state_dict
 from ..version import __version__
 
@@ -47,6 +47,20 @@ def load_subnet(network: nn.Module, backbone: SDRBackbone, path: Sequence[int] |
     load_exactly(network, subnet_state_dict(backbone, path), 'the sub-net')
 
 
+def weights_of(network: nn.Module) -> State:
+    """The weights of a network that may be written, on the CPU.
+
+    Raises:
+        NotFiniteError: If one is NaN or infinite.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise NotFiniteError(f'{key} is not finite (NaN or infinite), nothing was written: training has diverged, '
+                                 f'take an earlier checkpoint')
+    return state
+
+
 def export_subnet(network: nn.Module,
                   file: str | Path,
                   *,
@@ -72,11 +86,7 @@ def export_subnet(network: nn.Module,
         InputError: If a weight is not finite, or the file exists, or the disk is full.
         RuntimeError: If what was written does not come back bit by bit; nothing is left behind then.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    for key, value in state.items():
-        if not value.isfinite().all():
-            raise NotFiniteError(f'{key} is not finite (NaN or infinite), nothing was written: training has diverged, '
-                                 f'take an earlier checkpoint')
+    state = weights_of(network)
     content = dict(state_dict=state, meta=dict(meta or {}, sdr_mm_version=__version__, backbone=config))
     with atomic_write(file, overwrite=overwrite) as temporary:
         with open(temporary, 'wb') as stream:  # By its name PyTorch refuses a file without a suffix.

@@ -149,6 +149,9 @@ def test_the_tool_resets_on_other_images(mode, run, tmp_path):
     (['--routing', 'nothing.json'], 'there is no file nothing.json'),
     (['--subnet', '0', '--bn-reset', 'task'], 'pass --task TASK'),
     (['--subnet', '0', '--bn-images', '1'], '--bn-images: it is a whole number of at least 2'),
+    (['--subnet', '0', '--format', 'keras'], "argument --format: invalid choice: 'keras'"),
+    (['--subnet', '0', '--format', 'safetensors'], 'x.pth would not be known as safetensors'),
+    (['--subnet', '0', '--bn-reset', 'none', '--license', ' '], 'a license is an SPDX identifier such as Apache-2.0'),
 ])
 def test_bad_input_is_one_line_and_writes_nothing(options, message, run, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
@@ -174,3 +177,20 @@ def test_a_shell_sees_one_line_and_status_2(run, tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith('error: path (9, 9) is outside the space')
     assert 'Traceback' not in done.stderr and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('format, library', [
+    ('mmdet', 'MMDetection'), ('torchvision', 'torchvision'), ('huggingface', 'timm'), ('torch.export', 'PyTorch')])
+def test_the_tool_writes_other_formats_and_a_card(format, library, run, tmp_path, capsys):
+    tool.main([str(run / 'sdr.pth'), '--subnet', '2', '--bn-reset', 'all', '--format', format, '--out',
+               str(tmp_path / 'x'), '--card', str(tmp_path / 'card.md'), '--license', 'MIT', *FAST])
+    printed, card = capsys.readouterr().out, (tmp_path / 'card.md').read_text()
+    assert f'{library} loads it with' in printed and 'with the model card' in printed
+    assert 'license: mit' in card and 'measured on images of pre-training, 24 images' in card and '`SimSiamSDR`' in card
+    assert 'Images of pre-training: `pool`, read as `ImageFolder`' in card and str(run) not in card
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['card.md', 'x']
+    if format == 'mmdet':
+        tool.main([str(run / 'sdr.pth'), '--subnet', '2', '--bn-reset', 'all', '--out', str(tmp_path / 'y'), *FAST])
+        files = [torch.load(tmp_path / name) for name in 'xy']
+        assert files[0]['meta'] == files[1]['meta']
+        assert all(torch.equal(value, files[1]['state_dict'][key]) for key, value in files[0]['state_dict'].items())

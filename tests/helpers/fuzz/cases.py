@@ -452,6 +452,8 @@ COMMANDS = tuple(line.split() for line in (
     '--temperature 0.1 --seed 1 --baseline subnet.pth --top 2 --bottom 1 --out out',
     'export_subnet sdr.pth --path 0,1 --bn-reset task --task task --resize 36 --size 32 --bn-images 8 --out out',
     'export_subnet sdr.pth --routing routing.json --bn-images 8 --out out',
+    'export_subnet sdr.pth --subnet 1 --bn-reset none --format torchvision --license MIT --card card.md --out out',
+    'export_subnet sdr.pth --subnet 1 --bn-reset none --format huggingface --license MIT --out out',
     'knn_eval subnet.pth --task official --resize 36 --size 32 --k 3 5 --temperature 0.1 --batch-size 8 --out out',
     'linear_eval subnet.pth --task task --resize 36 --size 32 --l2 1 0.1 --tol 0.001 --splits 1 --out out',
     'prune subnet.pth --base-channels 4 --data pool --resize 36 --size 32 --bn-images 8 --batch-size 8 --out out',

@@ -71,12 +71,14 @@ def warm_up() -> None:
     import mmengine.runner  # noqa: F401
     import mmpretrain.models  # noqa: F401
     import sklearn.linear_model  # noqa: F401
+    import timm  # noqa: F401
     import torch
     import torchvision  # noqa: F401
 
     import sdr_mm.clustering
     import sdr_mm.engine
     import sdr_mm.evaluation
+    import sdr_mm.export
     import sdr_mm.models.zoo
     import sdr_mm.routing
     import sdr_mm.visualization.report  # noqa: F401
