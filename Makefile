@@ -27,7 +27,7 @@ test-light: $(LIGHT)/.installed
 	$(PYTEST_ENV) $(LIGHT)/bin/python -m pytest $(PYTEST) -m "not ops and not cuda"
 
 test-full: $(FULL)/.installed
-	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda and not dali"
+	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda and not dali and not browser"
 
 # The light tests again, or in place of test-light, and which lines of the package they reach, subprocesses included.
 coverage: $(LIGHT)/.installed

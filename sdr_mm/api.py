@@ -4,6 +4,7 @@
 
     sdr = sdr_mm.load('epoch_200.pth', device='cuda')
     ranking = sdr.route('my_images', search='halving', bn='task', splits=5)
+    sdr.report(ranking, 'routing.html')
     net = sdr.subnet(ranking.best)
     net.features('my_images')
     net.export('backbone.pth')
@@ -11,11 +12,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from .errors import InputError, naming
 from .evaluation.features import pooled_features
 from .evaluation.task import Task
 from .export import Exported, Pretraining, export
+from .files import check_output
 from .images import ImageSource, ImageStore, find_images
 from .models.backbone import SDRBackbone, check_rgb
 from .models.checkpoints import weights_fingerprint
@@ -34,13 +36,18 @@ from .models.eval_settings import EvalSettings
 from .models.load_sdr import load_sdr_and_meta
 from .routing.bn_reset import BNImages, BNReset
 from .routing.evaluator import RoutingEvaluator, build_search, task_at
-from .routing.feature_extractor import read_task
+from .routing.export_command import export_command
+from .routing.feature_extractor import may_look_at, read_task
+from .routing.nearest import nearest_images
 from .routing.ranking import RankedNetwork, Ranking
 from .routing.scores import Scorer
 from .routing.strategies import Search
 from .routing.subnet import extract_subnet
 from .space import Path as Groups
 from .space import SubnetSpace
+
+if TYPE_CHECKING:  # It imports matplotlib.
+    from .visualization.routing_page import Gallery
 
 BN_OPTIONS = dict(bn_images='num_images', batch_size='batch_size', seed='seed')
 """Options of the BN reset, and what :class:`BNReset` calls them."""
@@ -185,6 +192,61 @@ class SDR:
         ranking = evaluator.evaluate(self.backbone, pool=pool, normalization=self.settings.normalization)
         return replace(ranking, settings=dict(ranking.settings, checkpoint=self.fingerprint))
 
+    def _check_ranking(self, settings: Mapping[str, Any], advice: str) -> None:
+        if settings.get('checkpoint', self.fingerprint) != self.fingerprint:
+            raise InputError(f'the ranking is of another checkpoint than {self.file}: {advice}')
+
+    def report(self, ranking: Ranking, file: str | Path, *, routing: str | Path | None = None,
+               task: Task | str | Path | None = None, data: str | Path | None = None,
+               clusters: str | Path | None = None, workers: int = 2, overwrite: bool = False) -> None:
+        """Writes a ranking as one HTML file that needs nothing else.
+
+        It has the ranks, the gains with error bars, images of the best sub-nets' clusters beside those of the task
+        that are nearest to them, the cost, and the command that exports. Where the images of pre-training or of the
+        task are not known it says so in their place.
+
+        Args:
+            ranking (Ranking): What :meth:`route` gave, or :meth:`Ranking.load <sdr_mm.routing.Ranking.load>`.
+            file (str | Path): The file to write, such as ``'routing.html'``.
+            routing (str | Path, optional): Where the ranking is saved, for the command. Defaults to None: nowhere.
+            task (Task | str | Path, optional): Defaults to None: the task of the ranking.
+            data (str | Path, optional): As for :meth:`pool`.
+            clusters (str | Path, optional): As for :meth:`pool`.
+            workers (int): Threads that decode. Defaults to 2.
+            overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
+
+        Raises:
+            InputError: If the ranking is of another checkpoint, images that were given cannot be used, or the file
+                cannot be written.
+        """
+        from .visualization.routing_page import routing_page
+        check_output(file, overwrite)
+        self._check_ranking(ranking.settings, 'load that one')
+
+        try:
+            galleries: list[Gallery] | str = self._galleries(ranking, task, data, clusters, workers)
+        except InputError as error:
+            # What was asked for must be; what the checkpoint and the ranking name may be gone.
+            if not (task is None and data is None and clusters is None):
+                raise
+            galleries = str(error)
+        name = None if isinstance(task, Task) else task
+        command = export_command(ranking, self.file, routing=routing, task=name, data=data, clusters=clusters)
+        routing_page(ranking, file, command=command, galleries=galleries, overwrite=overwrite)
+
+    def _galleries(self, ranking: Ranking, task: Task | str | Path | None, data: str | Path | None,
+                   clusters: str | Path | None, workers: int) -> list[Gallery]:
+        """Images of the best sub-nets' clusters beside those of the task; an InputError if they are not there."""
+        from .visualization.routing_page import make_galleries, shown_clusters
+        pool = load_pool(self.config, self.space, data=data, clusters=clusters, where=self.file, purpose='a gallery')
+        seen = may_look_at(task_of(ranking, task, purpose='pictures of the task',
+                                   unlabeled=not ranking.settings['classes']))
+        check_rgb(self.backbone.in_channels, self.file, values=len(self.settings.normalization.mean))
+        fits = self.settings.but(resize=ranking.settings['resize'], size=ranking.settings['size'])
+        nearest = nearest_images(self.backbone, pool, seen, list(shown_clusters(ranking, pool)), workers=workers,
+                                 normalization=fits.normalization, resize=fits.resize, size=fits.size)
+        return make_galleries(ranking, pool, seen, nearest)
+
     def subnet(self,
                which: RankedNetwork | int | Sequence[int],
                *,
@@ -229,9 +291,7 @@ class SDR:
             path = self.space.path(int(which)) if isinstance(which, (int, np.integer)) else self.space.check(which)
         index = self.space.index(path)
         ranked = {} if ranking is None else ranking.settings
-        if ranked.get('checkpoint', self.fingerprint) != self.fingerprint:
-            raise InputError(f'the ranking is of another checkpoint than {self.file}: load that one, or name the '
-                             f'sub-net by its index or path')
+        self._check_ranking(ranked, 'load that one, or name the sub-net by its index or path')
         unknown = sorted(options if isinstance(bn, BNReset) else set(options) - set(BN_OPTIONS))
         if unknown:
             raise InputError(f'unknown options of a sub-net: {", ".join(unknown)}; with bn=MODE there are '
@@ -355,8 +415,11 @@ def bn_reset(mode: str | None, options: dict[str, Any]) -> BNReset:
                    **{new: options[old] for old, new in BN_OPTIONS.items() if options.get(old) is not None})
 
 
-def task_of(ranking: Ranking | None, task: Task | str | Path | None) -> Task:
-    """The task whose images give BN statistics: the one that is given, or that of the ranking.
+def task_of(ranking: Ranking | None, task: Task | str | Path | None, *, purpose: str = 'BN statistics from the task',
+            unlabeled: bool = False) -> Task:
+    """The task whose images give BN statistics, or are shown: the one that is given, or that of the ranking.
+
+    ``purpose`` is what the images are for, for messages. With ``unlabeled`` any folder of images will do.
 
     Raises:
         InputError: If there is none, or a file names one that would be run.
@@ -369,12 +432,12 @@ def task_of(ranking: Ranking | None, task: Task | str | Path | None) -> Task:
     elif ranking is not None and ranking.images is not None:
         return ranking.images
     if not source:
-        raise InputError('BN statistics from the task need its images: pass --task TASK')
+        raise InputError(f'{purpose} need its images: pass --task TASK')
     if task is None and not Path(str(source.get('source'))).is_dir():
         # What a file names is not run, and the config of a task is Python.
         raise InputError(f'the ranking names {source.get("source")}, which is no folder: pass --task TASK')
     known = ('source', 'splits', 'seed', 'data_root')
-    return task_at({key: source[key] for key in known if key in source})
+    return task_at({key: source[key] for key in known if key in source}, unlabeled)
 
 
 def image_files(images: Images) -> Sequence[ImageSource]:

@@ -141,6 +141,8 @@ FILES = (  # Programs with an output, and inputs that are not there.
     'tools.knn_eval nowhere.pth --task nowhere --out OUT',
     'tools.linear_eval nowhere.pth --task nowhere --out OUT',
     'tools.route nowhere.pth --task nowhere --baseline nowhere.pth --out OUT',
+    'tools.route nowhere.pth --task nowhere --report OUT',
+    'tools.routing_report nowhere.pth --routing nowhere.json --out OUT',
     'tools.export_subnet nowhere.pth --subnet 1 --out OUT',
     'tools.export_subnet nowhere.pth --routing nowhere.json --out OUT',
     'tools.export_subnet nowhere.pth --subnet 1 --format huggingface --out OUT',
@@ -200,6 +202,7 @@ RESULTS = (  # Each may read what those before it have written.
     'tools.knn_eval subnet.pth --task official --resize 36 --size 32 --k 3 --out knn.json',
     'tools.linear_eval subnet.pth --task official --resize 36 --size 32 --l2 1 --out linear.json',
     'tools.route sdr.pth --task task --resize 36 --size 32 --k 3 --bn-images 8 --out routing.json',
+    'tools.routing_report sdr.pth --routing routing.json --out routing.html',
 )
 
 

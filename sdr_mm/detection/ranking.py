@@ -40,7 +40,8 @@ class DetectionRanking(Ranking):
             if network.scores and not all(network.others.get(name) for name in ('AP50', 'AP75', 'iterations')):
                 raise ValueError(f'{network.name} has no AP50, AP75 or iterations')
 
-    def _cells(self, top: int, bottom: int) -> tuple[list[str], list[list[str]]]:
+    def cells(self, top: int, bottom: int) -> tuple[list[str], list[list[str]]]:
+        """Head and lines of the table: all networks that were fine-tuned."""
         mode = self.settings['shortlist']
         raced = [network for network in self.networks if network.scores or network.name in self.settings['diverged']]
         compared = any(network.gain_baseline is not None or network.gain_supernet is not None for network in raced)
@@ -64,24 +65,28 @@ class DetectionRanking(Ranking):
             lines.append(cells)
         return head, lines
 
-    def _title(self) -> str:
+    def title(self) -> str:
+        """What was ranked and how, in one line."""
         s = self.settings
         return (f'{self.task}: {s["train"]} images for training, {s["held_out"]} for AP (in %, mean over IoU '
                 f'0.50:0.95, 11-point); {s["iters"]} of {s["max_iters"]} iterations of {s["batch"]} images, BN '
                 f'reset: {s["bn_reset"]}')
 
-    def _notes(self) -> list[str]:
+    def cautions(self) -> list[str]:
+        """What to know before the scores are relied on, a sentence each."""
         s = self.settings
-        notes = [f'{name} was skipped, it has diverged: {reason}' for name, reason in s['diverged'].items()]
+        cautions = [f'{name} was skipped, it has diverged: {reason}' for name, reason in s['diverged'].items()]
         if s['baselines']:
-            notes.append(f'baseline: {s["baselines"][0]}')
+            cautions.append(f'baseline: {s["baselines"][0]}')
         if s['candidates'] > 1:
             same = ' The config tests on the same ones.' if s['tested'] else ''
-            notes.append(f'The best of {s["candidates"]} was chosen on these {s["held_out"]} images, so its score is '
-                         f'optimistic.{same}')
-        notes += [f'Shortcut: {sentence}' for sentence in self.shortcuts]
+            cautions.append(f'The best of {s["candidates"]} was chosen on these {s["held_out"]} images, so its score '
+                            f'is optimistic.{same}')
+        return cautions + [f'Shortcut: {sentence}' for sentence in self.shortcuts]
+
+    def _notes(self) -> list[str]:
+        s = self.settings
         less = self.cost.one_by_one / self.cost.passes if self.cost.passes else 0
         fewer = f', {less:.1f} times fewer than {s["iters"]} iterations of all {s["subnets"]} sub-nets' * (less > 1)
-        notes.append(f'Cost: {s["iterations"]:,} iterations, {self.cost.passes:,.0f} images through a network{fewer}; '
-                     f'{duration(self.cost.seconds)} of device time')
-        return notes
+        return [*self.cautions(), f'Cost: {s["iterations"]:,} iterations, {self.cost.passes:,.0f} images through a '
+                f'network{fewer}; {duration(self.cost.seconds)} of device time']

@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -187,7 +188,7 @@ class Ranking:
     def unit(self) -> str:
         """What gains are counted in: ``'points'`` of per cent, or the name of the score that ranks."""
         column = next(iter(self.settings.get('columns', ())), 'knn')
-        return 'points' if _percent(column) else TITLES.get(column, column)
+        return 'points' if is_percent(column) else TITLES.get(column, column)
 
     @property
     def scored(self) -> list[RankedNetwork]:
@@ -286,18 +287,19 @@ class Ranking:
             top (int): Sub-nets from the best down. Defaults to 10.
             bottom (int): Sub-nets from the worst up. Defaults to 3. Other networks are always shown.
         """
-        head, lines = self._cells(top, bottom)
-        return '\n'.join([self._title(), '', text_table(head, lines, left=(1, 2, 3)), '', *self._notes()])
+        head, lines = self.cells(top, bottom)
+        return '\n'.join([self.title(), '', text_table(head, lines, left=(1, 2, 3)), '', *self._notes()])
 
     def __repr__(self) -> str:
         return self.table()
 
     def _repr_html_(self) -> str:
-        head, lines = self._cells(10, 3)
-        text = [f'<p>{part}</p>' for part in (self._title(), *self._notes())]
+        head, lines = self.cells(10, 3)
+        text = [f'<p>{escape(part)}</p>' for part in (self.title(), *self._notes())]
         return '\n'.join([text[0], html_table(head, lines, left=(1, 2, 3)), *text[1:]])
 
-    def _cells(self, top: int, bottom: int) -> tuple[list[str], list[list[str]]]:
+    def cells(self, top: int, bottom: int) -> tuple[list[str], list[list[str]]]:
+        """Head and lines of the table, of the ``top`` sub-nets, the ``bottom`` ones and all other networks."""
         columns = self.settings['columns']
         screened = any(network.eliminated for network in self.networks)
         compared = any(network.gain_baseline is not None or network.gain_supernet is not None
@@ -317,13 +319,14 @@ class Ranking:
             passed = 0
             cells = ['–' if number is None else str(number), network.name,
                      '' if network.path is None else ','.join(map(str, network.path)), network.bn]
-            cells += [_score(network.scores if column == columns[0] else network.others.get(column, []), column)
+            cells += [score_text(network.scores if column == columns[0] else network.others.get(column, []), column)
                       for column in columns]
             cells += ['' if network.screening is None else f'{network.screening:.4g}'] * screened
             lines.append(cells + [_points(network.gain_baseline), _points(network.gain_supernet)] * compared)
         return head, lines
 
-    def _title(self) -> str:
+    def title(self) -> str:
+        """What was ranked and how, in one line."""
         s = self.settings
         splits = f' × {s["splits"]} splits' if s['splits'] > 1 else ''
         images = (f'{s["classes"]} classes, {s["train"]} training and {s["held_out"]} held-out images{splits}'
@@ -335,21 +338,26 @@ class Ranking:
         return (f'{self.task}: {images}{knn}; {s["size"]} of {s["resize"]} px, BN reset: {s["bn_reset"]}, '
                 f'search: {s["search"]}')
 
+    def cautions(self) -> list[str]:
+        """What to know before the scores are relied on, a sentence each."""
+        cautions, s = [], self.settings
+        if self.scored and len(self.subnets) > 1:
+            cautions.append(f'The best of {len(self.subnets)} was chosen on these held-out images, so its score is '
+                            f'optimistic: measure it on others.')
+        if s['bn_reset'] == 'cluster' and self.scored:
+            cautions.append('Sub-nets were reset on their clusters, the others on the whole pool, so gains hold an '
+                            'effect of BN statistics: compare with --bn-reset task.')
+        if s.get('skipped'):
+            cautions.append(f'{s["skipped"]} images could not be decoded and were left out.')
+        return cautions + [f'Shortcut: {sentence}' for sentence in self.shortcuts]
+
     def _notes(self) -> list[str]:
-        notes, s = [], self.settings
+        notes = []
         scores = [network.score for network in self.scored]
         if scores:
             notes.append(f'{len(scores)} of {len(self.subnets)} sub-nets scored in full: mean {np.mean(scores):.2f}, '
                          f'best {scores[0]:.2f}, worst {scores[-1]:.2f}')
-            if len(self.subnets) > 1:
-                notes.append(f'The best of {len(self.subnets)} was chosen on these held-out images, so its score is '
-                             f'optimistic: measure it on others.')
-        if s['bn_reset'] == 'cluster' and scores:
-            notes.append('Sub-nets were reset on their clusters, the others on the whole pool, so gains hold an effect '
-                         'of BN statistics: compare with --bn-reset task.')
-        if s.get('skipped'):
-            notes.append(f'{s["skipped"]} images could not be decoded and were left out.')
-        notes += [f'Shortcut: {sentence}' for sentence in self.shortcuts]
+        notes += self.cautions()
         for name, found in self.agreement.items():
             notes.append(f'{TITLES.get(name, name)} against linear accuracy over {found["networks"]:.0f} sub-nets: '
                          f'Spearman {found["spearman"]:.2f}, Kendall {found["kendall"]:.2f}, regret '
@@ -403,15 +411,17 @@ def _gain(score: float, reference: float) -> float:
     return round(score - reference, 9)
 
 
-def _score(values: Sequence[float], column: str) -> str:
+def score_text(values: Sequence[float], column: str) -> str:
+    """The scores of a network in a column, one a split, as the table shows them."""
     if not values:
         return ''
-    percent = _percent(column)
+    percent = is_percent(column)
     deviation = f' ± {np.std(values):.2f}' if len(values) > 1 and percent else ''
     return f'{np.mean(values):.2f}{deviation}' if percent else f'{np.mean(values):.4g}'
 
 
-def _percent(column: str) -> bool:
+def is_percent(column: str) -> bool:
+    """Whether the numbers of a column are per cent."""
     return column.startswith(('knn', LINEAR))
 
 

@@ -401,14 +401,15 @@ def rankings(base: Base, number: int, folder: Path, random: Random) -> Case:
     if number % 2:
         use = ['export_subnet', 'sdr.pth', '--routing', 'routing.json', '--bn-images', '8', '--out', 'out']
         return Case('rankings', number, what, use, None, ['out'])
-    return Case('rankings', number, f'shown: {what}', _show, None, ['gains.png', 'out.png'])
+    return Case('rankings', number, f'shown: {what}', _show, None, ['gains.png', 'out.png', 'page.html'])
 
 
 def _show() -> None:
     from sdr_mm.cli import run
     from sdr_mm.datasets.pool import Pool
     from sdr_mm.routing import Ranking
-    from sdr_mm.visualization import routing_report, task_gains
+    from sdr_mm.routing.export_command import export_command
+    from sdr_mm.visualization import routing_page, routing_report, task_gains
 
     def main() -> None:
         ranking = Ranking.load('routing.json')
@@ -416,6 +417,7 @@ def _show() -> None:
         pool = Pool(sorted(map(str, Path('pool').iterdir())), Clusters.load('clusters.npz'))
         routing_report([ranking], pool, 'out.png', over='super-net')
         task_gains([ranking], 'gains.png', over='super-net')
+        routing_page(ranking, 'page.html', command=export_command(ranking, 'sdr.pth'), galleries='none')
 
     run(main)
 
@@ -454,6 +456,8 @@ COMMANDS = tuple(line.split() for line in (
     'export_subnet sdr.pth --routing routing.json --bn-images 8 --out out',
     'export_subnet sdr.pth --subnet 1 --bn-reset none --format torchvision --license MIT --card card.md --out out',
     'export_subnet sdr.pth --subnet 1 --bn-reset none --format huggingface --license MIT --out out',
+    'routing_report sdr.pth --routing routing.json --task task --data pool --clusters clusters.npz --workers 1 '
+    '--out out',
     'knn_eval subnet.pth --task official --resize 36 --size 32 --k 3 5 --temperature 0.1 --batch-size 8 --out out',
     'linear_eval subnet.pth --task task --resize 36 --size 32 --l2 1 0.1 --tol 0.001 --splits 1 --out out',
     'prune subnet.pth --base-channels 4 --data pool --resize 36 --size 32 --bn-images 8 --batch-size 8 --out out',
