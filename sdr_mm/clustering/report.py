@@ -18,7 +18,9 @@ class ClusterReport:
         num_clusters (int): ``k``.
         num_images (int): Images in clusters.
         unassigned (int): Images in none.
-        smallest, mean, largest (int, float, int): Sizes of the clusters.
+        smallest (int): Images of the smallest cluster.
+        mean (float): Images of a cluster on average.
+        largest (int): Images of the largest cluster.
         empty (int): Number of empty clusters.
         balance (float): Entropy of the sizes over ``log k``: 1 is equal sizes, 0 all in one.
         purity (float, optional): Share of images that belong to the most frequent class of their cluster; None without

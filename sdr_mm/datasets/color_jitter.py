@@ -25,6 +25,15 @@ class ColorJitter(PretrainColorJitter):
 
     ``mmcv 2.2.0`` casts a negative shift of the hue to uint8, which NumPy 2 refuses. The factors and the order of the
     four changes are drawn as in the base class; the hue is changed by torchvision.
+
+    Args:
+        brightness (float | Sequence[float]): A factor is drawn from 1 minus to 1 plus this, or between two numbers.
+            Defaults to 0.
+        contrast (float | Sequence[float]): The same of the contrast. Defaults to 0.
+        saturation (float | Sequence[float]): The same of the saturation. Defaults to 0.
+        hue (float | Sequence[float]): A shift of the hue is drawn from minus to plus this, at most 0.5, or between two
+            numbers. Defaults to 0.
+        backend (str): What changes the first three, ``'pillow'`` or ``'cv2'``. Defaults to 'pillow'.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ class Protocol:
         size (int, optional): Side of the center crop, in pixels. Defaults to None, what fits the network.
         k (Sequence[int]): Neighbors of kNN. Defaults to (), the number that fits the network.
         temperature (float): ``T`` of kNN. Defaults to 0.07.
-        solver, l2, tol: Of :func:`linear_probe`.
+        solver (str): As for :func:`linear_probe`. Defaults to 'torch'.
+        l2 (float, optional): As for :func:`linear_probe`.
+        tol (float): As for :func:`linear_probe`.
 
     Raises:
         InputError: If a value cannot be used.

@@ -143,7 +143,9 @@ def open_rgb(path: str | os.PathLike[str], background: int = 255, max_pixels: in
     """Reads an image file as :func:`read_rgb` does, into an image of Pillow, a JPEG smaller if that is enough.
 
     Args:
-        path, background, max_pixels: As for :func:`read_rgb`.
+        path (str | PathLike): As for :func:`read_rgb`.
+        background (int): As for :func:`read_rgb`.
+        max_pixels (int): As for :func:`read_rgb`.
         reduction (Callable, optional): Of the height and width of the image: how many times smaller it may be, 1, 2, 4
             or 8. It is asked about JPEGs that are stored upright only, which are decoded faster then; both sides are
             rounded up. Defaults to None, as large as it is.

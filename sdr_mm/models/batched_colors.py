@@ -50,7 +50,9 @@ class BatchedColors(SelfSupDataPreprocessor):
 
     Args:
         flip_prob (float): Defaults to 0.5.
-        brightness, contrast, saturation (float): A factor is drawn from 1 minus to 1 plus this. Default to 0.
+        brightness (float): A factor is drawn from 1 minus to 1 plus this. Defaults to 0.
+        contrast (float): The same of the contrast. Defaults to 0.
+        saturation (float): The same of the saturation. Defaults to 0.
         jitter_prob (float): How often these three and the hue are changed, in random order. Defaults to 1.
         gray_prob (float): How often a view becomes gray. Defaults to 0.
         hue (float): A shift of the hue is drawn from minus to plus this, at most 0.5; 1 is the whole circle. Defaults

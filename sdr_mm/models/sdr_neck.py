@@ -19,12 +19,21 @@ class SDRNonLinearNeck(BaseModule):
     """MMPretrain's ``NonLinearNeck`` for a super-net and its sub-nets.
 
     Every network uses all weights, but for the input channels of the first layer, which follow the last block of the
-    backbone; and only the super-net updates the running statistics. Names of the weights, and the arguments that are
-    not listed here, are those of ``NonLinearNeck``.
+    backbone; and only the super-net updates the running statistics. Names of the weights are those of
+    ``NonLinearNeck``.
 
     Args:
         in_channels (int | ChannelLayout): Input channels, or their split as :attr:`SDRBackbone.out_layout` gives it.
+        hid_channels (int): Channels of all layers but the last one.
+        out_channels (int): Channels of the last layer.
+        num_layers (int): Linear layers. Defaults to 2.
+        with_bias (bool): Whether all layers but the last one have a bias. Defaults to False.
+        with_last_bn (bool): Whether a norm follows the last layer. Defaults to True.
+        with_last_bn_affine (bool): Whether that norm has a scale and a shift. Defaults to True.
+        with_last_bias (bool): Whether the last layer has a bias. Defaults to False.
+        with_avg_pool (bool): Whether feature maps are averaged over their places first. Defaults to True.
         norm_cfg (dict): Norm layers, of type ``BN`` or ``SyncBN``. Defaults to ``dict(type='SyncBN')``.
+        init_cfg (dict | list[dict], optional): Initialization. Defaults to None, PyTorch's.
     """
 
     def __init__(self,

@@ -32,7 +32,10 @@ class SiameseSDR(BaseSelfSupervisor, metaclass=ABCMeta):
         head (dict | nn.Module): As the algorithm wants it.
         distillation (dict | nn.Module, optional): :class:`SiamKDLoss` or :class:`L2KDLoss`; None: without. Defaults to
             ``dict(type='SiamKDLoss')``.
-        pretrained, data_preprocessor, init_cfg: As for MMPretrain's algorithms. Default to None.
+        pretrained (str, optional): Weights to start from, as for MMPretrain's algorithms. Defaults to None.
+        data_preprocessor (dict | nn.Module, optional): What normalizes the images. Defaults to None, MMPretrain's
+            ``SelfSupDataPreprocessor``.
+        init_cfg (dict, optional): Initialization, as for MMPretrain's algorithms. Defaults to None.
 
     Note:
         ``ClusterDataset`` writes the network into each data sample (``data_sample.network``, an index of

@@ -199,7 +199,8 @@ class SlicedConv2d(SlicedLayer, nn.Conv2d):
     Args:
         in_layout (ChannelLayout): Split of the input channels.
         out_layout (ChannelLayout): Split of the output channels.
-        kernel_size (int), **kwargs: As for ``nn.Conv2d``.
+        kernel_size (int): As for ``nn.Conv2d``.
+        **kwargs: As for ``nn.Conv2d``, but ``bias``.
     """
 
     def __init__(self, in_layout: ChannelLayout, out_layout: ChannelLayout, kernel_size: int, **kwargs: Any) -> None:
