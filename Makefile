@@ -15,7 +15,7 @@ PYTEST := --numprocesses auto --dist loadfile
 
 COVERAGE := work_dirs/coverage
 
-.PHONY: demo test test-light test-full coverage dist-check versions fuzz bench lint clean
+.PHONY: demo test test-light test-full coverage dist-check versions fuzz bench docs lint clean
 
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m projects.demo --out "$(DEMO)" $(if $(DATA),--data "$(DATA)")
@@ -27,7 +27,7 @@ test-light: $(LIGHT)/.installed
 	$(PYTEST_ENV) $(LIGHT)/bin/python -m pytest $(PYTEST) -m "not ops and not cuda"
 
 test-full: $(FULL)/.installed
-	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda and not dali and not browser"
+	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda and not dali and not browser and not site"
 
 # The light tests again, or in place of test-light, and which lines of the package they reach, subprocesses included.
 coverage: $(LIGHT)/.installed
@@ -53,6 +53,10 @@ fuzz: $(LIGHT)/.installed
 bench: $(LIGHT)/.installed
 	PYTHON=$(LIGHT)/bin/python bash benchmarks/cpu.sh work_dirs/bench
 
+# The site, into site/; warnings are errors.
+docs: $(LIGHT)/.installed
+	NO_MKDOCS_2_WARNING=1 $(LIGHT)/bin/mkdocs build --strict
+
 lint: $(LIGHT)/.installed
 	$(LIGHT)/bin/ruff check .
 	$(LIGHT)/bin/mypy
@@ -62,7 +66,7 @@ $(LIGHT)/.installed: pyproject.toml requirements/light.txt
 	@echo "setting up $(LIGHT), about two minutes"
 	$(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	$(LIGHT)/bin/uv pip install --python $(LIGHT)/bin/python --constraint requirements/light.txt --editable '.[upstream,data,dali,test]'
+	$(LIGHT)/bin/uv pip install --python $(LIGHT)/bin/python --constraint requirements/light.txt --editable '.[upstream,data,dali,docs,test]'
 	@touch $@
 
 # The full environment: maintained OpenMMLab with compiled operators, and MMDetection.
@@ -71,4 +75,4 @@ $(FULL)/.installed: pyproject.toml requirements/full.txt requirements/install_fu
 	@touch $@
 
 clean:
-	rm -rf $(LIGHT) $(FULL) work_dirs
+	rm -rf $(LIGHT) $(FULL) work_dirs site

@@ -10,6 +10,8 @@ from typing import Any
 from griffe import Extension, Module
 
 API = Path(__file__).resolve().parents[1] / 'reference' / 'api'
+SAID = re.compile(r"\s+Defaults\s+to\s+(None|True|False|'[^']*'|-?[\d.]*\d|\([^()]*\))\.$", re.MULTILINE)
+"""What the page says already, from the signature."""
 ROLE = re.compile(r':(?:class|func|meth|mod|data|attr):`~?([^`]+)`')
 
 
@@ -27,9 +29,9 @@ def link(name: str) -> str:
     return f'[`{last}`][{found[0]}]' if len(found) == 1 else f'`{last if name.startswith("sdr_mm.") else name}`'
 
 
-def to_markdown(text: str, links: bool = True) -> str:
+def to_markdown(text: str) -> str:
     """A docstring, or a part of one, as Markdown."""
-    text = ROLE.sub(lambda role: link(role[1]) if links else f'`{role[1].split(".")[-1]}`', text)
+    text = ROLE.sub(lambda role: link(role[1]), text)
     text = re.sub(r'``(.+?)``', r'`\1`', text, flags=re.DOTALL)
     return re.sub(r'(?m)^::$', '', re.sub(r'(?m)(?<=\S)::$', ':', text))
 
@@ -42,7 +44,7 @@ class Docstrings(Extension):
 
     def _translate(self, thing: Any) -> None:
         if thing.docstring is not None:
-            thing.docstring.value = to_markdown(thing.docstring.value)
+            thing.docstring.value = to_markdown(SAID.sub('', thing.docstring.value))
         for member in thing.members.values():
             if not member.is_alias:
                 self._translate(member)

@@ -55,7 +55,7 @@ def tool_help(name: str) -> str:
         sys.argv = before[0]
         os.environ.clear()
         os.environ.update(before[1])
-    return f'```text\n{text.getvalue().strip()}\n```'
+    return f'```console\n{text.getvalue().strip()}\n```'
 
 
 @cache
