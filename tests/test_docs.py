@@ -52,20 +52,31 @@ def pictures(folder, count, hue, random):
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """A folder with images, in which the commands of the README for one machine were run."""
+    """A folder with images, in which the commands of the tutorial for one machine were run."""
     root = tmp_path_factory.mktemp('readme')
     random = np.random.default_rng(0)
     pictures(root / 'photos', 1040, 0, random)  # 16 clusters of a batch of 64, and a few
     for hue, name in enumerate(('red', 'green', 'blue')):
         pictures(root / 'task' / name, 12, hue, random)
-    first, *_ = blocks('README.md', 'bash')
+    first, *_ = blocks('docs/pretrain.md', 'bash')
     assert 'epoch_15' in first
     commands = first.replace('FOLDER', 'photos').replace('TASK', 'task').replace('epoch_15', f'epoch_{EPOCHS}')
     commands = re.sub(r'(python tools/train\.py \S+)', rf'\1 --epochs {EPOCHS}', commands)
     return root, shell(commands, root)
 
 
-def test_the_readmes_commands_for_one_machine_lead_to_a_backbone(world):
+def lines(block):
+    """Commands of a block, without what is said about them."""
+    return [line for line in block.replace('\\\n', ' ').splitlines() if line and not line.startswith('#')]
+
+
+def test_the_readmes_commands_are_those_of_the_tutorial():
+    """So running the tutorial's runs them."""
+    tutorial = [line.split() for block in blocks('docs/pretrain.md', 'bash') for line in lines(block)]
+    assert all(line.split() in tutorial for block in blocks('README.md', 'bash') for line in lines(block))
+
+
+def test_the_tutorials_commands_for_one_machine_lead_to_a_backbone(world):
     root, printed = world
     assert 'clusters' in printed and '16 of 16 sub-nets scored in full' in printed
     # The network of 32 px is fed 32 px, with as many neighbors as fit it, though nobody said so.
@@ -88,24 +99,33 @@ def test_the_readmes_first_screen_runs(world, monkeypatch):
     assert names['net'].features('task').shape == (36, 128) and names['net'].bn == 'task'
 
 
-def test_other_libraries_load_the_backbone_as_the_readme_says(tmp_path, monkeypatch):
+def test_other_libraries_load_the_backbone_as_the_pages_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, layout in (('backbone.pth', (52, 12)), ('backbone_51_12.pth', (51, 12))):
         backbone = SDRResNet(base_channels=layout, num_groups=2, routed_blocks=(3, ))
         export_subnet(extract_subnet(backbone, (1, )), tmp_path / name, config=backbone.subnet_config())
     names = {'torch': torch}
-    for code in blocks('README.md', 'python'):
+    for code in [*blocks('README.md', 'python'), *blocks('docs/faq.md', 'python')]:
         exec(code, names)
 
 
-def test_the_tutorials_commands_run(world):
+@pytest.fixture(scope='module')
+def task(world):
+    """The same folder with the names that the pages give to a task."""
     root, _ = world
     (root / 'data').mkdir()
     (root / 'data' / 'sweet_home').symlink_to(root / 'task')
-    printed = shell('\n'.join(block.replace('backbone.pth', 'tutorial.pth') for block in blocks(
-        'docs/best_backbone.md', 'bash')).replace('work_dirs/routing.json', 'work_dirs/tutorial.json'), root)
+    (root / 'my_images').symlink_to(root / 'task')
+    return root
+
+
+def test_the_commands_for_the_best_backbone_run(task):
+    given = 'pool-r18 --task data/sweet_home --bn-reset task'
+    printed = shell('\n'.join(block.replace('backbone.pth', 'tutorial.pth').replace('…', given) for block in blocks(
+        'docs/best_backbone.md', 'bash')).replace('work_dirs/routing.json', 'work_dirs/tutorial.json'), task)
     assert 'BN reset: task' in printed and 'linear probe of tutorial.pth' in printed
-    meta = torch.load(root / 'tutorial.pth')['meta']
+    assert 'TransRate against linear accuracy over 16 sub-nets' in printed
+    meta = torch.load(task / 'tutorial.pth')['meta']
     assert meta['bn_reset']['statistics'] == 'task' and meta['settings']['evaluation']['size'] == 32
 
 
@@ -141,3 +161,35 @@ def test_each_library_loads_its_format_as_the_page_says(tmp_path, monkeypatch, c
         torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
     assert names['settings']['evaluation'] == dict(resize=32, size=32, k=20)
     assert names['classifier'](images).shape == (3, 10) and 'license: apache-2.0' in Path('again.md').read_text()
+
+
+def test_the_first_five_minutes_run(task, monkeypatch):
+    (commands, ) = blocks('docs/get_started.md', 'bash')
+    commands = commands.replace('routing.json', 'started.json').replace('backbone.pth', 'started.pth')
+    printed = shell(commands, task)
+    assert 'over baseline' in printed and 'kNN accuracy' in printed
+    monkeypatch.chdir(task)
+    for page, name in (('docs/get_started.md', None), ('docs/best_backbone.md', 'python.pth'),
+                       ('sdr_mm/pretrained/README.md', 'shipped.pth')):
+        names = {}
+        for code in blocks(page, 'python'):
+            exec(code.replace('backbone.pth', str(name)), names)
+        assert name is None or load_resnet(task / name)[1]['config']['base_channels'] == 16
+        assert name is not None or names['features'].shape == (36, 128)
+
+
+def test_the_commands_that_start_from_a_checkpoint_run(world):
+    root, _ = world
+    (commands, ) = blocks('docs/init_from.md', 'bash')
+    for old, new in (('FOLDER', 'photos'), ('TASK', 'task'), ('epoch_10', 'epoch_1'), ('work_dirs/', 'warm/'),
+                     ('--min-size 128', '--min-size 64'), ('backbone.pth', 'warm.pth')):
+        assert old in commands
+        commands = commands.replace(old, new)
+    small = '--epochs 1 --cfg-options train_dataloader.batch_size=64'
+    commands = re.sub(r'(python tools/train\.py \S+)', rf'\1 {small}', commands)
+    printed = shell(commands, root)
+    assert '16 of 16 sub-nets scored in full' in printed
+    log = next((root / 'warm/sdr').rglob('*.log')).read_text()
+    assert 'pool-r18-baseline' in log
+    assert Ranking.load(root / 'warm/routing.json').network('baseline') is not None
+    assert load_resnet(root / 'warm.pth')[1]['config']['base_channels'] == 16

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: what they say in the roles of reStructuredText becomes code, with a link where there is one."""
+"""Docstrings as Markdown: roles of reStructuredText become code, with a link where there is something to link to."""
 
 from __future__ import annotations
 

@@ -24,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r'^\{\{ (help|arguments) (\S+) \}\}$', re.MULTILINE)
 
 
+DEFAULT = '\0'
+CODE = re.compile(r"""[\w.-]+|'[^']*'|\([^()]*\)|\[[^\[\]]*\]|[\d /]+""")
+"""A default that is a value, and no sentence about one."""
+
+
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Fills in what a page asks for."""
     return expand(markdown)
@@ -95,10 +100,10 @@ def described(thing: Any) -> dict[str, list[str]]:
         if section.kind not in (griffe.DocstringSectionKind.parameters, griffe.DocstringSectionKind.attributes):
             continue
         for entry in section.value:
-            default = defaults.get(entry.name)
-            meaning = re.sub(r'\s*Defaults? to .*$', '', entry.description, flags=re.DOTALL)
-            said = re.search(r'Defaults? to (.*?)\.?$', entry.description, re.DOTALL)
-            shown = said[1] if said else f'`{default}`' if default is not None else ''
-            shown = shown if not re.fullmatch(r"[\w.'()\-\[\], /]+", shown) or ' ' in shown.split(',')[0] else f'`{shown}`'
-            rows[entry.name] = [f'`{entry.name}`', f'`{entry.annotation}`' if entry.annotation else '', shown, meaning]
+            meaning, _, said = re.sub(r'\s*\bDefaults? to ', DEFAULT, entry.description).partition(DEFAULT)
+            default = said.strip().removesuffix('.') or defaults.get(entry.name) or ''
+            if CODE.fullmatch(str(default)):
+                default = f'`{default}`'
+            rows[entry.name] = [f'`{entry.name}`', f'`{entry.annotation}`' if entry.annotation else '', str(default),
+                                meaning]
     return rows

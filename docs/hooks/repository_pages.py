@@ -26,8 +26,8 @@ PAGES = {
 HOME = {'README.md': 'index.md'}
 """What the site has in place of them."""
 
-LINK = re.compile(r'(?P<code>```.*?```|`[^`\n]+`)|(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)',
-                  re.DOTALL)
+LINK = re.compile(r'(?P<code>```.*?```|`[^`\n]+`)|'
+                  r'(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)', re.DOTALL)
 log = logging.getLogger('mkdocs.hooks.repository_pages')
 
 

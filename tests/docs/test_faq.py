@@ -13,13 +13,17 @@ import pytest
 import torch
 from PIL import Image
 from repository import ROOT, load_tool
+from torchvision.models import resnet18, resnet50
 
-import sdr_mm
 from sdr_mm.clusters import Clusters
 from sdr_mm.engine.configs import load_config, use_amp
 from sdr_mm.errors import InputError
 from sdr_mm.images import find_images, fingerprint, read_rgb
+from sdr_mm.images.dali import check_dali
+from sdr_mm.models import SDRResNet
 from sdr_mm.models.checkpoints import read_checkpoint
+from sdr_mm.routing import export_subnet, extract_subnet
+from sdr_mm.space import SubnetSpace
 
 QUOTED = re.findall(r'^```text\n(.*?)\n```$', (ROOT / 'docs/faq.md').read_text(encoding='utf-8'), re.M | re.S)
 SDR = 'configs/small/sdr_simsiam_resnet18_b64-15e_32px.py'
@@ -30,13 +34,11 @@ full = util.find_spec('mmdet') is not None
 def tool(line):
     """A tool on a command line, in this process."""
     name, *words = line.split()
-    main = load_tool(name).main
-    if name == 'train':
-        return main()
-    return main(words)
+    load_tool(name).main(words)
 
 
 def train(line, patch):
+    """``tools/train.py``, which reads the command line of the process."""
     patch.setattr('sys.argv', ['tools/train.py', *line.split()])
     load_tool('train').main()
 
@@ -51,7 +53,7 @@ def images(count, folder='photos'):
 def clusters(sizes, groups=4, blocks=2, folder='photos'):
     """``clusters.npz`` of the images of a folder, with these sizes."""
     names = find_images(folder)
-    space = sdr_mm.space.SubnetSpace(groups, blocks)
+    space = SubnetSpace(groups, blocks)
     Clusters(np.repeat(np.arange(len(sizes)), sizes), np.eye(len(space), 32, dtype=np.float32), np.array(space.paths),
              groups, fingerprint(names), 'sinkhorn').save('clusters.npz')
 
@@ -155,8 +157,7 @@ def a_checkpoint_cut_short(patch):
 def a_start_of_another_size(patch):
     images(1024)
     clusters([64] * 16)
-    import torchvision
-    torch.save(torchvision.models.resnet18().state_dict(), 'resnet18.pth')
+    torch.save(resnet18().state_dict(), 'resnet18.pth')
     train(f'{SDR} --data photos --clusters clusters.npz --work-dir work_dirs/sdr --init-from resnet18.pth', patch)
 
 
@@ -181,7 +182,6 @@ def a_result_that_is_there(patch):
 
 def no_dali(patch):
     patch.setitem(sys.modules, 'nvidia.dali', None)
-    from sdr_mm.images.dali import check_dali
     check_dali()
 
 
@@ -192,25 +192,23 @@ def write_task():
 
 
 def torchvision_with_another_width():
-    import torchvision
-
-    from sdr_mm.models import SDRResNet
-    from sdr_mm.routing import export_subnet, extract_subnet
     backbone = SDRResNet(base_channels=(51, 12), num_groups=2, routed_blocks=(3, ))
     export_subnet(extract_subnet(backbone, (1, )), 'backbone.pth', config=backbone.subnet_config())
-    torchvision.models.resnet50().load_state_dict(torch.load('backbone.pth')['state_dict'], strict=False)
+    resnet50().load_state_dict(torch.load('backbone.pth')['state_dict'], strict=False)
 
 
 CASES = [
-    mmselfsup_as_a_base, a_gpu_that_is_not_there, too_few_images_to_cluster, too_few_images_for_a_batch, a_small_cluster,
-    other_images, another_number_of_clusters, a_folder_of_another_run, nothing_to_resume, a_broken_image, no_such_entry,
-    another_run_to_resume, a_loss_that_is_not_finite, a_variable, a_checkpoint_that_would_run_code, a_checkpoint_cut_short, a_start_of_another_size, shipped_without_images,
+    mmselfsup_as_a_base, a_gpu_that_is_not_there, too_few_images_to_cluster, too_few_images_for_a_batch,
+    a_small_cluster, other_images, another_number_of_clusters, a_folder_of_another_run, nothing_to_resume,
+    a_broken_image, no_such_entry, another_run_to_resume, a_loss_that_is_not_finite, a_variable,
+    a_checkpoint_that_would_run_code, a_checkpoint_cut_short, a_start_of_another_size, shipped_without_images,
     no_task, a_data_set_that_is_missing, a_result_that_is_there, no_dali]
-if not full:
-    CASES += [detection_without_mmdetection, a_config_of_mmdetection]
+LIGHT = [detection_without_mmdetection, a_config_of_mmdetection]
+"""What only an environment without MMDetection says."""
 
 
-@pytest.mark.parametrize('case', CASES, ids=lambda case: case.__name__)
+@pytest.mark.slow
+@pytest.mark.parametrize('case', CASES + LIGHT * (not full), ids=lambda case: case.__name__)
 def test_an_error_of_the_page_is_what_one_gets(case, tmp_path, monkeypatch):
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     monkeypatch.chdir(tmp_path)
@@ -229,4 +227,4 @@ def test_torchvision_says_what_the_page_quotes(tmp_path, monkeypatch):
 
 
 def test_each_error_of_the_page_is_raised_here():
-    assert len(QUOTED) == len(set(QUOTED)) == len(CASES) + (2 if full else 0) + 1
+    assert len(QUOTED) == len(set(QUOTED)) == len(CASES + LIGHT) + 1

@@ -105,7 +105,8 @@ def test_every_public_name_has_an_entry_in_the_reference():
         module = import_module(f'sdr_mm.{package}')
         missing = {name for name in module.__all__ if f'sdr_mm.{package}.{name}' not in entries} - constants
         assert missing == set(), package
-    assert {'sdr_mm.load', 'sdr_mm.SDR', 'sdr_mm.Subnet', 'sdr_mm.space.SubnetSpace', 'sdr_mm.clusters.Clusters'} <= entries
+    assert {'sdr_mm.load', 'sdr_mm.SDR', 'sdr_mm.Subnet', 'sdr_mm.space.SubnetSpace',
+            'sdr_mm.clusters.Clusters'} <= entries
     detection = (ROOT / 'sdr_mm/detection/__init__.py').read_text(encoding='utf-8')
     named = re.search(r'__all__ = \[(.*?)\]', detection, re.S)
     assert {f'sdr_mm.detection.{name}' for name in re.findall(r"'(\w+)'", named[1])} <= entries

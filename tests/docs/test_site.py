@@ -53,8 +53,8 @@ def site(tmp_path_factory):
 def where(folder, file, link):
     """The file of the site that a link of a page leads to, and the anchor in it."""
     parts = urlsplit(link)
-    target = folder / unquote(parts.path).lstrip('/') if parts.path.startswith('/') else file.parent / unquote(parts.path)
-    target = file if not parts.path else Path(os.path.normpath(target))
+    start = folder if parts.path.startswith('/') else file.parent
+    target = Path(os.path.normpath(start / unquote(parts.path).lstrip('/'))) if parts.path else file
     return (target / 'index.html' if target.is_dir() else target), unquote(parts.fragment)
 
 
