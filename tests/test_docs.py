@@ -65,17 +65,6 @@ def world(tmp_path_factory):
     return root, shell(commands, root)
 
 
-def lines(block):
-    """Commands of a block, without what is said about them."""
-    return [line for line in block.replace('\\\n', ' ').splitlines() if line and not line.startswith('#')]
-
-
-def test_the_readmes_commands_are_those_of_the_tutorial():
-    """So running the tutorial's runs them."""
-    tutorial = [line.split() for block in blocks('docs/pretrain.md', 'bash') for line in lines(block)]
-    assert all(line.split() in tutorial for block in blocks('README.md', 'bash') for line in lines(block))
-
-
 def test_the_tutorials_commands_for_one_machine_lead_to_a_backbone(world):
     root, printed = world
     assert 'clusters' in printed and '16 of 16 sub-nets scored in full' in printed
@@ -99,14 +88,12 @@ def test_the_readmes_first_screen_runs(world, monkeypatch):
     assert names['net'].features('task').shape == (36, 128) and names['net'].bn == 'task'
 
 
-def test_other_libraries_load_the_backbone_as_the_pages_say(tmp_path, monkeypatch):
+def test_other_libraries_load_a_backbone_of_another_width_as_the_faq_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, layout in (('backbone.pth', (52, 12)), ('backbone_51_12.pth', (51, 12))):
-        backbone = SDRResNet(base_channels=layout, num_groups=2, routed_blocks=(3, ))
-        export_subnet(extract_subnet(backbone, (1, )), tmp_path / name, config=backbone.subnet_config())
-    names = {'torch': torch}
-    for code in [*blocks('README.md', 'python'), *blocks('docs/faq.md', 'python')]:
-        exec(code, names)
+    backbone = SDRResNet(base_channels=(51, 12), num_groups=2, routed_blocks=(3, ))
+    export_subnet(extract_subnet(backbone, (1, )), tmp_path / 'backbone_51_12.pth', config=backbone.subnet_config())
+    for code in blocks('docs/faq.md', 'python'):
+        exec(code, {})
 
 
 @pytest.fixture(scope='module')
@@ -193,3 +180,20 @@ def test_the_commands_that_start_from_a_checkpoint_run(world):
     assert 'pool-r18-baseline' in log
     assert Ranking.load(root / 'warm/routing.json').network('baseline') is not None
     assert load_resnet(root / 'warm.pth')[1]['config']['base_channels'] == 16
+
+
+def test_the_commands_of_the_inspection_page_run(tmp_path):
+    random = np.random.default_rng(0)
+    for number, part in enumerate(('train', 'val', 'test')):
+        for hue, name in enumerate(('mono_0', 'poly_100')):
+            pictures(tmp_path / 'data/solar_cells' / part / name / f'module_{number}', 66, hue, random)
+    for name in ('pool', 'animal_silhouettes', 'open_clip_art', 'wesnoth_race', 'sweet_home'):
+        pictures(tmp_path / 'data' / name / 'one', 4, 2, random)
+    commands = '\n'.join(blocks('docs/inspection.md', 'bash'))
+    for old, new in (('--epochs 108', '--epochs 1'), ('--epochs 5', '--epochs 1'), ('epoch_108', 'epoch_1'),
+                     ('epoch_5', 'epoch_1')):
+        assert old in commands
+        commands = commands.replace(old, new)
+    printed = shell(commands, tmp_path)
+    assert 'work_dirs/cells/epoch_1.pth, own BN' in printed and printed.count('linear probe of epoch_1.pth') == 2
+    assert 'solar_cells: 2 classes, 132 training and 132 held-out images' in printed

@@ -61,7 +61,7 @@ class Exported:
     @cached_property
     def num_features(self) -> int:
         """Features of an image."""
-        return self.features(self.noise(1)).shape[1]
+        return int(self.features(self.noise(1)).shape[1])
 
     @property
     def num_parameters(self) -> int:

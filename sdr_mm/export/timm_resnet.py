@@ -83,4 +83,5 @@ def build_timm(shape: ResNetShape, needed_by: str) -> nn.Module:
         InputError: If timm is not installed.
     """
     timm = import_extra('timm', needed_by)
-    return timm.create_model(f'resnet{shape.depth}', num_classes=0, **timm_arguments(shape)).eval()
+    network: nn.Module = timm.create_model(f'resnet{shape.depth}', num_classes=0, **timm_arguments(shape))
+    return network.eval()

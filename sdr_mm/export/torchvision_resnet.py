@@ -50,10 +50,11 @@ class _ResNet(ResNet):
         nn.init.kaiming_normal_(self.conv1.weight, mode='fan_out', nonlinearity='relu')
         self.bn1 = nn.BatchNorm2d(stem_channels)
         features = 8 * base_channels * block.expansion
-        self.fc = nn.Linear(features, num_classes) if num_classes else nn.Identity()  # type: ignore[assignment]
+        self.fc = nn.Linear(features, num_classes) if num_classes else nn.Identity()
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         base_channels, stem_channels = self._widths
         if planes == 64:  # The first stage, which follows the stem.
             self.inplanes = stem_channels
-        return super()._make_layer(block, planes // 64 * base_channels, *args, **kwargs)
+        stage: nn.Sequential = super()._make_layer(block, planes // 64 * base_channels, *args, **kwargs)
+        return stage

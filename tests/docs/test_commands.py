@@ -21,14 +21,15 @@ from sdr_mm.engine.configs import load_config
 from sdr_mm.routing import Ranking
 
 COMMANDS = list(commands())
-SHELL = {'.', 'cp', 'mkdir', 'sed', 'nvidia-smi', 'cat', 'sudo'}
+SHELL = {'.', '.venv/bin/python', 'cp', 'mkdir', 'sed', 'nvidia-smi', 'cat', 'sudo'}
 """What is the system's."""
-OF_PAGES = {'sdr_barlow_twins.py', 'sdr_chain.py', 'configs/sdr_simsiam_batched.py', 'CONFIG'}
+OF_PAGES = {'my_run.py', 'sdr_barlow_twins.py', 'sdr_chain.py', 'configs/sdr_simsiam_batched.py', 'CONFIG'}
 """Configs that the pages themselves write, or that stand for any."""
 
 NOT_RUN = {
     r'tools/dist_train\.sh|tools/slurm_train\.sh|^torchrun|^mim ': 'several GPUs, for days',
-    r'^make (demo|test|bench|fuzz|docs|lint)': 'it runs this test, or takes minutes: tests/projects/test_demo.py',
+    r'^make (demo|test|bench|fuzz|docs|lint|coverage|dist-check|versions)|-m pytest':
+        'it runs this test, or takes minutes: tests/projects/test_demo.py',
     r'^make \.venv|^pip |^\. \.venv': 'environments, which whoever runs this has',
     r'projects\.real_data': 'fetches packages: tests/projects/test_real_data.py runs it on small ones',
     r'projects\.demo': 'ten minutes: tests/projects/test_demo.py runs it on fewer images',
@@ -192,7 +193,7 @@ def test_each_command_is_run_by_a_test_or_has_a_reason_why_not():
 
 def test_no_command_stands_in_a_block_of_another_kind():
     for block in blocks():
-        assert block.language in ('', 'bash', 'python', 'text'), block
+        assert block.language in ('', 'bash', 'bibtex', 'python', 'text'), block
         if block.language in ('', 'text'):
             assert not [line for line in block.text.splitlines() if line.strip().partition(' ')[0] in PROGRAMS], block
     assert len(PAGES) > 25
