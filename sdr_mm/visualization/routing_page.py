@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..evaluation.task import Task
 from ..files import atomic_write, check_output
 from ..images import ImageSource, read_rgb, resize_and_crop
-from ..routing.nearest import Nearest
+from ..routing.nearest import IMAGES, MEMBERS, Nearest
 from ..routing.ranking import BASELINE_ROW, SUPERNET_ROW, TITLES, RankedNetwork, Ranking, is_percent, score_text
 from ..text_table import duration
 from ..version import __version__
@@ -147,7 +147,8 @@ def render(ranking: Ranking, command: str, galleries: Sequence[Gallery] | str) -
         head=[(title, 'text' if at in left else 'number') for at, title in enumerate(head)], rows=rows,
         galleries=[] if isinstance(galleries, str) else [
             (one, _gain_of(one.network, reference, form)) for one in galleries],
-        missing=galleries if isinstance(galleries, str) else '', duration=duration(ranking.cost.seconds),
+        missing=galleries if isinstance(galleries, str) else '', looked_at=(MEMBERS, IMAGES),
+        duration=duration(ranking.cost.seconds),
         agreement=[(TITLES.get(name, name), *('–' if np.isnan(found[key]) else f'{found[key]:.2f}'
                                               for key in ('spearman', 'kendall', 'regret')))
                    for name, found in ranking.agreement.items()],
@@ -199,7 +200,8 @@ def _better(ranking: Ranking, column: str) -> str:
     others = [one for one in ranking.networks if one.subnet is None and one.scores and ranking.best.scores
               and one.score > ranking.best.score]
     best = max(others, key=lambda one: one.score, default=None)
-    return '' if best is None else f'{best.name} scores higher, {score_text(best.scores, column)}: take it instead.'
+    return '' if best is None else (
+        f'{best.name} scores higher than every sub-net: {score_text(best.scores, column)}.')
 
 
 def _name(source: ImageSource) -> str:

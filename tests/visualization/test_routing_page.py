@@ -201,7 +201,7 @@ def test_a_better_network_of_another_kind_is_pointed_out(browser, tmp_path):
     ranking = made(2, 1, others=())
     better = RankedNetwork('timm:resnet50', None, None, 'own', [70.0] * 5)
     for networks, words in ((ranking.networks, []), ([*ranking.networks, better], [
-            'timm:resnet50 scores higher, 70.00 ± 0.00: take it instead.'])):
+            'timm:resnet50 scores higher than every sub-net: 70.00 ± 0.00.'])):
         file = write(Ranking.of('x', networks, ranking.settings, ranking.cost), tmp_path / f'{len(networks)}.html')
         with Page(browser, file) as page:
             assert page.texts('.warn') == words
