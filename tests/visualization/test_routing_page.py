@@ -1,4 +1,4 @@
-"""The routing page, opened in a real browser."""
+"""The routing page, most of it opened in a real browser."""
 
 import json
 import re
@@ -21,7 +21,6 @@ from sdr_mm.routing import Cost, RankedNetwork, Ranking
 from sdr_mm.space import SubnetSpace
 from sdr_mm.visualization import routing_page
 
-pytestmark = pytest.mark.browser
 WIDTHS = (360, 768, 1440)
 ROUTE = ['--resize', '36', '--size', '32', '--k', '3', '--splits', '3', '--device', 'cpu']
 SETTINGS = dict(columns=['knn k=20', 'logme'], classes=3, train=60, held_out=30, splits=5, size=32, resize=32,
@@ -74,6 +73,7 @@ def run(tmp_path_factory):
     return root
 
 
+@pytest.mark.browser
 def test_the_page_of_a_run_has_all_that_the_ranking_has(run, browser):
     ranking = Ranking.load(run / "r's.json")
     best = ranking.best
@@ -125,6 +125,7 @@ def test_a_saved_ranking_makes_the_same_page(run, tmp_path):
                                           str(tmp_path / 'page.html')])
 
 
+@pytest.mark.browser
 def test_the_images_that_were_shown_are_those_of_the_pool(run, browser):
     """Pixels of a thumbnail, as the browser decodes it."""
     with Page(browser, run / 'page.html') as page:
@@ -143,6 +144,7 @@ def test_the_images_that_were_shown_are_those_of_the_pool(run, browser):
     assert min(away, key=away.get) == name and away.pop(name) < 8 and min(away.values()) > 12
 
 
+@pytest.mark.browser
 def test_what_is_not_there_is_said_in_its_place(run, browser, tmp_path):
     ranking = Ranking.load(run / "r's.json")
     sdr = sdr_mm.load(run / 'sdr.pth', device='cpu')
@@ -164,6 +166,7 @@ def test_what_is_not_there_is_said_in_its_place(run, browser, tmp_path):
 
 
 @pytest.mark.parametrize('kind', RANKINGS)
+@pytest.mark.browser
 def test_every_ranking_fits_every_window_in_light_and_dark(kind, browser, tmp_path):
     ranking = RANKINGS[kind]()
     file = write(ranking, tmp_path / 'page.html')
@@ -187,6 +190,7 @@ def test_every_ranking_fits_every_window_in_light_and_dark(kind, browser, tmp_pa
     assert contrast(grounds['light'], grounds['dark']) > 12
 
 
+@pytest.mark.browser
 def test_error_bars_are_where_there_are_splits(browser, tmp_path):
     for name, bars in (('few', 4), ('one', 0), ('halved', 5)):
         with Page(browser, write(RANKINGS[name](), tmp_path / f'{name}.html')) as page:
@@ -197,6 +201,7 @@ def test_error_bars_are_where_there_are_splits(browser, tmp_path):
             assert ('held-out images alone' in ' '.join(page.texts('.sure'))) == (name == 'one')
 
 
+@pytest.mark.browser
 def test_a_better_network_of_another_kind_is_pointed_out(browser, tmp_path):
     ranking = made(2, 1, others=())
     better = RankedNetwork('timm:resnet50', None, None, 'own', [70.0] * 5)
@@ -211,6 +216,7 @@ def numbers(texts):
     return [float(re.match(r'[-+]?[\d.]+', text.replace('−', '-'))[0]) for text in texts if text[:1] not in ('', '–')]
 
 
+@pytest.mark.browser
 def test_a_click_or_a_key_on_a_head_sorts(browser, tmp_path):
     ranking = made(scored=200)
     with Page(browser, write(ranking, tmp_path / 'page.html')) as page:
@@ -235,6 +241,7 @@ def test_a_click_or_a_key_on_a_head_sorts(browser, tmp_path):
         assert column(2)[:256] == subnets and sorted(column(2)) == sorted(before)
 
 
+@pytest.mark.browser
 def test_the_command_is_copied(browser, tmp_path):
     command = "python tools/export_subnet.py 'a b.pth' --out 'x'\"'\"'.pth' && <b>"
     file = write(made(2, 1), tmp_path / 'page.html', command=command)
@@ -244,6 +251,7 @@ def test_the_command_is_copied(browser, tmp_path):
         assert page.tab.evaluate('navigator.clipboard.readText()') == command
 
 
+@pytest.mark.browser
 def test_without_scripts_everything_is_there(browser, tmp_path):
     ranking = made()
     with Page(browser, write(ranking, tmp_path / 'page.html'), java_script_enabled=False) as page:
@@ -251,6 +259,7 @@ def test_without_scripts_everything_is_there(browser, tmp_path):
         assert page.tab.locator('#table tbody tr').last.is_visible() and page.tab.locator('#command').is_visible()
 
 
+@pytest.mark.browser
 def test_it_prints_in_full_on_white_paper(browser, tmp_path):
     with Page(browser, write(made(), tmp_path / 'page.html'), color_scheme='dark') as page:
         height = 'document.querySelector(".box").clientHeight'
@@ -269,6 +278,7 @@ EVIL = ['<script>window.hit = 1</script>', '"onload="window.hit=1', "'><img src=
         '</style><style>*{display:none}</style>', 'javascript:window.hit=1', ']]><!--', '--bn-reset <i>']
 
 
+@pytest.mark.browser
 def test_names_that_mean_harm_are_text(run, browser, tmp_path):
     """In every place of the file that routing writes, and of the images: read back as it was written."""
     content = json.loads((run / "r's.json").read_text())
@@ -324,6 +334,7 @@ def test_names_that_mean_harm_are_text(run, browser, tmp_path):
     assert escape(EVIL[3]) in html and '<script' not in html and '<style>' not in html
 
 
+@pytest.mark.browser
 def test_characters_that_are_none_are_shown_by_their_codes(browser, tmp_path):
     ranking = made(2, 1)
     odd = Ranking.of('a\u202eb\udcffc\x00d\x1b', ranking.networks, ranking.settings, ranking.cost)
@@ -331,6 +342,7 @@ def test_characters_that_are_none_are_shown_by_their_codes(browser, tmp_path):
         assert page.texts('h1') == ['a\\u202eb\\udcffc\\x00d\\x1b']
 
 
+@pytest.mark.browser
 def test_the_page_forbids_what_it_does_not_need(browser, tmp_path):
     """Were something let through, it could neither run nor reach anything."""
     file = write(made(2, 1), tmp_path / 'page.html')
