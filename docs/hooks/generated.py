@@ -100,8 +100,10 @@ def described(thing: Any) -> dict[str, list[str]]:
         if section.kind not in (griffe.DocstringSectionKind.parameters, griffe.DocstringSectionKind.attributes):
             continue
         for entry in section.value:
-            meaning, _, said = re.sub(r'\s*\bDefaults? to ', DEFAULT, entry.description).partition(DEFAULT)
+            meaning, _, said = re.sub(r'\s*\bDefaults?\s+to\s+', DEFAULT, entry.description).partition(DEFAULT)
             default = said.strip().removesuffix('.') or defaults.get(entry.name) or ''
+            if entry.name.endswith('kwargs'):
+                default = ''
             if CODE.fullmatch(str(default)):
                 default = f'`{default}`'
             rows[entry.name] = [f'`{entry.name}`', f'`{entry.annotation}`' if entry.annotation else '', str(default),

@@ -50,7 +50,7 @@ class ClusterAwareSampler(Sampler[list[Triple]]):
         sampler (DefaultSampler): Has the :class:`ClusterDataset` as ``dataset`` and the ``seed``, the same on all
             ranks.
         batch_size (int): Images of one batch on one rank.
-        rank (int, optional): Defaults to None, that of this process.
+        rank (int, optional): Number of the process. Defaults to None, that of this one.
         world_size (int, optional): Number of ranks. Defaults to None, that of the running job.
 
     Note:

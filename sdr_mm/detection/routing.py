@@ -56,7 +56,7 @@ class DetectionRoutingEvaluator:
         config (Config): Of the full training of the detector, by iterations.
         work_dir (str | Path): The folder.
         iters (int): Iterations of those that stay to the end. Defaults to 1000, the paper's.
-        shortlist (Shortlist, optional): Defaults to None, label-free, 8 candidates.
+        shortlist (Shortlist, optional): What chooses the candidates. Defaults to None, label-free, 8 of them.
         halving (bool): Whether poor candidates are eliminated early. Defaults to True.
         subnets (Sequence[int], optional): The candidates, without a shortlist. Defaults to None.
         baselines (Sequence[str]): Checkpoints of networks of the config's size, or ``'random'`` for random
