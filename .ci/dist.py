@@ -89,7 +89,8 @@ def check_mim(python: Path, wheel: Path, folder: Path) -> None:
     refused = mim('test', 'sdr_mm', 'simsiam_resnet18_b64-15e_32px.py', '--checkpoint', 'mim/epoch_1.pth', '--gpus', 0,
                   status=1)
     assert 'tests nothing: it needs a test_dataloader' in refused, refused
-    assert 'knn k=' in mim('run', 'sdr_mm', 'knn_eval', 'backbone.pth', '--task', 'task', '--device', 'cpu')
+    printed = mim('run', 'sdr_mm', 'knn_eval', 'backbone.pth', '--task', 'task', '--device', 'cpu')
+    assert 'k = 20 (clamped to 16): ' in printed, printed
 
 
 def main() -> None:
