@@ -167,12 +167,15 @@ def test_the_first_five_minutes_run(task, monkeypatch):
 
 def test_the_commands_that_start_from_a_checkpoint_run(world):
     root, _ = world
+    (root / 'few').mkdir()
+    for number in range(16 * 16):
+        (root / 'few' / f'{number:04d}.png').symlink_to(root / 'photos' / f'{number:04d}.png')
     (commands, ) = blocks('docs/init_from.md', 'bash')
-    for old, new in (('FOLDER', 'photos'), ('TASK', 'task'), ('epoch_10', 'epoch_1'), ('work_dirs/', 'warm/'),
-                     ('--min-size 128', '--min-size 64'), ('backbone.pth', 'warm.pth')):
+    for old, new in (('FOLDER', 'few'), ('TASK', 'task'), ('epoch_10', 'epoch_1'), ('work_dirs/', 'warm/'),
+                     ('--min-size 128', '--min-size 16'), ('backbone.pth', 'warm.pth')):
         assert old in commands
         commands = commands.replace(old, new)
-    small = '--epochs 1 --cfg-options train_dataloader.batch_size=64'
+    small = '--epochs 1 --cfg-options train_dataloader.batch_size=16'
     commands = re.sub(r'(python tools/train\.py \S+)', rf'\1 {small}', commands)
     printed = shell(commands, root)
     assert '16 of 16 sub-nets scored in full' in printed
