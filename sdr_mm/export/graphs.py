@@ -33,10 +33,6 @@ def write_onnx(exported: Exported, file: Path, overwrite: bool) -> None:
         with _quiet('torch.onnx', 'onnxscript', 'onnx_ir'):
             model: Any = torch.onnx.export(program, dynamo=True, input_names=[IMAGES], output_names=[FEATURES],
                                            external_data=False, verbose=False)
-        # The traces of the exporter name folders of this machine.
-        for part in (model.model, model.model.graph, *model.model.graph.all_nodes(), *model.model.graph.inputs,
-                     *model.model.graph.outputs):
-            part.metadata_props.clear()
         model.model.metadata_props[RECORD] = exported.record
         model.save(str(temporary), external_data=False)
         onnx.checker.check_model(str(temporary), full_check=True)

@@ -52,7 +52,7 @@ def model_card(exported: Exported, format: str, file: str | Path) -> str:
         '## Where it comes from', _facts(_origin(exported)), '## Input', _facts(_input(exported)),
         'Every format takes images that are prepared and normalized already: the normalization is no part of the '
         'network, nor of a graph.', '## Load it']
-    for library, lines in how_to_load(exported, format, _safe_name(file)).items():
+    for library, lines in how_to_load(exported, format, Path(file).name).items():
         sections += [f'{library}:', f'```python\n{lines}\n```']
     credits = (exported.pretraining.attribution or '').splitlines()
     if credits:
@@ -160,13 +160,3 @@ def code(value: Any, most: int = 200) -> str:
     fence = '`' * (longest + 1)
     space = ' ' if not text or '`' in (text[0], text[-1]) else ''
     return f'{fence}{space}{text or "(empty)"}{space}{fence}'
-
-
-def _safe_name(file: str | Path) -> str:
-    """The name of a file for a program, or one in its place if it holds more than letters, digits and the like."""
-    path = Path(file)
-    return path.name if re.fullmatch(r'[\w.+-][\w.+ -]*', path.name, re.ASCII) else f'backbone{_suffix(path)}'
-
-
-def _suffix(path: Path) -> str:
-    return path.suffix if re.fullmatch(r'\.\w+', path.suffix, re.ASCII) else ''
