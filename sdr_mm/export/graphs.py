@@ -7,6 +7,7 @@ D)``. The normalization is not part of the graph, as in every other format: it i
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -82,13 +83,16 @@ class _Session(nn.Module):
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Without the remarks of these loggers."""
+    """Without the remarks of these loggers, and warnings that are for their authors."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)
+            warnings.simplefilter('ignore', DeprecationWarning)
+            yield
     finally:
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
