@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 DATA ?=
 DEMO ?= work_dirs/demo
 # Which versions `make versions` tries, and below which per cent `make coverage` names a file.
-VERSIONS ?= lowest 3.10 3.12 3.13
+VERSIONS ?= lowest 3.12 newest
 COVERED ?= 90
 # A process per core, one thread each; the tests of a file share what they set up.
 PYTEST_ENV := OMP_NUM_THREADS=1
@@ -22,17 +22,17 @@ demo: $(LIGHT)/.installed
 
 test: lint test-light test-full
 
-# What needs no compiled operator runs under both families of the OpenMMLab packages.
+# What needs no compiled operator runs under both families of the OpenMMLab packages.  make test-light ONLY='not slow'
 test-light: $(LIGHT)/.installed
-	$(PYTEST_ENV) $(LIGHT)/bin/python -m pytest $(PYTEST) -m "not ops and not cuda"
+	$(PYTEST_ENV) $(LIGHT)/bin/python -m pytest $(PYTEST) -m "not ops and not cuda$(if $(ONLY), and ($(ONLY)))"
 
 test-full: $(FULL)/.installed
 	$(PYTEST_ENV) $(FULL)/bin/python -m pytest $(PYTEST) -m "not cuda and not dali and not browser and not site"
 
-# The light tests again, or in place of test-light, and which lines of the package they reach, subprocesses included.
+# Which lines of the package the quick light tests reach, subprocesses included. It makes them a third slower.
 coverage: $(LIGHT)/.installed
 	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
-	$(PYTEST_ENV) $(LIGHT)/bin/python -m coverage run -m pytest $(PYTEST) -m "not ops and not cuda"
+	$(PYTEST_ENV) $(LIGHT)/bin/python -m coverage run -m pytest $(PYTEST) -m "not ops and not cuda and not slow"
 	$(LIGHT)/bin/python -m coverage combine --quiet
 	@echo 'coverage of sdr_mm: the files below $(COVERED) %, and the total'
 	@$(LIGHT)/bin/python -m coverage report --sort=cover | awk '/^(Name|TOTAL)/ || /%$$/ && $$NF + 0 < $(COVERED)'
@@ -41,7 +41,7 @@ coverage: $(LIGHT)/.installed
 dist-check: $(LIGHT)/.installed
 	$(LIGHT)/bin/python .ci/dist.py
 
-# Other versions of Python and of the dependencies, a part of the tests each: make versions VERSIONS='--all lowest 3.13'
+# Other versions of Python and of the dependencies, a part of the tests each: make versions VERSIONS='--all newest'
 versions: $(LIGHT)/.installed
 	UV=$(LIGHT)/bin/uv .ci/versions $(VERSIONS)
 

@@ -17,7 +17,7 @@ from sdr_mm.models import SDRResNet
 from sdr_mm.models.checkpoints import load_resnet
 from sdr_mm.routing import Ranking, export_subnet, extract_subnet
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.site, pytest.mark.slow]
 EPOCHS = 2
 
 

@@ -177,11 +177,15 @@ def score(extractor: FeatureExtractor, scorer: Scorer, subnets: Sequence[int],
 
 def score_passes(extractor: FeatureExtractor, subnets: int, share_prefixes: bool = True) -> float:
     """About how many passes :func:`score` takes."""
-    images = len(extractor.readable) + extractor.bn_size(extractor.bn, 0)
-    space = extractor.backbone.space
-    if share_prefixes and extractor.bn.shared and subnets > 1:
-        return images * extractor.tree.passes(space.paths[:subnets], extractor.store.size)
-    return float(images * subnets)
+    space, bn = extractor.backbone.space, extractor.bn
+    if bn.shared:
+        images = len(extractor.readable) + extractor.bn_size(bn, 0)
+        if share_prefixes and subnets > 1:
+            return images * extractor.tree.passes(space.paths[:subnets], extractor.store.size)
+        return float(images * subnets)
+    # Clusters differ in size, and which of them a short list will have is not known.
+    mean = sum(extractor.bn_size(bn, subnet) for subnet in range(len(space))) / len(space)
+    return subnets * (len(extractor.readable) + mean)
 
 
 def score_as_tree(extractor: FeatureExtractor, scorer: Scorer, subnets: Sequence[int],

@@ -20,6 +20,7 @@ from sdr_mm import registry
 from sdr_mm.engine.configs import load_config
 from sdr_mm.routing import Ranking
 
+pytestmark = pytest.mark.site
 COMMANDS = list(commands())
 SHELL = {'.', '.venv/bin/python', 'cp', 'mkdir', 'sed', 'nvidia-smi', 'cat', 'sudo'}
 """What is the system's."""

@@ -18,7 +18,7 @@ from sdr_mm.models.checkpoints import read_state_dict
 from sdr_mm.routing import Ranking, extract_subnet
 from sdr_mm.space import SubnetSpace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.site, pytest.mark.slow]
 PAGE = (ROOT / 'docs/extend.md').read_text(encoding='utf-8')
 
 

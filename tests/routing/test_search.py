@@ -1,5 +1,7 @@
 """Searches: what is shared, eliminated and expected, against the exact ranking."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -230,6 +232,17 @@ def test_routing_leaves_the_test_images_of_a_task_alone(run, loaded):
         for path in (run / 'official' / 'test').rglob('*.gone'):
             path.rename(path.with_suffix('.png'))
     assert result.settings['train'] == 12 and result.settings['held_out'] == 12
+
+
+def test_clusters_of_any_size_are_counted(run, loaded):
+    backbone, pool, _ = loaded
+    sizes = (2, 3, 5, 14)
+    assignment = np.repeat(np.arange(4), sizes)
+    unequal = replace(pool, clusters=replace(pool.clusters, assignment=assignment))
+    cost = evaluator(run / 'task', **OPTIONS, bn_reset='cluster').evaluate(
+        backbone, pool=unequal, normalization=NORMALIZATION).cost
+    # Four sub-nets and twice the super-net on 20 images of the task, and once the pool of 24 for the super-net.
+    assert cost.passes == cost.one_by_one == 6 * 20 + sum(sizes) + 24
 
 
 @pytest.mark.parametrize('options', [
