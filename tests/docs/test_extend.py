@@ -81,7 +81,7 @@ def test_the_backbone_of_the_page_trains_routes_and_leaves_as_the_plain_network(
     sdr, images = names['sdr'], torch.randn(2, 3, 32, 32)
     for path in sdr.space.paths:
         plain = extract_subnet(sdr.backbone, path)
-        assert type(plain).__name__ == 'PlainChain'
+        assert type(plain).__name__ == 'PlainConvs'
         with torch.no_grad():
             torch.testing.assert_close(plain(images)[-1], sdr.backbone(images, path)[-1], rtol=1e-5, atol=1e-6)
     assert read_state_dict('chain.pth')['second.0.weight'].shape == (64, 32, 3, 3)

@@ -236,7 +236,7 @@ def test_without_timm_its_networks_name_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(InputError, match=r'--candidates timm:resnet18 needs the package timm.*pip install'):
         load_network('timm:resnet18', '--candidates')
-    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
+    monkeypatch.setitem(sys.modules, 'safetensors', None)
     (tmp_path / 'x.safetensors').write_bytes(b'')
     with pytest.raises(InputError, match='needs the package safetensors'):
         load_network(str(tmp_path / 'x.safetensors'))
