@@ -1,4 +1,4 @@
-"""What the pages tell people to type does work: the commands of the README and of the tutorial, on small images."""
+"""What the pages tell people to type does work: the code of the README, the commands of the tutorials."""
 
 import os
 import re
